@@ -1,0 +1,1 @@
+"""textwright: train, understand and trust small autoregressive text models."""

@@ -1,0 +1,32 @@
+"""Every error a user can cause: one sentence that says what happened and what to do.
+
+The command line prints the sentence and exits with 2; a library user catches `TextwrightError`.
+"""
+
+
+class TextwrightError(Exception):
+    """The root of the tree."""
+
+
+class CorpusError(TextwrightError):
+    """A source cannot be read, or yields no document."""
+
+
+class TokenizerError(TextwrightError):
+    """A tokenizer cannot be trained, loaded or applied."""
+
+
+class ConfigError(TextwrightError):
+    """A preset, config file or option is unknown or out of range."""
+
+
+class RunError(TextwrightError):
+    """A run folder is missing, damaged, or of another version."""
+
+
+class TrainingError(TextwrightError):
+    """Training cannot go on: the loss diverged, the disk is full, memory ran out."""
+
+
+class GenerationError(TextwrightError):
+    """A prompt or sampling option cannot be used."""
