@@ -1,0 +1,128 @@
+"""How a text is cut into the pieces a vocabulary holds, and how a tokenizer.json says so.
+
+Each treatment has one pipeline (normalizer, pre-tokenizer, model, decoder) of `tokenizers`, and
+the pipeline in a file tells its treatment. `split` does what the pipeline of the word, char and
+symbols kinds does, four times as fast: the Rust side carries offsets and normalized copies of
+every piece, about 500 bytes each.
+"""
+
+import json
+import re
+import string
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import Any, Literal, NamedTuple
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+Kind = Literal["word", "char", "bpe", "symbols"]
+Punctuation = Literal["tokens", "drop"]
+
+UNKNOWN = "[UNK]"
+# White space ends words and symbols, and a character is one letter long: no text spells this.
+STOP = "[END OF TEXT]"
+# GPT-2's name. Its pre-tokenizer parts "<|" from "endoftext", so no merge can spell it.
+BPE_STOP = "<|endoftext|>"
+
+STRETCH = 1 << 16  # characters the Rust side is given at once: some tens of megabytes of its own
+
+_MARKS = re.escape(string.punctuation)
+# The white space of str.split; the Rust side's lacks the separators U+001C to U+001F.
+_SPACE = r"\s\x1c-\x1f"
+_PIECES = {
+    ("word", "tokens"): f"[{_MARKS}]|[^{_SPACE}{_MARKS}]+",
+    ("word", "drop"): f"[^{_SPACE}{_MARKS}]+",
+    ("char", "tokens"): r"[\s\S]",
+    ("symbols", "tokens"): f"[^{_SPACE}]+",
+}
+
+
+class Treatment(NamedTuple):
+    """What happens to a text before its pieces are looked up."""
+
+    kind: Kind
+    lowercase: bool
+    punctuation: Punctuation
+
+
+def split(text: str, treatment: Treatment) -> Iterable[str]:
+    """The words, characters or symbols of a text, in order (not for kind bpe)."""
+    if treatment.lowercase:
+        text = lower(text)
+    if treatment.kind == "char":
+        return text
+    if treatment.kind == "word":
+        for mark in string.punctuation:
+            text = text.replace(mark, f" {mark} " if treatment.punctuation == "tokens" else " ")
+    return text.split()
+
+
+def lower(text: str) -> str:
+    """Lower-case letter by letter, as the pipeline does; str.lower looks at a sigma's neighbors."""
+    return text.lower() if text.isascii() else normalizers.Lowercase().normalize_str(text)
+
+
+_CUT = re.compile(r"(?<=\S)(?=[ \n])")
+
+
+def cut(text: str, anywhere: bool = False) -> Iterator[str]:
+    """Stretches of a text that are tokenized apart as they are together.
+
+    No token of any kind holds white space after something else, so a cut there changes nothing;
+    characters may be cut anywhere.
+    """
+    begin = 0
+    while len(text) - begin > STRETCH:
+        end = begin + STRETCH
+        if not anywhere:
+            place = _CUT.search(text, end)
+            if place is None:
+                break
+            end = place.start()
+        yield text[begin:end]
+        begin = end
+    if begin < len(text):
+        yield text[begin:]
+
+
+def pipeline(treatment: Treatment) -> tokenizers.Tokenizer:
+    """A tokenizer that treats text so, with nothing in its vocabulary yet."""
+    kind, lowercase, punctuation = treatment
+    if kind == "bpe":
+        rust = tokenizers.Tokenizer(models.BPE())
+        rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        rust.decoder = decoders.ByteLevel()
+    else:
+        rust = tokenizers.Tokenizer(models.WordLevel({UNKNOWN: 1}, unk_token=UNKNOWN))
+        pieces = tokenizers.Regex(_PIECES[kind, punctuation])
+        # Inverted and removed: all goes but the pieces.
+        rust.pre_tokenizer = pre_tokenizers.Split(pieces, "removed", invert=True)
+        if kind == "char":
+            rust.decoder = decoders.Fuse()
+    if lowercase:
+        rust.normalizer = normalizers.Lowercase()
+    return rust
+
+
+def recognize(rust: tokenizers.Tokenizer) -> Treatment:
+    """The treatment this tokenizer's pipeline tells. Raises ValueError where it is none of ours."""
+    found = _without_vocabulary(rust)
+    choices: list[tuple[Kind, Punctuation]] = [
+        ("word", "tokens"),
+        ("word", "drop"),
+        ("char", "tokens"),
+        ("bpe", "tokens"),
+        ("symbols", "tokens"),
+    ]
+    for (kind, punctuation), lowercase in product(choices, (False, True)):
+        treatment = Treatment(kind, lowercase, punctuation)
+        if found == _without_vocabulary(pipeline(treatment)):
+            return treatment
+    raise ValueError("its pipeline is none that textwright writes")
+
+
+def _without_vocabulary(rust: tokenizers.Tokenizer) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(rust.to_str())
+    content["model"] |= {"vocab": None, "merges": None}
+    return content
