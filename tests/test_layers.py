@@ -1,0 +1,131 @@
+"""Who may import whom: rows, no cycles, no torch above the line, nothing that an extra brings.
+
+The rows are those of docs/architecture.md. A new module is given its row here.
+"""
+
+import ast
+import graphlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "textwright"
+ROW_OF = {
+    module: row
+    for row, modules in enumerate(
+        [
+            "errors options",
+            "sources readers documents corpus grammar tokenizer decoding escape sampling",
+            "config run",
+            "generator numpy_lstm",
+            "device distributed dataset models",
+            "evaluate trainer",
+            "inspection comparison export report",
+            "api __init__",
+            "cli server __main__",
+        ]
+    )
+    for module in modules.split()
+}
+LAST_ROW_WITHOUT_TORCH = 3
+
+FILES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def row_of(module: str) -> int:
+    """The row of `corpus`, or of `models.lstm` by its package."""
+    return ROW_OF[module.split(".")[0]]
+
+
+def find_imports(module: str) -> set[str]:
+    """Absolute names of all that a module imports, anywhere in it, one level deeper than needed.
+
+    `from textwright import corpus` gives both `textwright` and `textwright.corpus`.
+    """
+    path = FILES[module]
+    package = ["textwright", *path.relative_to(PACKAGE).parts[:-1]]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) + 1 - node.level] if node.level else []
+            origin = ".".join([*start, *filter(None, [node.module])])
+            names.add(origin)
+            names.update(f"{origin}.{alias.name}" for alias in node.names)
+    return names
+
+
+def find_own_imports(module: str) -> set[str]:
+    """The modules of textwright that a module imports."""
+    names = {name.removeprefix("textwright.") for name in find_imports(module)}
+    return names & FILES.keys() - {module}
+
+
+def import_without(blocked: list[str], modules: list[str]) -> str:
+    """Import modules in a new interpreter where some packages are missing: the errors, if any."""
+    code = (
+        "import importlib, sys\n"
+        f"sys.modules.update(dict.fromkeys({blocked!r}))\n"
+        f"for module in {modules!r}:\n"
+        "    try:\n"
+        "        importlib.import_module(module)\n"
+        "    except ImportError as error:\n"
+        "        print(f'{module}: {error}', file=sys.stderr)\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    return finished.stderr
+
+
+def full_name(module: str) -> str:
+    return "textwright" if module == "__init__" else f"textwright.{module}"
+
+
+MODULES = sorted(FILES)
+TORCH_FREE = [
+    module
+    for module in MODULES
+    if ROW_OF.get(module.split(".")[0], LAST_ROW_WITHOUT_TORCH) <= LAST_ROW_WITHOUT_TORCH
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_imports_only_from_its_row_or_above(module: str) -> None:
+    assert module.split(".")[0] in ROW_OF, f"Give textwright.{module} a row in {__file__}."
+    below = {name for name in find_own_imports(module) if row_of(name) > row_of(module)}
+    assert not below, f"textwright.{module} (row {row_of(module)}) imports from below: {below}"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    # Raises CycleError, which names the cycle.
+    graphlib.TopologicalSorter({module: find_own_imports(module) for module in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_upper_rows_never_name_torch(module: str) -> None:
+    assert "torch" not in {name.split(".")[0] for name in find_imports(module)}
+
+
+def test_upper_rows_import_where_torch_is_missing() -> None:
+    assert import_without(["torch"], [full_name(module) for module in TORCH_FREE]) == ""
+
+
+def test_every_module_imports_without_the_extras() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [
+        requirement.split(">")[0]
+        for requirements in project["optional-dependencies"].values()
+        for requirement in requirements
+        if not requirement.startswith("textwright[")
+    ]
+    modules = [full_name(module) for module in MODULES if module != "__main__"]
+    assert import_without(extras, modules) == ""
