@@ -1,0 +1,90 @@
+"""The published systems S1 and S2 as their authors built them: Keras models to measure against.
+
+S1 is the word-level recipe LSTM of D. Foster, *Generative Deep Learning*, chapter 5. S2 is the
+character-level LSTM of the well-known Keras example on Nietzsche. Nothing here is textwright's: it
+needs TensorFlow with Keras 3, which textwright itself never installs.
+"""
+
+import os
+import platform
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # set before TensorFlow is imported
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+RECIPES_PARAMETERS = 2_407_248
+PADDING_TARGET = -100  # textwright's mark of a target that does not count
+
+
+def use_threads(count: int) -> None:
+    """Hold TensorFlow to `count` threads; 0 leaves the choice to TensorFlow. Call it first."""
+    if count:
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def describe_machine(threads: int) -> dict[str, str | int | None]:
+    """The facts a timing means nothing without."""
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def build_recipes_model(seed: int, vocab_size: int = 10_000) -> keras.Model:
+    """S1: ids (B, T) → probabilities (B, T, V); any B and T. Compiled, Keras' defaults throughout.
+
+    Its loss averages over every position, padding included, as the source's does.
+    """
+    keras.utils.set_random_seed(seed)
+    ids = keras.Input((None,), dtype="int32")
+    embedded = keras.layers.Embedding(vocab_size, 100)(ids)
+    hidden = keras.layers.LSTM(128, return_sequences=True, name="hidden")(embedded)
+    output = keras.layers.Dense(vocab_size, activation="softmax", name="output")(hidden)
+    model = keras.Model(ids, output)
+    if vocab_size == 10_000 and model.count_params() != RECIPES_PARAMETERS:
+        raise RuntimeError(
+            f"The Keras model has {model.count_params():,} parameters instead of "
+            f"{RECIPES_PARAMETERS:,}; this Keras version builds another LSTM than the source's."
+        )
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    return model
+
+
+def build_character_model(
+    seed: int, vocab_size: int, window: int = 40, learning_rate: float = 0.01
+) -> keras.Model:
+    """S2: one-hot characters (B, window, V) → probabilities of the next one (B, V). Compiled."""
+    keras.utils.set_random_seed(seed)
+    characters = keras.Input((window, vocab_size))
+    hidden = keras.layers.LSTM(128, name="hidden")(characters)
+    output = keras.layers.Dense(vocab_size, activation="softmax", name="output")(hidden)
+    model = keras.Model(characters, output)
+    model.compile(keras.optimizers.RMSprop(learning_rate), "sparse_categorical_crossentropy")
+    return model
+
+
+def make_measure(model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A function (inputs, targets) → nats of each target, float32, in the shape of the targets.
+
+    It goes through the logits: Keras' own loss clips probabilities at 1e-7, which would put a
+    ceiling on the price of a surprise. Targets must be real ids.
+    """
+    to_hidden = keras.Model(model.input, model.get_layer("hidden").output)
+    output = model.get_layer("output")
+
+    @tf.function(reduce_retracing=True)
+    def measure(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        logits = tf.matmul(to_hidden(inputs, training=False), output.kernel) + output.bias
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+
+    return measure
