@@ -19,7 +19,8 @@ ROW_OF = {
     for row, modules in enumerate(
         [
             "errors options",
-            "sources readers documents corpus grammar tokenizer decoding escape sampling",
+            "sources readers documents split tally corpus grammar treatment decoding tokenizer "
+            "escape sampling",
             "config run",
             "generator numpy_lstm",
             "device distributed dataset models",
@@ -45,10 +46,7 @@ def row_of(module: str) -> int:
 
 
 def find_imports(module: str) -> set[str]:
-    """Absolute names of all that a module imports, anywhere in it, one level deeper than needed.
-
-    `from textwright import corpus` gives both `textwright` and `textwright.corpus`.
-    """
+    """Absolute names of all modules that a module imports, inside its functions too."""
     path = FILES[module]
     package = ["textwright", *path.relative_to(PACKAGE).parts[:-1]]
     names: set[str] = set()
@@ -58,8 +56,9 @@ def find_imports(module: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             start = package[: len(package) + 1 - node.level] if node.level else []
             origin = ".".join([*start, *filter(None, [node.module])])
-            names.add(origin)
-            names.update(f"{origin}.{alias.name}" for alias in node.names)
+            for alias in node.names:  # a module of a package, or a name in a module
+                inner = f"{origin}.{alias.name}"
+                names.add(inner if inner.removeprefix("textwright.") in FILES else origin)
     return names
 
 
