@@ -1,0 +1,335 @@
+"""Files or hub names → documents, split and fingerprinted, in memory that does not grow.
+
+One pass (`scan`) reads, cleans, counts and decides where each record goes; what it keeps is a
+byte a record and 8 bytes a document. `pieces` reads the files again and hands the text out.
+"""
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .documents import Cleaner, CorpusOptions, Template, text_of
+from .errors import CorpusError
+from .readers import STRETCH, Record, Stretches, cut_after_space, read_records
+from .sources import find_files
+from .split import FEW, PARTS, Part, Piece, Split
+from .tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
+
+__all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary", "Template", "hash_document"]
+
+_VERSION = 1  # counts up when the same options come to give other documents: caches then know
+
+Source = str | Path
+OnProgress = Callable[[int, int], None]
+
+
+class Corpus:
+    """The documents of some files, folders, globs or hub data sets.
+
+    `valid` and `test` name files that are held out as they are; the parts not given are held
+    out of the sources. Raises CorpusError where a source leads nowhere.
+    """
+
+    def __init__(
+        self,
+        sources: Source | Sequence[Source],
+        options: CorpusOptions | None = None,
+        *,
+        valid: Source | Sequence[Source] = (),
+        test: Source | Sequence[Source] = (),
+    ):
+        self.options = options = options or CorpusOptions()
+        named = {"sources": _listed(sources), "valid": _listed(valid), "test": _listed(test)}
+        self.files = {
+            role: find_files(names, options.format, options.encoding)
+            for role, names in named.items()
+            if names or role == "sources"
+        }
+        self.fingerprint = self._fingerprint()
+        self.template = Template(options.template) if options.template else self._only_column()
+        self._split = Split(options.split_salt, given=self.files)
+        self._split_by = options.split_by or sorted(self.template.fields)
+        self._columns = sorted({*self._cleaner().columns, *self._split_by})
+        self._summary: Summary | None = None
+        # What a scan leaves for `pieces`: the tallies' codes; and if the sources are split by
+        # position, their lengths and the (document, part) left out because the same text trains.
+        self._codes: dict[str, bytearray] = {}
+        self._lengths: list[int] | None = None
+        self._leaked: set[tuple[int, Part]] = set()
+
+    def scan(self, on_progress: OnProgress | None = None) -> Summary:
+        """Read everything once and count it; a second call answers from memory.
+
+        `on_progress` is told (bytes read, bytes in all), as on disk. Raises CorpusError where
+        a file cannot be read, a field is nobody's or no document is left.
+        """
+        if self._summary is None:
+            self._summary = self._scan(on_progress)
+        return self._summary
+
+    def pieces(self, part: Part) -> Iterator[Piece]:
+        """The text of a part, in the order of the files, long documents in several pieces."""
+        self.scan()
+        role = part if part in self.files else "sources"
+        if role == "sources" and self._lengths is not None:
+            for at, each, piece in self._by_position(self._lengths):
+                if each == part and (at, part) not in self._leaked:
+                    yield piece
+        else:
+            for pieces in self._chosen(role, PARTS.index(part)):
+                yield from pieces
+
+    def documents(self, part: Part) -> Iterator[str]:
+        """The documents of a part, each whole: use `pieces` where they may be huge."""
+        held: list[str] = []
+        for piece in self.pieces(part):
+            held.append(piece.text)
+            if piece.last:
+                yield "".join(held)
+                held = []
+
+    # Reading again what the scan has seen
+
+    def _chosen(self, role: str, index: int) -> Iterator[Iterator[Piece]]:
+        """The pieces of each document with this code; other records are not even cleaned."""
+        cleaner, codes = self._cleaner(), self._codes[role]
+        count = 0
+        for record in self._records(role):
+            if count < len(codes) and codes[count] == index:
+                values = cleaner.values(record)
+                if values is None:
+                    raise self._changed()
+                yield self._pieces(cleaner, values)
+            count += 1
+        if count != len(codes):
+            raise self._changed()
+
+    def _pieces(self, cleaner: Cleaner, values: dict[str, Any]) -> Iterator[Piece]:
+        stretches: Iterator[str]
+        if type(long := values.get("text")) is Stretches:
+            stretches = map(cleaner.trim, long)
+        else:
+            text = cleaner.text(values)
+            if text is None:
+                raise self._changed()
+            if len(text) <= STRETCH:
+                yield Piece(text)
+                return
+            stretches = cut_after_space(
+                text[at : at + STRETCH] for at in range(0, len(text), STRETCH)
+            )
+        held, first = "", True
+        for stretch in filter(None, stretches):
+            if held:
+                yield Piece(held, first, last=False)
+                first = False
+            held = stretch
+        yield Piece(held, first, last=True)
+
+    def _by_position(self, lengths: list[int]) -> Iterator[tuple[int, Part, Piece]]:
+        for at, pieces in enumerate(self._chosen("sources", 0)):
+            for part, piece in self._split.by_position(pieces, lengths[at]):
+                yield at, part, piece
+
+    def _changed(self) -> CorpusError:
+        names = ", ".join(str(file.path) for file in self.files["sources"][:3])
+        return CorpusError(f"The corpus ({names}) changed while it was read: start again.")
+
+    def _cleaner(self) -> Cleaner:
+        return Cleaner(self.options, self.template)
+
+    def _records(self, role: str, on_read: Callable[[int], None] | None = None) -> Iterator[Record]:
+        options = self.options
+        for file in self.files[role]:
+            yield from read_records(
+                file,
+                encoding=options.encoding,
+                unit=options.unit,
+                columns=self._columns,
+                on_read=on_read,
+            )
+
+    # The scan
+
+    def _scan(self, on_progress: OnProgress | None) -> Summary:
+        cleaner = self._cleaner()
+        fields = _Fields(self._columns)
+        read, total = 0, sum(file.bytes for files in self.files.values() for file in files)
+
+        def on_read(count: int) -> None:
+            nonlocal read
+            read += count
+            if on_progress:
+                on_progress(min(read, total), total)
+
+        tallies = {}
+        for role in self.files:
+            tally = tallies[role] = Tally()
+            for record in self._records(role, on_read):
+                fields.see(record)
+                self._count(role, tally, cleaner, record)
+            self._codes[role] = tally.codes
+        fields.refuse_unknown()
+        for role, tally in tallies.items():
+            if not tally.documents:
+                raise self._nothing_left(role, cleaner)
+        return self._summarize(tallies, cleaner)
+
+    def _count(self, role: str, tally: Tally, cleaner: Cleaner, record: Record) -> None:
+        values = cleaner.values(record)
+        if values is None:
+            return tally.drop()
+        document = Measure()
+        raw: list[Iterable[str]]
+        if type(long := values.get("text")) is Stretches:
+            raw = [_measured(long, cleaner, document)]
+        else:
+            text = cleaner.text(values)
+            if text is None:
+                return tally.drop()
+            document.add(text)
+            names = self._split_by
+            raw = [(values.get(name) or text_of(record.get(name), name),) for name in names]
+        index = self._split.index_of(raw)
+        if not document.words:
+            cleaner.dropped["empty"] += 1
+            return tally.drop()
+        tally.keep(index if role == "sources" else PARTS.index(role), document)
+
+    def _summarize(self, tallies: dict[str, Tally], cleaner: Cleaner) -> Summary:
+        dropped = cleaner.dropped
+        sources = tallies["sources"]
+        if sources.documents < FEW:
+            self._lengths = sources.lengths
+            hashes, parts, leaked = self._measure_parts(sources)
+        else:
+            hashes = np.sort(np.array(sources.trained, np.uint64))
+            leaked = sources.take_back(hashes)
+            self._codes["sources"] = sources.codes
+            parts = Counter(PARTS[code] for code in sources.codes if code < len(PARTS))
+        if leaked:
+            dropped["also in training"] = leaked
+        given = {role: tally for role, tally in tallies.items() if role != "sources"}
+        parts.update({role: tally.documents for role, tally in given.items()})
+        documents = sum(tally.documents for tally in tallies.values())
+        return Summary(
+            documents=documents,
+            characters=sum(tally.characters for tally in tallies.values()),
+            words=sum(tally.words for tally in tallies.values()),
+            duplicates=documents - count_distinct(tallies.values()),
+            dropped=dict(dropped.most_common()),
+            parts={part: parts[part] for part in PARTS},
+            repeated={role: tally.count_among(hashes) for role, tally in given.items()},
+            files=[
+                {"role": role, **vars(file), "path": str(file.path)}
+                for role, files in self.files.items()
+                for file in files
+            ],
+            fingerprint=self.fingerprint,
+            template=self.template.text,
+            options=self.options.model_dump(),
+            split={
+                "by": "hash" if self._lengths is None else "position",
+                "fields": self._split_by,
+                "ends": self._split.ends,
+            },
+            train_hashes=hashes,
+        )
+
+    def _measure_parts(self, sources: Tally) -> tuple[Hashes, Counter[str], int]:
+        """Split by position: training hashes, documents by part, and how many leaked."""
+        self._codes["sources"] = bytearray(
+            0 if code < len(PARTS) else code for code in sources.codes
+        )
+        measures: dict[tuple[int, Part], Measure] = {}
+        for at, part, piece in self._by_position(sources.lengths):
+            measures.setdefault((at, part), Measure()).add(piece.text)
+        train = {each.hash for (_, part), each in measures.items() if part == "train"}
+        self._leaked = {
+            (at, part)
+            for (at, part), each in measures.items()
+            if part != "train" and each.hash in train
+        }
+        for key in self._leaked:
+            sources.characters -= measures[key].characters
+            sources.words -= measures[key].words
+        parts = Counter(part for at, part in measures if (at, part) not in self._leaked)
+        hashes = np.sort(np.fromiter(train, np.uint64, len(train)))
+        return hashes, Counter(parts), len(self._leaked)
+
+    # What can be wrong
+
+    def _nothing_left(self, role: str, cleaner: Cleaner) -> CorpusError:
+        which = "the corpus" if role == "sources" else f"the {role} files"
+        reasons = ", ".join(f"{why}: {n:,}" for why, n in cleaner.dropped.most_common())
+        if not reasons:
+            return CorpusError(f"There is no document in {which}: the files hold no record.")
+        return CorpusError(
+            f"No document of {which} is left ({reasons}): loosen that template or cleaning step."
+        )
+
+    def _only_column(self) -> Template:
+        for file in self.files["sources"]:
+            for record in read_records(
+                file, encoding=self.options.encoding, unit=self.options.unit
+            ):
+                if "text" in record:
+                    return Template("{text}")
+                if len(record) == 1:
+                    return Template("{" + next(iter(record)) + "}")
+                if record:
+                    longest = max(record, key=lambda name: len(str(record[name])))
+                    raise CorpusError(
+                        f"{file.path} has the columns {', '.join(record)}: say which make the "
+                        f'text by a template, such as "{{{longest}}}".'
+                    )
+        return Template("{text}")
+
+    def _fingerprint(self) -> str:
+        # The format counts too: a renamed file may be read in another way.
+        files = {
+            role: [(file.sha256, file.format) for file in files]
+            for role, files in self.files.items()
+        }
+        known = {"version": _VERSION, "options": self.options.model_dump(), "files": files}
+        return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+class _Fields:
+    """Watches for fields that are asked for and that no record has."""
+
+    def __init__(self, wanted: Iterable[str]):
+        self._unseen = set(wanted)
+        self._seen: dict[str, None] = {}
+
+    def see(self, record: Record) -> None:
+        if self._unseen:
+            self._unseen.difference_update(record)
+            if len(self._seen) < 100:
+                self._seen.update(dict.fromkeys(record))
+
+    def refuse_unknown(self) -> None:
+        if self._unseen and self._seen:
+            name = min(self._unseen)
+            close = difflib.get_close_matches(name, self._seen, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "."
+            raise CorpusError(
+                f"No record has the field {name}; there are {', '.join(self._seen)}{hint}"
+            )
+
+
+def _measured(stretches: Stretches, cleaner: Cleaner, document: Measure) -> Iterator[str]:
+    # The raw text passes through to be hashed for the split; its clean form is measured.
+    for stretch in stretches:
+        document.add(cleaner.trim(stretch))
+        yield stretch
+
+
+def _listed(names: Source | Sequence[Source]) -> list[Source]:
+    return [names] if isinstance(names, (str, Path)) else list(names)

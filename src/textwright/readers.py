@@ -1,0 +1,433 @@
+"""A data file → raw records: dicts of fields, streamed, with values as they were written.
+
+Nothing is guessed about types: "007" stays "007", and a JSON number keeps its spelling. Line
+breaks are read as "\\n" whatever the system that wrote them; a byte-order mark is skipped.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import CorpusError
+from .sources import SourceFile, open_binary, unreadable
+
+Record = dict[str, Any]
+
+STRETCH = 1 << 20  # characters: what a document may have before it comes in stretches
+_LONGEST_CELL = 1 << 26  # characters: beyond it a quote was surely never closed
+_END = "\0end of file"
+
+
+class Stretches:
+    """A plain-text document too long to hold: iterate it once, before the next record.
+
+    Joined, the stretches are the document; each but the last is cut after white space where
+    the text has any, so that words stay whole.
+    """
+
+    def __init__(self, parts: Iterator[str]):
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[str]:
+        return self._parts
+
+
+def read_records(
+    file: SourceFile,
+    *,
+    encoding: str = "utf-8",
+    unit: str = "file",
+    columns: Iterable[str] = (),
+    on_read: Callable[[int], None] | None = None,
+) -> Iterator[Record]:
+    """The records of a file, in order.
+
+    Plain text gives `{"text": …}` per `unit` (file, line or block), where the value of a long
+    document is `Stretches`; so do strings and symbol lists in JSON. `columns` are those that
+    will be asked for: CSV, TSV and Parquet files must have them. Raises CorpusError, naming
+    the file and the place, where it cannot be read as it should.
+    """
+    columns = tuple(columns)
+    path = file.path
+    try:
+        with open_binary(path, on_read) as stream:
+            if file.format == "parquet":
+                yield from _read_parquet(stream, path, columns)
+                return
+            _refuse_other_encodings(stream, path, encoding)
+            with _decode(stream, encoding) as text:
+                if file.format == "text":
+                    yield from _read_text(text, unit)
+                elif file.format in ("csv", "tsv"):
+                    yield from _read_table(text, path, file.format, columns)
+                elif file.format == "jsonl":
+                    yield from _read_json_lines(text, path)
+                else:
+                    yield from _read_json(text, path)
+    except UnicodeDecodeError as error:
+        raise _wrong_encoding(path, encoding) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CorpusError(
+            f"{path} is damaged or cut short ({error}): fetch or compress it again."
+        ) from error
+    except RecursionError as error:
+        raise CorpusError(f"{path} nests too deeply to be a list of records.") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+# Plain text
+
+
+def _read_text(handle: io.TextIOWrapper, unit: str) -> Iterator[Record]:
+    split = {"file": _whole_file, "line": _lines, "block": _blocks}[unit]
+    events = split(handle)
+    for text, ends in events:
+        if ends:
+            yield {"text": text}
+            continue
+        rest = cut_after_space(_until_end(text, events))
+        yield {"text": Stretches(rest)}
+        for _ in rest:  # What the caller did not want still stands before the next document.
+            pass
+
+
+def _until_end(text: str, events: Iterator[tuple[str, bool]]) -> Iterator[str]:
+    yield text
+    for text, ends in events:
+        yield text
+        if ends:
+            return
+
+
+def cut_after_space(parts: Iterable[str]) -> Iterator[str]:
+    """The same text, cut anew so that each part but the last ends after white space if it can."""
+    held = ""
+    for part in parts:
+        held += part
+        at = max(held.rfind("\n"), held.rfind(" "), held.rfind("\t")) + 1 or len(held)
+        # Scripts without spaces still have to move on.
+        if at < len(held) - STRETCH:
+            at = len(held)
+        yield held[:at]
+        held = held[at:]
+    if held:
+        yield held
+
+
+# Each of the three yields (text, whether the document ends here).
+
+
+def _whole_file(handle: io.TextIOWrapper) -> Iterator[tuple[str, bool]]:
+    text = handle.read(STRETCH)
+    while following := handle.read(STRETCH):
+        yield text, False
+        text = following
+    yield text, True
+
+
+def _lines(handle: io.TextIOWrapper) -> Iterator[tuple[str, bool]]:
+    open_line = False
+    while line := handle.readline(STRETCH):
+        open_line = line[-1] != "\n" and len(line) >= STRETCH
+        yield (line, False) if open_line else (line.removesuffix("\n"), True)
+    if open_line:
+        yield "", True
+
+
+def _blocks(handle: io.TextIOWrapper) -> Iterator[tuple[str, bool]]:
+    lines: list[str] = []
+    size = 0
+    line_start = True
+    opened = False  # part of this block has been given out already
+    while line := handle.readline(STRETCH):
+        if line_start and line.isspace():
+            if lines or opened:
+                yield "".join(lines).removesuffix("\n"), True
+            lines, size, opened = [], 0, False
+            continue
+        line_start = line[-1] == "\n"
+        if size + len(line) > STRETCH and lines:
+            # The last line is kept: its line break goes only if the block ends there.
+            yield "".join(lines), False
+            lines, size, opened = [], 0, True
+        lines.append(line)
+        size += len(line)
+    if lines or opened:
+        yield "".join(lines).removesuffix("\n"), True
+
+
+# CSV and TSV
+
+
+def _read_table(
+    handle: io.TextIOWrapper, path: Path, format: str, columns: tuple[str, ...]
+) -> Iterator[Record]:
+    first = handle.readline()
+    if not first:
+        return
+    csv.field_size_limit(_LONGEST_CELL)  # The module's own 131,072 is less than a short story.
+    rows = csv.reader(_then_end(first, handle), delimiter=_delimiter(first, format))
+    started = 1
+    try:
+        header = next(rows)
+        require_columns(path, header, columns)
+        width = len(header)
+        started = rows.line_num + 1
+        for row in rows:
+            if len(row) == width:
+                yield dict(zip(header, row, strict=True))
+            elif row == [_END]:
+                return
+            elif len(row) > width and any(row[width:]):
+                raise CorpusError(
+                    f"Line {started:,} of {path} has {len(row)} cells where the header has "
+                    f"{width}: put cells that hold the separator between double quotes."
+                )
+            elif row:
+                yield dict(zip(header, row, strict=False))
+            started = rows.line_num + 1
+    except csv.Error as error:
+        raise CorpusError(
+            f"Line {started:,} of {path} is not {format.upper()} ({error}): check its quotes."
+        ) from error
+    raise CorpusError(
+        f"A double quote opened in line {started:,} of {path} is never closed: close it, or "
+        "double the quotes inside a cell."
+    )
+
+
+def _then_end(first: str, handle: Iterable[str]) -> Iterator[str]:
+    # A last row of our own arrives as a row only if no quote is open: the csv module does not tell.
+    yield first
+    line = first
+    for line in handle:
+        yield line
+    yield _END if line.endswith("\n") else "\n" + _END
+
+
+def _delimiter(header: str, format: str) -> str:
+    if format == "tsv":
+        return "\t"
+    # Spreadsheets write ";" where the comma is the decimal sign.
+    return next((mark for mark in ",;\t" if mark in header), ",")
+
+
+# JSON
+
+
+def _constant(name: str) -> str | None:
+    return None if name == "NaN" else name
+
+
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_constant)
+
+
+def _read_json_lines(handle: io.TextIOWrapper, path: Path) -> Iterator[Record]:
+    decode = _DECODER.decode
+    for number, line in enumerate(handle, 1):
+        if line.isspace():
+            continue
+        try:
+            value = decode(line)
+        except json.JSONDecodeError as error:
+            raise CorpusError(
+                f"Line {number:,} of {path} is not JSON ({error.msg}): give one value a line, "
+                "or say format json if the file is one list."
+            ) from error
+        yield value if type(value) is dict else _wrap(value, path)
+
+
+def _read_json(handle: io.TextIOWrapper, path: Path) -> Iterator[Record]:
+    """The items of a JSON list, or values that follow each other, decoded as they are read."""
+    scan = _JsonScan(handle, path)
+    listed = scan.skip("[")
+    while scan.more():
+        if listed and scan.skip("]"):
+            if scan.more():
+                raise scan.wrong("more follows the list; say format jsonl if each line is one")
+            return
+        value = scan.value()
+        yield value if type(value) is dict else _wrap(value, path)
+        if listed and not scan.skip(",") and not scan.at("]"):
+            raise scan.wrong("the list is cut short or lacks a comma")
+    if listed:
+        raise scan.wrong("the list is cut short")
+
+
+class _JsonScan:
+    """A window over JSON text that grows to one value and moves on."""
+
+    def __init__(self, handle: io.TextIOWrapper, path: Path):
+        self._handle, self._path = handle, path
+        self._text, self._at, self._line = "", 0, 1
+
+    def more(self) -> bool:
+        """Skip white space; is there any text left?"""
+        while True:
+            text, at = self._text, self._at
+            while at < len(text) and text[at] in " \n\t":
+                at += 1
+            self._at = at
+            if at < len(text):
+                return True
+            if not self._fill():
+                return False
+
+    def at(self, mark: str) -> bool:
+        return self.more() and self._text[self._at] == mark
+
+    def skip(self, mark: str) -> bool:
+        found = self.at(mark)
+        self._at += found
+        return found
+
+    def value(self) -> Any:
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # Near the end of the window a value may only be cut; elsewhere it is wrong.
+                cut = error.pos > len(self._text) - 16 or error.msg.startswith("Unterminated")
+                if cut and self._fill():
+                    continue
+                raise self.wrong(error.msg, error.pos) from error
+            # A number may go on in the next window.
+            if end < len(self._text) or not self._fill():
+                self._at = end
+                return value
+
+    def wrong(self, what: str, at: int | None = None) -> CorpusError:
+        line = self._line + self._text.count("\n", 0, self._at if at is None else at)
+        return CorpusError(f"{self._path} is not JSON at line {line:,}: {what}.")
+
+    def _fill(self) -> bool:
+        # What is kept sets what is read, so that one long value is decoded only a few times.
+        kept = len(self._text) - self._at
+        more = self._handle.read(max(STRETCH, kept))
+        if not more:
+            return False
+        self._line += self._text.count("\n", 0, self._at)
+        self._text, self._at = self._text[self._at :] + more, 0
+        return True
+
+
+def _wrap(value: Any, path: Path) -> Record:
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        return {"text": _join_symbols(value, path)}
+    if isinstance(value, bool):
+        raise CorpusError(f"{path} lists true or false where records, texts or symbols go.")
+    return {"text": value}
+
+
+def _join_symbols(symbols: list[Any], path: Path) -> str:
+    for symbol in symbols:
+        if not isinstance(symbol, str) or symbol.split() != [symbol]:
+            shown = json.dumps(symbol, ensure_ascii=False)
+            raise CorpusError(
+                f"{path} has the symbol {shown:.60}: a symbol is a text without white space; "
+                "rename it, or give records with fields."
+            )
+    return " ".join(symbols)
+
+
+# Parquet
+
+
+def _read_parquet(
+    stream: io.BufferedIOBase, path: Path, columns: tuple[str, ...]
+) -> Iterator[Record]:
+    import pyarrow
+    from pyarrow import parquet
+
+    if isinstance(stream, gzip.GzipFile):
+        # Parquet is read from its end: a gzipped one is unpacked on disk, not in memory.
+        unpacked = tempfile.TemporaryFile()
+        while block := stream.read(STRETCH):
+            unpacked.write(block)
+        unpacked.seek(0)
+        stream = unpacked  # type: ignore[assignment]
+    try:
+        with parquet.ParquetFile(stream, pre_buffer=False, buffer_size=STRETCH) as table:
+            names = table.schema_arrow.names
+            require_columns(path, names, columns)
+            wanted = [name for name in names if name in columns] or None
+            for batch in table.iter_batches(256, columns=wanted, use_threads=False):
+                yield from batch.to_pylist()
+    except pyarrow.ArrowException as error:
+        raise CorpusError(
+            f"{path} is not a sound Parquet file: fetch or write it again."
+        ) from error
+
+
+# Words for what is wrong
+
+
+def require_columns(path: Path, present: list[str], wanted: Iterable[str]) -> None:
+    """Raise CorpusError, saying which columns exist, unless all wanted ones do."""
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise CorpusError(
+            f"{path} has no column {missing[0]}; it has {', '.join(map(str, present))}."
+        )
+
+
+def _decode(stream: io.BufferedIOBase, encoding: str) -> io.TextIOWrapper:
+    try:
+        codecs.lookup(encoding)
+    except LookupError as error:
+        raise CorpusError(
+            f"There is no encoding {encoding}: name one such as utf-8, cp1252 or utf-16."
+        ) from error
+    if codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-8-sig"  # the same, but for a byte-order mark
+    return io.TextIOWrapper(stream, encoding=encoding, newline=None)  # type: ignore[type-var]
+
+
+def _refuse_other_encodings(stream: io.BufferedIOBase, path: Path, encoding: str) -> None:
+    # UTF-16 of plain English is valid UTF-8, full of zero bytes: it must be caught by its look.
+    if not encoding.lower().replace("-", "").startswith(("utf8", "cp", "latin", "ascii", "iso")):
+        return
+    head = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
+    marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if marked or (head.count(0) > len(head) // 5):
+        even = head[::2].count(0) > head[1::2].count(0)
+        name = "utf-16" if marked else "utf-16-be" if even else "utf-16-le"
+        raise CorpusError(
+            f"{path} is not {encoding} from byte 0 on: it looks like {name}; "
+            f'set the corpus option encoding = "{name}".'
+        )
+    for magic, name in ((b"PK\x03\x04", "zip"), (b"%PDF", "PDF"), (b"\x28\xb5\x2f\xfd", "zstd")):
+        if head.startswith(magic):
+            raise CorpusError(f"{path} is a {name} file: unpack it to text, CSV, JSON or Parquet.")
+
+
+def _wrong_encoding(path: Path, encoding: str) -> CorpusError:
+    """Find the byte that cannot be read, in a pass of its own since decoders do not tell."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    position = 0
+    value = 0
+    with open_binary(path) as stream:
+        while block := stream.read(STRETCH):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                position += error.start - pending
+                value = error.object[error.start]
+                break
+            position += len(block)
+    return CorpusError(
+        f"{path} is not {encoding} at byte {position:,} (0x{value:02x}): if a Windows program "
+        'wrote it, set the corpus option encoding = "cp1252" (Western European) or "cp1251" '
+        "(Cyrillic), else the encoding it was saved in."
+    )

@@ -1,0 +1,241 @@
+"""What a user names → data files: paths, folders, globs and hub data sets, with their formats.
+
+Only names and first bytes are looked at here; `readers.py` turns a file into records.
+"""
+
+import difflib
+import fnmatch
+import glob
+import gzip
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import CorpusError
+
+FORMATS = {
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+# A hub data set often holds the same records in several formats; the best typed one is read.
+_HUB_PREFERENCE = ("parquet", "jsonl", "csv", "tsv", "json", "text")
+_HUB_DESCRIPTIONS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
+_HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(/.+)?")
+_BUFFER = 1 << 18
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One data file. `format` is a key of the readers; `bytes` and `sha256` are those on disk."""
+
+    path: Path
+    format: str
+    sha256: str
+    bytes: int
+
+
+def find_files(
+    sources: Iterable[str | Path], format: str = "auto", encoding: str = "utf-8"
+) -> list[SourceFile]:
+    """The data files behind paths, folders, globs and hub names, in the order named.
+
+    A folder gives its files in order of path. Raises CorpusError where a name leads nowhere or
+    a file cannot be read.
+    """
+    files = []
+    for source in sources:
+        for path in _expand(str(source), format):
+            try:
+                with open(path, "rb") as handle:
+                    sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+                kind = detect_format(path, encoding) if format == "auto" else format
+                files.append(SourceFile(path.resolve(), kind, sha256, path.stat().st_size))
+            except OSError as error:
+                raise unreadable(path, error) from error
+    if not files:
+        raise CorpusError("No corpus was named: give a file, a folder or a hub data set.")
+    return files
+
+
+def unreadable(path: Path, error: Exception) -> CorpusError:
+    """The sentence for a file that the system does not let us read."""
+    reason = getattr(error, "strerror", None) or error
+    return CorpusError(f"{path} cannot be read ({reason}): check the file and its permissions.")
+
+
+def detect_format(path: Path, encoding: str = "utf-8") -> str:
+    """The format of a file: by its name (`.gz` looked through), else by its first bytes."""
+    named = _named_format(path.name)
+    if named:
+        return named
+    try:
+        with open_binary(path) as stream:
+            head = stream.read(1 << 16)
+    except EOFError:
+        return "text"  # A damaged file: its reader says so.
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    lines = head.decode(encoding, "replace").removeprefix("\ufeff").lstrip().splitlines()
+    if lines and lines[0].startswith("{"):
+        return "jsonl" if lines[0].rstrip().endswith("}") else "json"
+    if lines and lines[0].startswith("["):
+        rows = [line for line in lines[:2] if line.startswith("[") and line.rstrip().endswith("]")]
+        return "jsonl" if len(rows) == 2 else "json"
+    return "text"
+
+
+def open_binary(path: Path, on_read: Callable[[int], None] | None = None) -> io.BufferedIOBase:
+    """The bytes of a file, decompressed where it begins like gzip.
+
+    `on_read` is told how many bytes of the file on disk each read took.
+    """
+    plain = io.BufferedReader(_MeteredFile(path, on_read), _BUFFER)
+    if plain.peek(2)[:2] != b"\x1f\x8b":
+        return plain
+    # GzipFile leaves closing its file to whoever opened it; the buffer ties the two together.
+    return _OwningGzip(plain)
+
+
+class _MeteredFile(io.FileIO):
+    def __init__(self, path: Path, on_read: Callable[[int], None] | None):
+        super().__init__(path, "rb")
+        self._on_read = on_read
+
+    def readinto(self, buffer, /) -> int:  # type: ignore[no-untyped-def, override]
+        count = super().readinto(buffer)
+        if self._on_read and count:
+            self._on_read(count)
+        return count or 0
+
+
+class _OwningGzip(gzip.GzipFile):
+    def __init__(self, plain: io.BufferedReader):
+        super().__init__(fileobj=plain, mode="rb")
+        self._plain = plain
+
+    def close(self) -> None:
+        super().close()
+        self._plain.close()
+
+
+def _named_format(name: str) -> str | None:
+    return FORMATS.get(Path(name.lower().removesuffix(".gz")).suffix)
+
+
+def _expand(source: str, format: str) -> list[Path]:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return _folder_files(path, format)
+    matches = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+    matches = [match for match in matches if match.is_file()]
+    if matches:
+        return matches
+    if glob.has_magic(source) and not _HUB_NAME.fullmatch(source):
+        raise CorpusError(f"No file matches {source}: check the pattern and the folder.")
+    # A mistyped path must not be looked up on the network: it has a folder here.
+    if _HUB_NAME.fullmatch(source) and not path.parent.is_dir():
+        return _hub_files(source)
+    raise CorpusError(f"There is no file {source}{_close_names(path)}.")
+
+
+def _folder_files(folder: Path, format: str) -> list[Path]:
+    def hidden(path: Path) -> bool:
+        return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not hidden(path))
+    if not files:
+        raise CorpusError(f"The folder {folder} holds no files: name one that holds a corpus.")
+    known = [path for path in files if _named_format(path.name)]
+    return known if known and format == "auto" else files
+
+
+def _close_names(path: Path) -> str:
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return f", and no folder {path.parent}: check the path"
+    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    if not close:
+        return ": check the path"
+    return "; did you mean " + " or ".join(str(path.parent / name) for name in close) + "?"
+
+
+def _hub_files(source: str) -> list[Path]:
+    """The data files of a hub data set, `owner/name` or `owner/name/pattern`, fetched or cached."""
+    # Imported here: who trains on a file of their own does not pay for the hub client.
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+    )
+
+    owner, name, *rest = source.split("/", 2)
+    repository, pattern = f"{owner}/{name}", rest[0] if rest else None
+    try:
+        try:
+            listed = HfApi().list_repo_files(repository, repo_type="dataset")
+        except (OfflineModeIsEnabled, ConnectionError, TimeoutError, LocalEntryNotFoundError):
+            listed = []  # Offline: what is in the cache is all there is.
+        wanted = _hub_choice(listed, pattern) or None
+        if listed and not wanted:
+            raise _no_hub_data(source)
+        folder = Path(snapshot_download(repository, repo_type="dataset", allow_patterns=wanted))
+    except GatedRepoError as error:
+        raise CorpusError(
+            f"The hub data set {repository} asks for an agreement: accept it on its page and log "
+            "in, or give a file."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise CorpusError(
+            f"There is no file {source} and no hub data set {repository}: check the name."
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise CorpusError(
+            f"There is no file {source}, and the hub data set {repository} is neither on this "
+            "machine nor within reach: check the name and the connection, or give a file."
+        ) from error
+    cached = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    chosen = _hub_choice(wanted or cached, pattern)
+    if not chosen:
+        raise _no_hub_data(source)
+    return [folder / name for name in chosen]
+
+
+def _no_hub_data(source: str) -> CorpusError:
+    known = ", ".join(dict.fromkeys(FORMATS.values()))
+    return CorpusError(f"{source} holds no data file that can be read ({known}): name another.")
+
+
+def _hub_choice(names: list[str], pattern: str | None) -> list[str]:
+    if pattern:
+        names = [name for name in names if fnmatch.fnmatch(name, pattern)]
+    names = [
+        name
+        for name in sorted(names)
+        if not name.startswith(".")
+        and Path(name).name not in _HUB_DESCRIPTIONS
+        and not name.lower().endswith((".md", ".md.gz"))
+    ]
+    for kind in _HUB_PREFERENCE:
+        chosen = [name for name in names if _named_format(name) == kind]
+        if chosen:
+            return chosen
+    return []

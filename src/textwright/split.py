@@ -1,0 +1,71 @@
+"""Which documents, or which characters of them, train, validate and test.
+
+Documents are split by a salted hash of their raw fields, so equal ones share a side and new ones
+move none of the old. Fewer than FEW are split by position within each, in the same shares.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+Part = Literal["train", "valid", "test"]
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
+
+FEW = 200  # documents
+_HELD_OUT = 0.05  # the share of each part that is held out
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A document, or a stretch of about a million characters of a long one.
+
+    `first` and `last` mark a document's edges: a whole document has both.
+    """
+
+    text: str
+    first: bool = True
+    last: bool = True
+
+
+class Split:
+    """The shares of the parts that are not `given` as files of their own."""
+
+    def __init__(self, salt: str, given: Collection[str] = ()):
+        parts = [part for part in PARTS if part not in given]
+        # Rounded: 1 − 2·0.05 must be the 0.90 of the definition, not its neighbor.
+        self.ends = {
+            part: round(1 - _HELD_OUT * (len(parts) - 1 - at), 2) for at, part in enumerate(parts)
+        }
+        self._steps = [(end, PARTS.index(part)) for part, end in self.ends.items()]
+        self._salted = blake2b(salt.encode() + b"\0", digest_size=8)
+
+    def index_of(self, fields: Iterable[Iterable[str]]) -> int:
+        """The index in PARTS of a document with these raw fields, each in one or more stretches."""
+        state = self._salted.copy()
+        for stretches in fields:
+            for stretch in stretches:
+                state.update(stretch.encode("utf-8", "surrogatepass"))
+            state.update(b"\0")
+        place = int.from_bytes(state.digest(), "big") / 2**64
+        return next(index for end, index in self._steps if place < end or end == 1)
+
+    def bounds(self, length: int) -> Iterator[tuple[Part, int, int]]:
+        """By position: (part, start, stop) of each part in a document of `length` characters."""
+        start = 0
+        for part, end in self.ends.items():
+            stop = int(end * length)
+            yield part, start, stop
+            start = stop
+
+    def by_position(self, pieces: Iterable[Piece], length: int) -> Iterator[tuple[Part, Piece]]:
+        """A document's pieces, cut where one part ends and the next begins."""
+        bounds = list(self.bounds(length))
+        at = 0
+        for piece in pieces:
+            for part, start, stop in bounds:
+                low, high = max(start, at), min(stop, at + len(piece.text))
+                if low < high:
+                    text = piece.text[low - at : high - at]
+                    yield part, Piece(text, first=low == start, last=high == stop)
+            at += len(piece.text)
