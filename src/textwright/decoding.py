@@ -20,8 +20,9 @@ token                          spacing
 ``'``                          none before, where a word stands before and no ``'`` is open; else
                                opens and closes in turn
 rest of a contraction          none before (``don't``, ``d'Avola``)
-number after ``.`` or ``:``    none before, where a number stands before it (``3.5``, ``10:30``)
+number after ``.``             none before, where a number stands before the mark (``3.5``)
 three digits after ``,``       the same (``1,000``)
+two digits after ``:``         none before, where one or two digits stand before it (``10:30``)
 one letter after ``.``         none before, where one letter stands before the mark (``e.g.``)
 any other                      one space on either side
 =============================  ==================================================================
@@ -149,7 +150,9 @@ class WordJoiner:
             return contracted or left.lower() in _BEFORE_APOSTROPHE
         if mark == ",":
             return left.isdigit() and word.isdigit() and len(word) == 3
-        if left.isdigit() and mark in (".", ":"):
+        if mark == ":":
+            return left.isdigit() and word.isdigit() and len(left) <= 2 == len(word)
+        if mark == "." and left.isdigit():
             return word.isdigit()
         return mark == "." and len(left) == len(word) == 1 and (left + word).isalpha()
 
