@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from .documents import Cleaner, CorpusOptions, Template, text_of
-from .errors import CorpusError
-from .readers import STRETCH, Record, Stretches, cut_after_space, read_records
-from .sources import find_files
-from .split import FEW, PARTS, Part, Piece, Split
-from .tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
+from textwright.documents import Cleaner, CorpusOptions, Template, text_of
+from textwright.errors import CorpusError
+from textwright.readers import STRETCH, Record, Stretches, cut_after_space, read_records
+from textwright.sources import find_files
+from textwright.split import FEW, PARTS, Part, Piece, Split
+from textwright.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
 
 __all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary", "Template", "hash_document"]
 

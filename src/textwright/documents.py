@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .errors import CorpusError
-from .options import Options
-from .readers import Record, Stretches
+from textwright.errors import CorpusError
+from textwright.options import Options
+from textwright.readers import Record, Stretches
 
 
 class CorpusOptions(Options):
@@ -56,7 +56,7 @@ class CorpusOptions(Options):
         [], description="fields hashed to hold documents out; empty takes those of the template"
     )
     split_salt: str = Field(
-        "textwright", description="salt of that hash: another salt, another split"
+        "textwright", description="salt of that hash; another one gives another split"
     )
 
 
@@ -100,7 +100,7 @@ def text_of(value: Any, field: str = "") -> str:
     """A field's value as text: list items joined by one space, null and NaN as nothing."""
     kind = type(value)
     if kind is str:
-        return value  # type: ignore[no-any-return]
+        return value
     if value is None:
         return ""
     if kind is list or kind is tuple:
@@ -130,7 +130,7 @@ class Cleaner:
         self.dropped: Counter[str] = Counter()
         self._fields = template.fields
         self._drop_where = [_Condition(text) for text in options.drop_where]
-        self._prefixes = tuple(options.drop_prefixes)
+        self._prefixes = options.drop_prefixes
         self._phrases = [(phrase, phrase.casefold()) for phrase in options.drop_phrases]
         self._cut = _any_of(options.cut_from)
         self._least, self._most = options.min_words, options.max_words
@@ -169,11 +169,9 @@ class Cleaner:
     def text(self, values: dict[str, str]) -> str | None:
         """The document, cleaned."""
         text = self.template.render(values)
-        if self._prefixes:
-            for start in (text, *values.values()):
-                if start.lstrip().startswith(self._prefixes):
-                    prefix = next(p for p in self._prefixes if start.lstrip().startswith(p))
-                    return self._drop(f'begins with "{prefix}"')
+        for prefix in self._prefixes:
+            if any(start.lstrip().startswith(prefix) for start in (text, *values.values())):
+                return self._drop(f'begins with "{prefix}"')
         if self._cut and (found := self._cut.search(text)):
             text = text[: found.start()].rstrip()
         if self._phrases:
@@ -200,8 +198,9 @@ class Cleaner:
             text = step(text)
         return text
 
-    def _drop(self, reason: str) -> None:
+    def _drop(self, reason: str) -> str | None:
         self.dropped[reason] += 1
+        return None
 
 
 class _Condition:

@@ -9,14 +9,15 @@ import csv
 import gzip
 import io
 import json
+import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from .errors import CorpusError
-from .sources import SourceFile, open_binary, unreadable
+from textwright.errors import CorpusError
+from textwright.sources import SourceFile, open_binary, unreadable
 
 Record = dict[str, Any]
 
@@ -343,19 +344,16 @@ def _join_symbols(symbols: list[Any], path: Path) -> str:
 # Parquet
 
 
-def _read_parquet(
-    stream: io.BufferedIOBase, path: Path, columns: tuple[str, ...]
-) -> Iterator[Record]:
+def _read_parquet(stream: IO[bytes], path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     import pyarrow
     from pyarrow import parquet
 
     if isinstance(stream, gzip.GzipFile):
         # Parquet is read from its end: a gzipped one is unpacked on disk, not in memory.
-        unpacked = tempfile.TemporaryFile()
-        while block := stream.read(STRETCH):
-            unpacked.write(block)
-        unpacked.seek(0)
-        stream = unpacked  # type: ignore[assignment]
+        with tempfile.TemporaryFile() as unpacked:
+            shutil.copyfileobj(stream, unpacked)
+            yield from _read_parquet(unpacked, path, columns)
+        return
     try:
         with parquet.ParquetFile(stream, pre_buffer=False, buffer_size=STRETCH) as table:
             names = table.schema_arrow.names
@@ -381,7 +379,7 @@ def require_columns(path: Path, present: list[str], wanted: Iterable[str]) -> No
         )
 
 
-def _decode(stream: io.BufferedIOBase, encoding: str) -> io.TextIOWrapper:
+def _decode(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:
     try:
         codecs.lookup(encoding)
     except LookupError as error:
@@ -390,10 +388,10 @@ def _decode(stream: io.BufferedIOBase, encoding: str) -> io.TextIOWrapper:
         ) from error
     if codecs.lookup(encoding).name == "utf-8":
         encoding = "utf-8-sig"  # the same, but for a byte-order mark
-    return io.TextIOWrapper(stream, encoding=encoding, newline=None)  # type: ignore[type-var]
+    return io.TextIOWrapper(stream, encoding=encoding, newline=None)
 
 
-def _refuse_other_encodings(stream: io.BufferedIOBase, path: Path, encoding: str) -> None:
+def _refuse_other_encodings(stream: IO[bytes], path: Path, encoding: str) -> None:
     # UTF-16 of plain English is valid UTF-8, full of zero bytes: it must be caught by its look.
     if not encoding.lower().replace("-", "").startswith(("utf8", "cp", "latin", "ascii", "iso")):
         return
@@ -414,20 +412,23 @@ def _refuse_other_encodings(stream: io.BufferedIOBase, path: Path, encoding: str
 def _wrong_encoding(path: Path, encoding: str) -> CorpusError:
     """Find the byte that cannot be read, in a pass of its own since decoders do not tell."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    position = 0
-    value = 0
+    position, value = 0, 0
     with open_binary(path) as stream:
-        while block := stream.read(STRETCH):
+        block = b"-"
+        while block:
+            block = stream.read(STRETCH)
             pending = len(decoder.getstate()[0])
             try:
-                decoder.decode(block)
+                decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 position += error.start - pending
                 value = error.object[error.start]
                 break
             position += len(block)
-    return CorpusError(
-        f"{path} is not {encoding} at byte {position:,} (0x{value:02x}): if a Windows program "
-        'wrote it, set the corpus option encoding = "cp1252" (Western European) or "cp1251" '
-        "(Cyrillic), else the encoding it was saved in."
-    )
+    hint = "set the corpus option encoding to the one it was saved in."
+    if encoding.lower().startswith("utf"):
+        hint = (
+            'if a Windows program wrote it, set the corpus option encoding = "cp1252" (Western '
+            'European) or "cp1251" (Cyrillic), else the encoding it was saved in.'
+        )
+    return CorpusError(f"{path} is not {encoding} at byte {position:,} (0x{value:02x}): {hint}")

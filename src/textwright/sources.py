@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, cast
 
-from .errors import CorpusError
+from textwright.errors import CorpusError
 
 FORMATS = {
     ".txt": "text",
@@ -97,7 +98,7 @@ def detect_format(path: Path, encoding: str = "utf-8") -> str:
     return "text"
 
 
-def open_binary(path: Path, on_read: Callable[[int], None] | None = None) -> io.BufferedIOBase:
+def open_binary(path: Path, on_read: Callable[[int], None] | None = None) -> IO[bytes]:
     """The bytes of a file, decompressed where it begins like gzip.
 
     `on_read` is told how many bytes of the file on disk each read took.
@@ -105,8 +106,7 @@ def open_binary(path: Path, on_read: Callable[[int], None] | None = None) -> io.
     plain = io.BufferedReader(_MeteredFile(path, on_read), _BUFFER)
     if plain.peek(2)[:2] != b"\x1f\x8b":
         return plain
-    # GzipFile leaves closing its file to whoever opened it; the buffer ties the two together.
-    return _OwningGzip(plain)
+    return cast(IO[bytes], _OwningGzip(fileobj=plain, mode="rb"))
 
 
 class _MeteredFile(io.FileIO):
@@ -114,21 +114,23 @@ class _MeteredFile(io.FileIO):
         super().__init__(path, "rb")
         self._on_read = on_read
 
-    def readinto(self, buffer, /) -> int:  # type: ignore[no-untyped-def, override]
+    def readinto(self, buffer: Any, /) -> int | None:
         count = super().readinto(buffer)
         if self._on_read and count:
             self._on_read(count)
-        return count or 0
+        return count
 
 
 class _OwningGzip(gzip.GzipFile):
-    def __init__(self, plain: io.BufferedReader):
-        super().__init__(fileobj=plain, mode="rb")
-        self._plain = plain
+    """Closes the file it reads, which GzipFile leaves to whoever opened it."""
+
+    def __init__(self, fileobj: IO[bytes], mode: str):
+        super().__init__(fileobj=fileobj, mode=mode)
+        self._compressed = fileobj
 
     def close(self) -> None:
         super().close()
-        self._plain.close()
+        self._compressed.close()
 
 
 def _named_format(name: str) -> str | None:
@@ -148,7 +150,7 @@ def _expand(source: str, format: str) -> list[Path]:
     if glob.has_magic(source) and not _HUB_NAME.fullmatch(source):
         raise CorpusError(f"No file matches {source}: check the pattern and the folder.")
     # A mistyped path must not be looked up on the network: it has a folder here.
-    if _HUB_NAME.fullmatch(source) and not path.parent.is_dir():
+    if _HUB_NAME.fullmatch(source) and not Path(path.parts[0]).is_dir():
         return _hub_files(source)
     raise CorpusError(f"There is no file {source}{_close_names(path)}.")
 

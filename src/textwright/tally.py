@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .split import FEW
+from textwright.split import FEW
 
 DROPPED = 255
 
