@@ -1,1 +1,24 @@
-"""textwright: train, understand and trust small autoregressive text models."""
+"""textwright: train, understand and trust small autoregressive text models.
+
+>>> import textwright as tw
+>>> run = tw.train("recipes.json", preset="recipes-lstm", out="runs/recipes")
+>>> print(run.generate("recipe for", temperature=0.5)[0].text)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from textwright.errors import TextwrightError
+
+if TYPE_CHECKING:
+    from textwright.api import Writer, load, train
+
+__all__ = ["TextwrightError", "Writer", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the API when it is asked for, so that the command line answers at once."""
+    if name in ("Writer", "load", "train"):
+        from textwright import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'textwright' has no attribute {name!r}")

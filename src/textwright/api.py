@@ -1,0 +1,92 @@
+"""The three calls a newcomer needs: `train` a run, `load` it, write with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textwright.config import Config
+from textwright.errors import RunError
+from textwright.generator import Backend, Generator, Sample
+from textwright.numpy_lstm import NumpyLSTM
+from textwright.run import Run
+from textwright.sampling import SamplingOptions, sampling_options
+from textwright.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from textwright.training import Event
+
+Source = str | Path
+
+
+class Writer:
+    """A trained model that writes. Needs no torch for recurrent models on the processor."""
+
+    def __init__(self, run: Run, device: str = "cpu"):
+        self.run = run
+        self.tokenizer: Tokenizer = run.tokenizer
+        self.generator = Generator(_backend(run, device), self.tokenizer)
+
+    def stream(self, prompt: str = "", *, seed: int = 0, **options: Any) -> Iterator[str]:
+        """Text as it is written, piece by piece. options: those of `SamplingOptions`."""
+        for event in self.generator.stream([prompt], self.options(**options), seed=seed):
+            if event.text:
+                yield event.text
+
+    def generate(
+        self,
+        prompts: str | Sequence[str] = "",
+        *,
+        num: int = 1,
+        seed: int = 0,
+        **options: Any,
+    ) -> list[Sample]:
+        """`num` samples of each prompt, in order."""
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        return self.generator.generate(prompts, self.options(**options), num=num, seed=seed)
+
+    def options(self, **changes: Any) -> SamplingOptions:
+        """The run's own sampling defaults with these changed."""
+        kept = self.run.config.sample.model_dump(exclude_unset=True)
+        return sampling_options(**{**kept, **changes})
+
+
+def train(
+    sources: Source | Sequence[Source],
+    *,
+    out: Source,
+    preset: str = "",
+    config: Config | None = None,
+    settings: Sequence[str] = (),
+    on_event: Callable[[Event], None] = lambda event: None,
+    **how: Any,
+) -> Writer:
+    """Train a run in the folder `out` and load it.
+
+    settings: `section.key=value`, as on the command line. how: what `training.train_run` takes
+    (valid, test, init_from, private, resume, on_progress).
+    """
+    from textwright.training import train_run
+
+    names = [sources] if isinstance(sources, str | Path) else list(sources)
+    config = config or Config.resolve(preset=preset, settings=settings)
+    for event in train_run(names, Path(out), config, **how):
+        on_event(event)
+    return load(out)
+
+
+def load(run: Source, device: str = "cpu") -> Writer:
+    """A run folder as a writer. Raises RunError where there is none or it is damaged."""
+    return Writer(Run.load(Path(run)), device)
+
+
+def _backend(run: Run, device: str) -> Backend:
+    if device == "cpu" and run.config.model.family == "lstm":
+        return NumpyLSTM(run.weights())
+    from textwright import models
+
+    return models.TorchBackend(models.load(run, device))
+
+
+__all__ = ["RunError", "Sample", "Writer", "load", "train"]

@@ -1,0 +1,470 @@
+"""The command line: thin. It reads flags, calls the library, shows what comes back.
+
+Heavy imports stand inside the commands that need them, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from textwright.errors import ConfigError, CorpusError, GenerationError, TextwrightError
+
+if TYPE_CHECKING:
+    from textwright.config import Config
+    from textwright.generator import Sample, Stream
+
+app = typer.Typer(
+    help="Train, understand and trust small autoregressive text models.",
+    epilog="Begin with: textwright demo · textwright train my.txt · textwright generate runs/my",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CORPUS…",
+        help="Files, folders, globs, or a hub data set (owner/name): text, CSV, TSV, JSON, JSONL, "
+        "Parquet, each also .gz.",
+        show_default=False,
+    ),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/recipes.")]
+PresetName = Annotated[
+    str, typer.Option("--preset", help="Begin from a shipped configuration (textwright presets).")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file of options; it overrides the preset.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="One option: section.key=value, such as train.epochs=3. Repeatable."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same text.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the demo's run goes; an earlier demo is replaced.")
+    ] = Path("runs/demo"),
+) -> None:
+    """Train a small LSTM on the built-in corpus, watch it learn, read what it writes (a minute)."""
+    from textwright.demo import run_demo
+    from textwright.display import TrainDisplay
+
+    with TrainDisplay() as display:
+        run_demo(out, display)
+
+
+@app.command()
+def corpus(
+    sources: Sources = None,
+    preset: PresetName = "",
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a corpus before training: its size, what would be lost, what training would cost."""
+    from textwright.corpus import Corpus
+    from textwright.display import Progression, show_survey
+    from textwright.survey import survey
+
+    chosen = _resolve(preset, config, settings)
+    with Progression(quiet=as_json) as shown:
+        found = survey(Corpus(_need(sources), chosen.corpus), chosen, shown.show)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        show_survey(found, chosen)
+
+
+@app.command()
+def train(
+    sources: Sources = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The run folder; default runs/<name of the corpus>."),
+    ] = None,
+    preset: PresetName = "",
+    config: ConfigFile = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", help="Go on from another run's weights, with its tokenizer."),
+    ] = None,
+    settings: Settings = None,
+    valid: Annotated[
+        list[str] | None, typer.Option("--valid", help="Held-out documents, taken as they are.")
+    ] = None,
+    test: Annotated[
+        list[str] | None, typer.Option("--test", help="Test documents, taken as they are.")
+    ] = None,
+    time_budget: Annotated[
+        str, typer.Option("--time-budget", help="Stop after so much training: 90s, 20m, 2h.")
+    ] = "",
+    threads: Annotated[int, typer.Option("--threads", help="Processor threads; 0: one a core.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out where it was interrupted.")
+    ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Keep no held-out documents in the run folder.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the run folder.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on a corpus.
+
+    Documents are held out by themselves, the best weights are kept, and the run folder holds all
+    that generate, evaluate and inspect need. Ctrl-C stops after the current step; --resume goes on.
+    """
+    from textwright.display import TrainDisplay
+    from textwright.run import Run
+    from textwright.training import train_run
+
+    if time_budget:
+        settings = [*(settings or []), f"train.time_budget={time_budget}"]
+    if threads:
+        settings = [*(settings or []), f"train.threads={threads}"]
+    out = out or _default_run(sources)
+    origin = Run.load(start) if start else None
+    if resume and (out / "config.toml").exists():
+        chosen = _resumed(Run.load(out), preset, config, settings)
+    else:
+        base = _inherited(origin.config) if origin else None
+        chosen = _resolve(preset, config, settings, base)
+    with TrainDisplay(quiet=as_json, tensorboard=out / "tensorboard" if tensorboard else None) as display:
+        events = train_run(
+            sources or [] if resume else _need(sources),
+            out,
+            chosen,
+            valid=valid or [],
+            test=test or [],
+            init_from=origin,
+            private=private,
+            resume=resume,
+            on_progress=display.progression.show,
+        )
+        summary = display.follow(events)
+    if as_json:
+        _print_json(summary)
+
+
+@app.command()
+def generate(
+    run: RunPath,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", help="Start of the text. Repeatable.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="A file with one prompt a line.")
+    ] = None,
+    num: Annotated[int, typer.Option("--num", help="Texts for each prompt.")] = 1,
+    seed: Seed = 0,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Below 1 safer, above 1 bolder; 0 always the likeliest, inf uniform."),
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Only the k likeliest tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Only the likeliest tokens that together reach p.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Only tokens at least this share as likely as the best.")
+    ] = None,
+    typical_p: Annotated[
+        float | None, typer.Option(help="Only the most typical tokens that together reach p.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1: tokens used before become less likely.")
+    ] = None,
+    presence_penalty: Annotated[
+        float | None, typer.Option(help="Taken off the logit of every token written before.")
+    ] = None,
+    frequency_penalty: Annotated[
+        float | None, typer.Option(help="Taken off once for each time it was written.")
+    ] = None,
+    no_repeat_ngram: Annotated[
+        int | None, typer.Option(help="No run of so many tokens occurs twice.")
+    ] = None,
+    logit_bias: Annotated[
+        list[str] | None, typer.Option(help="token=number added to its logit. Repeatable.")
+    ] = None,
+    forbid: Annotated[
+        list[str] | None, typer.Option(help="A token never to be written. Repeatable.")
+    ] = None,
+    min_new_tokens: Annotated[int | None, typer.Option(help="At least so many tokens.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="At most so many tokens.")] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="A text that ends the text. Repeatable.")
+    ] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Same as --temperature 0.")] = False,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Type prompts; an empty line or Ctrl-D ends.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the sampling steps in force, in order.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the texts to this file.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Write text with a trained run."""
+    from textwright.api import load
+    from textwright.display import converse, show_stream, tell_unknown
+    from textwright.sampling import explain as explain_sampling
+
+    given = {
+        "temperature": 0.0 if greedy else temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "typical_p": typical_p,
+        "repetition_penalty": repetition_penalty,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+        "no_repeat_ngram": no_repeat_ngram,
+        "logit_bias": _biases(logit_bias),
+        "forbid": forbid,
+        "min_new_tokens": min_new_tokens,
+        "max_new_tokens": max_new_tokens,
+        "stop": stop,
+    }
+    writer = load(run, device)
+    options = writer.options(**{key: value for key, value in given.items() if value is not None})
+    if explain:
+        typer.echo("\n".join(explain_sampling(options)))
+        return
+    if interactive:
+        converse(writer, options, seed)
+        return
+    starts = [*(prompt or []), *_lines(prompts)] or [""]
+    stream = writer.generator.stream(starts, options, num=num, seed=seed)
+    tell_unknown(stream)
+    if as_json or out:
+        samples = list(stream.samples())
+        if out:
+            _write_texts(out, samples)
+        if as_json:
+            _print_json(_describe(samples, stream, seed))
+    else:
+        show_stream(stream)
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    sources: Sources = None,
+    part: Annotated[
+        str, typer.Option("--part", help="The held-out part to score: test or valid.")
+    ] = "test",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Score a run on its held-out documents, or on another corpus taken whole."""
+    from textwright.display import Progression, show_scores
+    from textwright.run import Run
+    from textwright.scoring import score_run
+
+    if part not in ("test", "valid"):
+        raise ConfigError(f"--part is test or valid, not {part!r}.")
+    with Progression(quiet=as_json) as shown:
+        shown.show("Scoring", 0, 0)
+        scores = score_run(Run.load(run), sources or [], part, device)
+    if as_json:
+        _print_json(scores.to_json())
+    else:
+        show_scores(scores)
+
+
+@app.command()
+def inspect(
+    run: RunPath,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", help="What the model has read. Repeatable.")
+    ] = None,
+    temperatures: Annotated[
+        str, typer.Option("--temperatures", help="Comma-separated.")
+    ] = "1.0",
+    top: Annotated[int, typer.Option("--top", help="How many of the likeliest tokens.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """What the model expects next: the likeliest tokens after a prompt, at several temperatures."""
+    from textwright.api import load
+    from textwright.display import show_tables
+    from textwright.inspection import next_tokens
+
+    values = _numbers(temperatures, "--temperatures")
+    steps = next_tokens(load(run), prompt or [""], values, top)
+    if as_json:
+        _print_json({"steps": [step.to_json() for step in steps]})
+    else:
+        show_tables(steps)
+
+
+@app.command()
+def presets(as_json: AsJson = False) -> None:
+    """List the shipped configurations."""
+    from textwright.config import presets as shipped
+
+    if as_json:
+        _print_json(shipped())
+        return
+    width = max(map(len, shipped()))
+    for name, purpose in shipped().items():
+        typer.echo(f"{name:{width}}  {purpose}")
+
+
+@app.command()
+def summary(
+    target: Annotated[str, typer.Argument(metavar="RUN|PRESET", help="A run folder or a preset.")],
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """The table of a model's parameters; a preset needs no corpus for it."""
+    from textwright.config import Config
+    from textwright.display import show_summary
+    from textwright.run import Run
+    from textwright.scoring import summarize
+
+    if (Path(target) / "config.toml").exists():
+        kept = Run.load(Path(target))
+        found = summarize(kept.config, kept.tokenizer.vocab_size)
+    else:
+        chosen = Config.resolve(preset=target, settings=settings or [])
+        found = summarize(chosen, chosen.tokenizer.vocab_size)
+    if as_json:
+        _print_json(found)
+    else:
+        show_summary(target, found)
+
+
+def _need(sources: list[str] | None) -> list[str]:
+    if not sources:
+        raise CorpusError("No corpus was named; give a file, a folder or a hub data set.")
+    return sources
+
+
+def _default_run(sources: list[str] | None) -> Path:
+    """runs/<name of the corpus>, its endings off."""
+    first = Path(_need(sources)[0])
+    return Path("runs") / (first.name.partition(".")[0] or "corpus")
+
+
+def _resolve(
+    preset: str, file: Path | None, settings: list[str] | None, base: Any = None
+) -> Config:
+    from textwright.config import Config
+
+    return Config.resolve(preset, file, settings or [], base)
+
+
+def _inherited(origin: Config) -> dict[str, Any]:
+    """What a run that goes on from another's weights takes over: all that shapes the model."""
+    kept = origin.model_dump(exclude_unset=True)
+    return {part: kept[part] for part in ("tokenizer", "data", "model", "sample") if part in kept}
+
+
+def _resumed(
+    kept: Config, preset: str, file: Path | None, settings: list[str] | None
+) -> Config:
+    """A run's own config, of which only how long and how to train may be changed."""
+    if preset or file:
+        raise ConfigError("--resume goes on with the run's own config; leave out --preset/--config.")
+    for setting in settings or []:
+        if not setting.startswith(("train.", "sample.")):
+            raise ConfigError(f"--resume cannot change {setting.partition('=')[0]}; only train.*.")
+    return _resolve("", None, settings, kept.model_dump(exclude_none=True))
+
+
+def _lines(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise GenerationError(f"Cannot read the prompts in {path}: {reason}.") from None
+
+
+def _biases(texts: list[str] | None) -> dict[str, float] | None:
+    """`token=number`, each; the token may hold = itself."""
+    if texts is None:
+        return None
+    biases = {}
+    for text in texts:
+        token, equals, number = text.rpartition("=")
+        if not equals:
+            raise GenerationError(f"--logit-bias {text!r} is not of the form token=number.")
+        (biases[token],) = _numbers(number, "--logit-bias")
+    return biases
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise GenerationError(f"{option} {text!r} should be numbers, such as 1.0,0.2.") from None
+
+
+def _write_texts(path: Path, samples: list[Sample]) -> None:
+    """Each text in full, an empty line between two; JSON lines if the name ends so."""
+    if path.suffix == ".jsonl":
+        lines = [json.dumps(_record(sample), ensure_ascii=False) + "\n" for sample in samples]
+    else:
+        lines = ["\n\n".join(sample.prompt + sample.text for sample in samples) + "\n"]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(lines), "utf-8")
+    except OSError as error:
+        raise GenerationError(f"Cannot write to {path}: {error.strerror}.") from None
+
+
+def _describe(samples: list[Sample], stream: Stream, seed: int) -> dict[str, Any]:
+    return {
+        "samples": [_record(sample) for sample in samples],
+        "seed": seed,
+        "seconds": stream.seconds,
+        "tokens_per_second": stream.tokens_per_second,
+    }
+
+
+def _record(sample: Sample) -> dict[str, Any]:
+    return {
+        "prompt": sample.prompt,
+        "text": sample.text,
+        "tokens": len(sample.ids),
+        "finish_reason": sample.finish_reason,
+    }
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def main() -> None:
+    """Run the command line; every error that a user can cause is one sentence and exit code 2."""
+    try:
+        app()
+    except TextwrightError as error:
+        typer.echo(f"textwright: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("\ntextwright: interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,210 @@
+"""A config: every part's options in one object, read from TOML, presets and flags.
+
+Precedence: flag > config file > preset > default. Defaults stand beside the options, once.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BeforeValidator, Field, ValidationError
+
+from textwright.corpus import CorpusOptions
+from textwright.errors import ConfigError
+from textwright.options import Options
+from textwright.sampling import SamplingOptions
+from textwright.tokenizer import TokenizerOptions
+
+FORMAT_VERSION = 1  # of the run folder; raised when an older reader would misread a newer folder
+
+
+def _seconds(value: Any) -> Any:
+    """`90`, `45s`, `20m`, `1.5h` as seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    if isinstance(value, str) and value[-1:] in units:
+        return float(value[:-1]) * units[value[-1]]
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
+class DataOptions(Options):
+    """How documents become batches."""
+
+    layout: Literal["auto", "rows", "windows", "stream"] = Field(
+        "auto",
+        description="rows: one document each; windows: cut anywhere; stream: one continuous text, "
+        "the state carried from batch to batch; auto: rows if most documents fit the context",
+    )
+    context_length: int = Field(
+        128, ge=2, description="Tokens that a training row holds; longer documents are cut."
+    )
+
+
+class LSTMOptions(Options):
+    """The recurrent family."""
+
+    family: Literal["lstm"] = "lstm"
+    cell: Literal["lstm", "gru", "rnn"] = Field("lstm", description="LSTM, GRU or plain tanh RNN.")
+    embedding_size: int = Field(128, ge=1, description="Width of a token's vector.")
+    hidden_size: int = Field(256, ge=1, description="Units in each layer.")
+    layers: int = Field(1, ge=1, description="Recurrent layers, stacked.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share dropped after each layer.")
+    tie_output: bool = Field(
+        False, description="Use the embedding as output matrix (needs equal widths)."
+    )
+
+    def model_post_init(self, _: object) -> None:
+        if self.tie_output and self.embedding_size != self.hidden_size:
+            raise ValueError("tie_output needs embedding_size equal to hidden_size")
+
+
+ModelOptions = LSTMOptions
+
+
+class TrainOptions(Options):
+    """How a model is trained."""
+
+    epochs: float = Field(10, gt=0, description="Passes over the training documents.")
+    max_steps: int | None = Field(None, ge=1, description="Stop after this many steps.")
+    time_budget: Seconds | None = Field(None, gt=0, description="Stop after this long: 90s, 20m.")
+    batch_size: int = Field(32, ge=1, description="Rows a step, over all processes.")
+    accumulate: int = Field(1, ge=1, description="Parts a batch is computed in, to save memory.")
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam, or AdamW.")
+    learning_rate: float = Field(1e-3, gt=0, description="The highest rate.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's memory of gradients.")
+    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's memory of squared gradients.")
+    epsilon: float = Field(1e-7, gt=0, description="Adam's; 1e-7 as in Keras.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="How the rate falls after the warm-up."
+    )
+    warmup_steps: int = Field(0, ge=0, description="Steps in which the rate rises from zero.")
+    final_rate: float = Field(0.0, ge=0, le=1, description="Share of the rate left at the end.")
+    stall_patience: int = Field(
+        0, ge=0, description="Evaluations without gain before the rate is cut; 0: never."
+    )
+    stall_factor: float = Field(0.5, gt=0, lt=1, description="What the rate is cut to.")
+    clip_norm: float = Field(0.0, ge=0, description="Largest gradient norm; 0: no limit.")
+    evaluate_every: int = Field(0, ge=0, description="Steps between evaluations; 0: an epoch.")
+    checkpoint_every: int = Field(
+        0, ge=0, description="Steps between checkpoints besides those at evaluations; 0: none."
+    )
+    early_stopping: int = Field(
+        5, ge=0, description="Evaluations without gain before training stops; 0: never."
+    )
+    evaluate_characters: int = Field(
+        1_000_000, ge=0, description="Held-out text scored at each evaluation; 0: all of it."
+    )
+    sample_prompt: str = Field("", description="Start of the text written at each evaluation.")
+    seed: int = Field(0, ge=0, description="Of weights, order and dropout.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
+    dtype: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the processor computes it, else fp32."
+    )
+    threads: int = Field(0, ge=0, description="Processor threads; 0: one a core.")
+
+
+class Config(Options):
+    """Every option of a run. What a run keeps is complete: each key with the value used."""
+
+    format_version: int = FORMAT_VERSION
+    preset: str = Field("", description="The preset this config began from.")
+    corpus: CorpusOptions = CorpusOptions()
+    tokenizer: TokenizerOptions = TokenizerOptions()
+    data: DataOptions = DataOptions()
+    model: ModelOptions = LSTMOptions()
+    train: TrainOptions = TrainOptions()
+    sample: SamplingOptions = SamplingOptions()
+
+    @classmethod
+    def resolve(
+        cls,
+        preset: str = "",
+        file: Path | None = None,
+        settings: Iterable[str] = (),
+        base: Mapping[str, Any] | None = None,
+    ) -> Config:
+        """Defaults, then `base` or the preset, then the file, then `section.key=value` settings.
+
+        Raises ConfigError that tells every problem at once.
+        """
+        merged = dict(base) if base is not None else {}
+        if preset:
+            merged = _merge(merged, {**load_preset(preset), "preset": preset})
+        if file is not None:
+            merged = _merge(merged, read_toml(file))
+        for setting in settings:
+            merged = _merge(merged, parse_setting(setting))
+        return cls.check(merged, source=str(file or preset or "the options"))
+
+    @classmethod
+    def check(cls, values: Mapping[str, Any], source: str) -> Config:
+        """A Config of these values, or one ConfigError with all that is wrong with them."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = "; ".join(_problem(item) for item in error.errors())
+            raise ConfigError(f"{source}: {problems}.") from None
+
+    def to_toml(self) -> str:
+        """Complete: one table a part, each key with its value; what is unset has no line."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def presets() -> dict[str, str]:
+    """Name → what it is for (the comment at the head of its file)."""
+    folder = resources.files("textwright") / "presets"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+    return {f.name[:-5]: f.read_text("utf-8").partition("\n")[0].lstrip("# ") for f in files}
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """A shipped configuration as nested dicts."""
+    if name not in presets():
+        raise ConfigError(f"No preset is called {name!r}. There are: {', '.join(presets())}.")
+    return tomllib.loads((resources.files("textwright") / "presets" / f"{name}.toml").read_text())
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A config file as nested dicts."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the config {path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from None
+
+
+def parse_setting(setting: str) -> dict[str, Any]:
+    """`train.max_steps=60` as {"train": {"max_steps": 60}}; what is no TOML value is a string."""
+    name, equals, text = setting.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and section and key):
+        raise ConfigError(f"{setting!r} is not of the form section.key=value.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    return {section: {key: value}}
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged
+
+
+def _problem(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"there is no option {where}"
+    return f"{where}: {item['msg'].removeprefix('Value error, ')} (given: {item['input']!r})"

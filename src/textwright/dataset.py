@@ -1,0 +1,286 @@
+"""Documents → memory-mapped ids → batches, each a pure function of (data, seed, step).
+
+`prepare` encodes a corpus once into two flat files, `ids` in the narrowest type that holds the
+vocabulary and `starts`, kept under the fingerprints of corpus and tokenizer. A layout then says
+how batches are cut from them. The cursor of a training run is one integer, the step.
+
+Letters: B rows of a batch, T time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from textwright.config import DataOptions
+from textwright.corpus import Corpus, Part
+from textwright.tokenizer import Tokenizer
+
+PADDING_TARGET = -100
+LENGTH_WINDOW = 50  # batches among which rows of similar length meet
+ENCODE_CHARACTERS = 1 << 20  # text handed to the tokenizer at a time
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The ids of one part of a corpus. ids (N,) memory-mapped · starts (documents + 1,)."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    stop_id: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.ids[self.starts[index] : self.starts[index + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Ids of each document, the stop not counted."""
+        return np.diff(self.starts)
+
+    @property
+    def targets(self) -> int:
+        """What a model must predict: every id, and a stop for each document."""
+        return len(self.ids) + len(self)
+
+    def row(self, index: int, limit: int | None = None) -> np.ndarray:
+        """stop, ids, stop; cut to limit + 1 ids, so that it gives at most limit targets."""
+        ids = self[index]
+        end = len(ids) if limit is None else min(len(ids), limit)
+        row = np.full(end + 2, self.stop_id, dtype=np.int64)
+        row[1 : end + 1] = ids[:end]
+        return row if limit is None else row[: limit + 1]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs, targets (B, T) int64; a target of −100 is not counted. carry: whether the rows go on
+    where those of the last batch ended."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    carry: bool
+
+
+def cache_folder() -> Path:
+    """Where encoded corpora are kept: TEXTWRIGHT_CACHE, else the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("TEXTWRIGHT_CACHE") or Path(base) / "textwright")
+
+
+def prepare(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[Part, Documents]:
+    """Encode each part, or find it encoded. Memory does not grow with the corpus."""
+    folder = cache_folder() / f"{corpus.fingerprint[:16]}-{tokenizer.fingerprint[:16]}"
+    if not (folder / "meta.json").exists():
+        building = folder.with_name(f"{folder.name}.{os.getpid()}")
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        try:
+            total, done = corpus.scan().characters, 0
+            for part in PARTS:
+                for characters in _encode(corpus, part, tokenizer, building):
+                    done += characters
+                    if on_progress:
+                        on_progress(done, total)
+            (building / "meta.json").write_text(json.dumps({"corpus": corpus.fingerprint}))
+            if not folder.exists():
+                os.replace(building, folder)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    return {part: _open(folder, part, tokenizer) for part in PARTS}
+
+
+def _encode(corpus: Corpus, part: Part, tokenizer: Tokenizer, folder: Path) -> Iterator[int]:
+    """Write one part's two files, yielding the characters done."""
+    kind = _narrowest(tokenizer.vocab_size)
+    starts, written = array("q", [0]), 0
+    with (folder / f"{part}.ids").open("wb") as file:
+        for texts, lasts in _chunks(corpus, part):
+            for ids, last in zip(tokenizer.encode_batch(texts), lasts, strict=True):
+                file.write(ids.astype(kind).tobytes())
+                written += len(ids)
+                if last:
+                    starts.append(written)
+            yield sum(map(len, texts))
+    np.save(folder / f"{part}.starts.npy", np.frombuffer(starts, dtype=np.int64))
+
+
+def _chunks(corpus: Corpus, part: Part) -> Iterator[tuple[list[str], list[bool]]]:
+    texts: list[str] = []
+    lasts: list[bool] = []
+    size = 0
+    for piece in corpus.pieces(part):
+        texts.append(piece.text)
+        lasts.append(piece.last)
+        size += len(piece.text)
+        if size >= ENCODE_CHARACTERS:
+            yield texts, lasts
+            texts, lasts, size = [], [], 0
+    if texts:
+        yield texts, lasts
+
+
+def _open(folder: Path, part: Part, tokenizer: Tokenizer) -> Documents:
+    path, kind = folder / f"{part}.ids", _narrowest(tokenizer.vocab_size)
+    empty = path.stat().st_size == 0  # an empty file cannot be mapped
+    ids = np.empty(0, kind) if empty else np.memmap(path, dtype=kind, mode="r")
+    starts = np.load(folder / f"{part}.starts.npy", mmap_mode="r")
+    return Documents(ids, starts, tokenizer.stop_id)
+
+
+def _narrowest(vocab_size: int) -> np.dtype:
+    return np.min_scalar_type(vocab_size - 1)
+
+
+def choose_layout(options: DataOptions, documents: Documents) -> DataOptions:
+    """`auto` becomes rows where at least half the documents fit the context, else windows."""
+    if options.layout != "auto":
+        return options
+    fit = len(documents) and np.median(documents.lengths) <= options.context_length
+    return options.model_copy(update={"layout": "rows" if fit else "windows"})
+
+
+class Rows:
+    """One document a row, cut to the context and padded to the longest of its batch.
+
+    Documents are shuffled anew each epoch; inside windows of LENGTH_WINDOW batches, rows of
+    similar length are put together, so that little is spent on padding.
+    """
+
+    def __init__(self, documents: Documents, context_length: int, batch_size: int, seed: int):
+        self.documents, self.context_length = documents, context_length
+        self.batch_size, self.seed = batch_size, seed
+        self.steps_per_epoch = -(-len(documents) // batch_size)
+        self.order = lru_cache(maxsize=1)(self._shuffle)
+
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        """The rows of a step, or a part-th share of them."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        chosen = self.order(epoch)[index][part::parts]
+        rows = [self.documents.row(document, self.context_length) for document in chosen]
+        width = max(map(len, rows), default=2) - 1
+        inputs = np.full((len(rows), width), self.documents.stop_id, dtype=np.int64)
+        targets = np.full((len(rows), width), PADDING_TARGET, dtype=np.int64)
+        for at, row in enumerate(rows):
+            inputs[at, : len(row) - 1] = row[:-1]
+            targets[at, : len(row) - 1] = row[1:]
+        return Batch(inputs, targets, carry=False)
+
+    def _shuffle(self, epoch: int) -> list[np.ndarray]:
+        """The documents of every batch of an epoch."""
+        random = np.random.default_rng((self.seed, epoch))
+        shuffled = random.permutation(len(self.documents))
+        lengths = np.minimum(self.documents.lengths, self.context_length)
+        batches: list[np.ndarray] = []
+        window = LENGTH_WINDOW * self.batch_size
+        for start in range(0, len(shuffled), window):
+            group = shuffled[start : start + window]
+            group = group[np.argsort(lengths[group], kind="stable")]
+            cuts = range(self.batch_size, len(group), self.batch_size)
+            split = np.split(group, list(cuts))
+            batches += [split[i] for i in random.permutation(len(split))]
+        return batches
+
+
+class Stream:
+    """All documents as one circular text: stop, first document, stop, second document, …
+
+    Their order is drawn anew each epoch.
+    """
+
+    def __init__(self, documents: Documents, seed: int):
+        self.documents, self.seed = documents, seed
+        self.length = documents.targets
+        self.order = lru_cache(maxsize=1)(self._shuffle)
+
+    def read(self, epoch: int, start: int, count: int) -> np.ndarray:
+        """count ids from a place in the epoch's text, going round at its end."""
+        order, ends = self.order(epoch)
+        ids = np.empty(count, dtype=np.int64)
+        filled, place = 0, start % self.length
+        while filled < count:
+            at = int(np.searchsorted(ends, place, side="right"))
+            document = self.documents[order[at]]
+            offset = place - (int(ends[at - 1]) if at else 0)  # 0 is the stop before the document
+            if offset == 0:
+                ids[filled] = self.documents.stop_id
+                filled, offset = filled + 1, 1
+            taken = min(count - filled, len(document) + 1 - offset)
+            ids[filled : filled + taken] = document[offset - 1 : offset - 1 + taken]
+            filled += taken
+            place = int(ends[at]) % self.length
+        return ids
+
+    def _shuffle(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.documents))
+        return order, np.cumsum(self.documents.lengths[order] + 1)
+
+
+class Windows:
+    """Rows of exactly T tokens from anywhere, document ends included; another cut each epoch."""
+
+    def __init__(self, documents: Documents, context_length: int, batch_size: int, seed: int):
+        self.stream, self.seed = Stream(documents, seed), seed
+        self.context_length, self.batch_size = context_length, batch_size
+        self.count = -(-self.stream.length // context_length)
+        self.steps_per_epoch = -(-self.count // batch_size)
+        self.order = lru_cache(maxsize=1)(self._shuffle)
+
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        epoch, index = divmod(step, self.steps_per_epoch)
+        first, order = self.order(epoch)
+        windows = order[index * self.batch_size :][: self.batch_size][part::parts]
+        width = self.context_length
+        rows = [self.stream.read(epoch, first + w * width, width + 1) for w in windows.tolist()]
+        ids = np.stack(rows) if rows else np.empty((0, width + 1), dtype=np.int64)
+        return Batch(ids[:, :-1], ids[:, 1:], carry=False)
+
+    def _shuffle(self, epoch: int) -> tuple[int, np.ndarray]:
+        random = np.random.default_rng((self.seed, epoch, 1))
+        return int(random.integers(self.stream.length)), random.permutation(self.count)
+
+
+class Lanes:
+    """B readers at equal distances in one continuous text; each batch takes up where it left off.
+
+    The state is carried from batch to batch and begins anew with each epoch's order.
+    """
+
+    def __init__(self, documents: Documents, context_length: int, batch_size: int, seed: int):
+        self.stream = Stream(documents, seed)
+        self.context_length, self.batch_size = context_length, batch_size
+        self.lane = -(-self.stream.length // batch_size)  # ids that one reader reads in an epoch
+        self.steps_per_epoch = -(-self.lane // context_length)
+
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        epoch, index = divmod(step, self.steps_per_epoch)
+        start = index * self.context_length
+        width = min(self.context_length, self.lane - start)
+        lanes = range(self.batch_size)[part::parts]
+        rows = [self.stream.read(epoch, b * self.lane + start, width + 1) for b in lanes]
+        ids = np.stack(rows) if rows else np.empty((0, width + 1), dtype=np.int64)
+        return Batch(ids[:, :-1], ids[:, 1:], carry=index > 0)
+
+
+Layout = Rows | Windows | Lanes
+
+
+def cut(documents: Documents, options: DataOptions, batch_size: int, seed: int) -> Layout:
+    """The layout that the options name, over these documents."""
+    layouts = {"rows": Rows, "windows": Windows, "stream": Lanes}
+    return layouts[options.layout](documents, options.context_length, batch_size, seed)

@@ -1,0 +1,63 @@
+"""Where and how precisely to compute."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+from textwright.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA, else Apple's MPS, else the processor. Raises ConfigError if absent."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"{name!r} is no device; use auto, cpu, cuda, cuda:1 or mps.") from None
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not present.get(device.type, False):
+        raise ConfigError(f"This machine has no device {name!r}; use --set train.device=cpu.")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bf16 where the hardware multiplies it (CUDA from Ampere, AMX), else fp32."""
+    if name == "auto":
+        name = "bf16" if computes_bf16(device) else "fp32"
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether bf16 products are faster here than fp32 ones, not merely possible."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        # AVX512-BF16 alone gains little; the tile unit (AMX) is what pays.
+        with contextlib.suppress(OSError):
+            return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    return False
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """bf16 products inside, fp32 weights outside; nothing for fp32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def set_threads(count: int) -> int:
+    """Use this many processor threads (0: as many as PyTorch chose, one a core) → how many."""
+    if count:
+        torch.set_num_threads(count)
+    return torch.get_num_threads()

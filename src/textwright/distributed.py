@@ -1,0 +1,79 @@
+"""Several processes on one training run (`torchrun`), or one; callers need not know which.
+
+Gradients of sums are added up over all processes and were divided by the global count, so that
+many processes take the very step that one would.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def start(device: torch.device) -> torch.device:
+    """Join the group that torchrun describes in the environment, if any → this process' device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def stop() -> None:
+    """Leave the group."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process' number and how many there are; (0, 1) when alone."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0, 1
+    return dist.get_rank(), dist.get_world_size()
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum over all processes."""
+    if rank_and_world()[1] > 1:
+        value = value.to(_device(), copy=True)
+        dist.all_reduce(value)
+    return value
+
+
+def agree(value: float) -> float:
+    """The first process' value, so that all take the same decision."""
+    if rank_and_world()[1] > 1:
+        shared = torch.tensor(value, dtype=torch.float64, device=_device())
+        dist.broadcast(shared, src=0)
+        value = float(shared)
+    return value
+
+
+def sum_gradients(model: LanguageModel) -> None:
+    """Add up the gradients of all processes, in one message."""
+    if rank_and_world()[1] == 1:
+        return
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for parameter in parameters:
+        if parameter.grad is None:  # this process had no rows
+            parameter.grad = torch.zeros_like(parameter)
+    flat = torch.cat([p.grad.reshape(-1) for p in parameters])
+    dist.all_reduce(flat)
+    for parameter, summed in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad.copy_(summed.view_as(parameter))
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if rank_and_world()[1] > 1:
+        dist.barrier()
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

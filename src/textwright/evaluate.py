@@ -1,0 +1,185 @@
+"""Held-out scores: loss, perplexity, bits per character and per byte, with intervals.
+
+A document is scored whole: the model pays −log₂ p for every token, the stop included, and what a
+lossy tokenizer threw away is paid by the escape code. Bits per character are therefore comparable
+between tokenizers; losses and perplexities are not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+
+from textwright.device import autocast
+from textwright.escape import EscapeCode
+from textwright.models import LanguageModel
+from textwright.tokenizer import Tokenizer
+
+ROWS_AT_A_TIME = 64
+TOKENS_AT_A_TIME = 256  # of each row; bounds memory, whatever a document's length
+BLOCK_CHARACTERS = 1_000  # what is resampled where documents are few
+FEW_DOCUMENTS = 200
+RESAMPLES = 1_000
+
+
+@dataclass(frozen=True)
+class Scores:
+    """loss: nats a target over whole documents · row_loss: over what a training row holds ·
+    padded_loss: the same sum over all cells of rows padded to the context, padding at no cost,
+    as sources that count padding print it · interval: 95 % of resampled bits per character."""
+
+    loss: float
+    perplexity: float
+    bits_per_character: float
+    bits_per_byte: float
+    documents: int
+    tokens: int
+    interval: tuple[float, float]
+    row_loss: float
+    padded_loss: float
+
+    def to_json(self) -> dict[str, object]:
+        """As `textwright evaluate --json` prints them."""
+        values = asdict(self)
+        return {**values, "interval": {"bits_per_character": list(self.interval)}}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Encoded documents with what is known of each: characters, bytes, and what their tokenizer
+    threw away, in bits."""
+
+    rows: list[np.ndarray]  # stop, ids, stop
+    characters: np.ndarray
+    bytes: np.ndarray
+    escape_bits: np.ndarray
+    places: list[np.ndarray] | None  # each target's first character, where documents are few
+
+    @classmethod
+    def of(cls, texts: Iterable[str], tokenizer: Tokenizer, escape: EscapeCode) -> HeldOut:
+        """Encode and measure documents."""
+        texts = list(texts)
+        kind = np.min_scalar_type(tokenizer.vocab_size - 1)
+        stop = np.array([tokenizer.stop_id], dtype=kind)
+        rows = [np.concatenate([stop, ids.astype(kind), stop]) for ids in tokenizer.encode_batch(texts)]
+        places = None
+        if len(texts) < FEW_DOCUMENTS:
+            starts = ([start for _, start, _ in tokenizer.spans(text)] for text in texts)
+            places = [np.array([*s, len(t)]) for s, t in zip(starts, texts, strict=True)]
+        return cls(
+            rows,
+            np.array([len(text) for text in texts]),
+            np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts]),
+            np.array([escape.bits(text) for text in texts], dtype=np.float64),
+            places,
+        )
+
+    @property
+    def targets(self) -> int:
+        return sum(len(row) - 1 for row in self.rows)
+
+
+def evaluate(
+    model: LanguageModel,
+    held_out: HeldOut,
+    *,
+    context_length: int,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+) -> Scores:
+    """Score whole documents; context_length is that of training rows, for row and padded loss."""
+    nats = score(model, held_out.rows, dtype)
+    per_document = np.array([document.sum() for document in nats])
+    bits = per_document / math.log(2) + held_out.escape_bits
+    row_nats = sum(document[:context_length].sum() for document in nats)
+    row_targets = sum(min(len(document), context_length) for document in nats)
+    loss = float(per_document.sum() / held_out.targets)
+    return Scores(
+        loss=loss,
+        perplexity=math.exp(min(loss, 700.0)),
+        bits_per_character=float(bits.sum() / held_out.characters.sum()),
+        bits_per_byte=float(bits.sum() / held_out.bytes.sum()),
+        documents=len(nats),
+        tokens=held_out.targets,
+        interval=_interval(nats, bits, held_out, seed),
+        row_loss=float(row_nats / row_targets),
+        padded_loss=float(row_nats / (len(nats) * context_length)),
+    )
+
+
+@torch.no_grad()
+def score(
+    model: LanguageModel, rows: list[np.ndarray], dtype: torch.dtype = torch.float32
+) -> list[np.ndarray]:
+    """The nats of every target of every row (row[1:]), the state carried from its start."""
+    training = model.training
+    model.eval()
+    nats: list[np.ndarray] = [np.empty(len(row) - 1, dtype=np.float64) for row in rows]
+    by_length = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    for at in range(0, len(by_length), ROWS_AT_A_TIME):
+        group = by_length[at : at + ROWS_AT_A_TIME]
+        for start, scored in _score_group(model, [rows[i] for i in group], dtype):
+            for index, values in zip(group, scored, strict=False):
+                nats[index][start : start + len(values)] = values
+    model.train(training)
+    return nats
+
+
+def _score_group(
+    model: LanguageModel, rows: list[np.ndarray], dtype: torch.dtype
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Rows by falling length → (start, nats of each row that reaches so far), stretch by stretch."""
+    device = next(model.parameters()).device
+    state = None
+    longest = len(rows[0]) - 1
+    for start in range(0, longest, TOKENS_AT_A_TIME):
+        live = [row for row in rows if len(row) - 1 > start]
+        width = min(TOKENS_AT_A_TIME, longest - start)
+        ids = np.zeros((len(live), width + 1), dtype=np.int64)
+        counts = [min(width, len(row) - 1 - start) for row in live]
+        for at, (row, count) in enumerate(zip(live, counts, strict=True)):
+            ids[at, : count + 1] = row[start : start + count + 1]
+        batch = torch.from_numpy(ids).to(device)
+        if state is not None and len(state.lengths) > len(live):
+            state = state.select(list(range(len(live))))
+        with autocast(device, dtype):
+            hidden, state = model.encode(batch[:, :-1], state)
+            real = torch.arange(width)[None] < torch.tensor(counts)[:, None]
+            real = real.to(device)
+            flat = model.token_nats(hidden[real], batch[:, 1:][real])
+        yield start, np.split(flat.double().cpu().numpy(), np.cumsum(counts)[:-1])
+
+
+def _interval(
+    nats: list[np.ndarray], bits: np.ndarray, held_out: HeldOut, seed: int
+) -> tuple[float, float]:
+    """The middle 95 % of bits per character when documents (or blocks of text) are redrawn."""
+    characters = held_out.characters.astype(np.float64)
+    if held_out.places is not None:
+        bits, characters = _blocks(nats, held_out)
+    random = np.random.default_rng(seed)
+    drawn = random.integers(len(bits), size=(RESAMPLES, len(bits)))
+    low, high = np.percentile(bits[drawn].sum(1) / characters[drawn].sum(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _blocks(nats: list[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
+    """Bits and characters of each block of text; the escape code's bits are spread evenly."""
+    assert held_out.places is not None
+    all_bits, all_characters = [], []
+    for document, places, length, escape in zip(
+        nats, held_out.places, held_out.characters, held_out.escape_bits, strict=True
+    ):
+        count = max(1, -(-int(length) // BLOCK_CHARACTERS))
+        block = np.minimum(places // BLOCK_CHARACTERS, count - 1)
+        characters = np.full(count, float(BLOCK_CHARACTERS))
+        characters[-1] = length - BLOCK_CHARACTERS * (count - 1)
+        spread = escape * characters / max(1, length)
+        all_bits.append(np.bincount(block, document / math.log(2), count) + spread)
+        all_characters.append(characters)
+    return np.concatenate(all_bits), np.concatenate(all_characters)

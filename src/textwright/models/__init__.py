@@ -1,0 +1,35 @@
+"""The model families. A new one is a file beside these and a line in MODELS."""
+
+import torch
+
+from textwright.config import ModelOptions
+from textwright.device import choose_device
+from textwright.errors import RunError
+from textwright.models.contract import LanguageModel, State, TorchBackend, Trace
+from textwright.models.lstm import LSTM
+from textwright.run import Arrays, Run
+
+MODELS = {"lstm": LSTM}
+
+__all__ = ["LSTM", "MODELS", "LanguageModel", "State", "TorchBackend", "Trace", "build", "fill", "load"]
+
+
+def build(options: ModelOptions, vocab_size: int) -> LanguageModel:
+    """A freshly initialized model of the family that the options name."""
+    return MODELS[options.family](options, vocab_size)
+
+
+def load(run: Run, device: str = "auto") -> LanguageModel:
+    """A run's best weights in a model, ready to score, trace or write."""
+    model = build(run.config.model, run.tokenizer.vocab_size)
+    fill(model, run.weights(), run)
+    return model.to(choose_device(device)).eval()
+
+
+def fill(model: LanguageModel, weights: Arrays, run: Run) -> None:
+    """Put a run's saved arrays into a model. Raises RunError where names or shapes differ."""
+    try:
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip().rstrip(".")
+        raise RunError(f"The weights of {run.path} do not fit this model: {reason}.") from None

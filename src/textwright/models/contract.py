@@ -1,0 +1,115 @@
+"""What every family offers, and what the trainer, the generator and the inspection rely on.
+
+Letters: B batch, T time, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from textwright.models import loss
+
+
+class State(Protocol):
+    """What a model remembers of a batch of rows."""
+
+    @property
+    def lengths(self) -> Tensor: ...
+    @property
+    def nbytes(self) -> int: ...
+    def select(self, rows: Tensor | Sequence[int]) -> Self: ...
+    def detach(self) -> Self: ...
+    def tensors(self) -> dict[str, Tensor]: ...
+    @classmethod
+    def concat(cls, states: Sequence[Self]) -> Self: ...
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> Self: ...
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A model's inner quantities for one batch, by its written-out equations.
+
+    hidden (B, T, D) equals `encode`'s. gates: one dict a layer, each quantity (B, T, D).
+    """
+
+    hidden: Tensor
+    gates: list[dict[str, Tensor]]
+
+
+class LanguageModel(nn.Module, ABC):
+    """A family gives `encode`, `trace` and its output layer; what follows from them is here."""
+
+    context_length: int | None  # ids that one state can hold; None: no limit
+    State: type[State]
+
+    @abstractmethod
+    def encode(
+        self, ids: Tensor, state: Any | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """ids (B, T) → hidden (B, T, D) and the state after each row's last id.
+
+        Rows shorter than T are padded on the right and their lengths (B,) given.
+        """
+
+    @abstractmethod
+    def trace(self, ids: Tensor) -> Trace:
+        """ids (B, T) → every inner quantity, by explicit equations."""
+
+    @property
+    @abstractmethod
+    def output_weight(self) -> Tensor:
+        """(V, D)."""
+
+    @property
+    @abstractmethod
+    def output_bias(self) -> Tensor | None:
+        """(V,) or None."""
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """hidden (..., D) → logits (..., V)."""
+        return nn.functional.linear(hidden, self.output_weight, self.output_bias)
+
+    def next_token_loss(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(sum of nats, count of targets); hidden (B, T, D), targets (B, T), −100 not counted."""
+        return loss.next_token_loss(hidden, targets, self.output_weight, self.output_bias)
+
+    def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Each target's nats (N,), without gradients; hidden (N, D), targets (N,)."""
+        return loss.token_nats(hidden, targets, self.output_weight, self.output_bias)
+
+
+class TorchBackend:
+    """Drives any family from the generator: NumPy in, NumPy out."""
+
+    def __init__(self, model: LanguageModel):
+        self.model = model.eval()
+        self.context_length: int | None = model.context_length
+        self.device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def prefill(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, State]:
+        """ids (B, T) padded on the right, lengths (B,) → the logits after each row (B, V)."""
+        batch, ends = self._tensor(ids), self._tensor(lengths)
+        hidden, state = self.model.encode(batch, lengths=ends)
+        last = hidden[torch.arange(len(batch), device=self.device), ends - 1]
+        return self._logits(last), state
+
+    @torch.inference_mode()
+    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """One more id a row, (B,) → logits (B, V)."""
+        hidden, state = self.model.encode(self._tensor(ids)[:, None], state)
+        return self._logits(hidden[:, 0]), state
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(array, dtype=np.int64), device=self.device)
+
+    def _logits(self, hidden: Tensor) -> np.ndarray:
+        return self.model.project(hidden).float().cpu().numpy()

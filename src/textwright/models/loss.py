@@ -1,0 +1,96 @@
+"""Cross-entropy from hidden vectors, without the (tokens x V) matrix.
+
+At V = 10,000 the logits of one batch of the recipes are 190 MB, written and read back several
+times; that traffic, not the arithmetic, is what a plain cross-entropy waits for. Here the output
+layer, the softmax and all three gradients are computed together, one cache-sized block of tokens
+after another, so the whole matrix never exists.
+
+Letters: N tokens, D width, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+
+IGNORED = -100  # a target that is not counted: padding
+BLOCK_ELEMENTS = 4 << 20  # logits computed at a time; 16 MB of float32 stays in a laptop's cache
+
+
+def next_token_loss(
+    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """(sum of nats, count of targets) over the targets that are not padding.
+
+    hidden (..., D) · targets (...) int64 · weight (V, D) · bias (V) or None. The sum carries
+    gradients to hidden, weight and bias. Sums, not means, so that accumulated and distributed
+    steps can divide once, by the global count.
+    """
+    kept = targets.reshape(-1) != IGNORED
+    rows = hidden.reshape(-1, hidden.shape[-1])[kept]  # padding never reaches the output layer
+    nats = _BlockedCrossEntropy.apply(rows, weight, bias, targets.reshape(-1)[kept])
+    return nats, kept.sum()
+
+
+@torch.no_grad()
+def token_nats(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The nats of each target, for scoring. hidden (N, D) · targets (N) → (N) float32."""
+    nats = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+    for block in _blocks(len(targets), weight.shape[0]):
+        logits = _logits(hidden[block], weight, bias)
+        chosen = logits.gather(1, targets[block, None]).squeeze(1)
+        nats[block] = torch.logsumexp(logits, dim=1) - chosen
+    return nats
+
+
+def _blocks(count: int, vocabulary: int) -> list[slice]:
+    size = max(16, BLOCK_ELEMENTS // vocabulary)
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    logits = hidden @ weight.T if bias is None else torch.addmm(bias, hidden, weight.T)
+    return logits.float()
+
+
+class _BlockedCrossEntropy(torch.autograd.Function):
+    """Forward computes the gradients too: d nats / d logits = softmax - one-hot is at hand there."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets):  # type: ignore[no-untyped-def]
+        compute = _autocast_dtype(hidden)
+        rows, kernel = hidden.to(compute), weight.to(compute)
+        offset = None if bias is None else bias.to(compute)
+        nats = torch.zeros((), dtype=torch.float64, device=hidden.device)
+        wanted = any(ctx.needs_input_grad)
+        d_hidden = torch.empty_like(hidden) if wanted else None
+        d_weight = torch.zeros_like(weight) if wanted else None
+        d_bias = torch.zeros_like(bias) if wanted and bias is not None else None
+        for block in _blocks(len(targets), weight.shape[0]):
+            logits = _logits(rows[block], kernel, offset)
+            chosen = targets[block, None]
+            normalizer = torch.logsumexp(logits, dim=1, keepdim=True)
+            nats += (normalizer - logits.gather(1, chosen)).sum(dtype=torch.float64)
+            if not wanted:
+                continue
+            error = logits.sub_(normalizer).exp_()  # the softmax, in place
+            error.scatter_add_(1, chosen, error.new_full(chosen.shape, -1.0))
+            if d_bias is not None:
+                d_bias += error.sum(0)
+            error = error.to(compute)
+            d_hidden[block] = error @ kernel
+            if compute == weight.dtype:
+                d_weight.addmm_(error.T, rows[block])
+            else:
+                d_weight += error.T @ rows[block]
+        ctx.save_for_backward(d_hidden, d_weight, d_bias)
+        return nats.float()
+
+    @staticmethod
+    def backward(ctx, d_nats):  # type: ignore[no-untyped-def]
+        d_hidden, d_weight, d_bias = ctx.saved_tensors
+        scaled = [None if d is None else d * d_nats for d in (d_hidden, d_weight, d_bias)]
+        return (*scaled, None)
+
+
+def _autocast_dtype(hidden: Tensor) -> torch.dtype:
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype

@@ -1,0 +1,214 @@
+"""The recurrent family: LSTM, GRU and plain tanh RNN language models.
+
+    embedding (V, E) → cell × layers, dropout after each → output (V, H)
+
+The LSTM cell, as in Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000):
+
+    f = σ(W_f·[x, h] + b_f)    i = σ(W_i·[x, h] + b_i)    C̃ = tanh(W_C·[x, h] + b_C)
+    C = f∘C₋₁ + i∘C̃            o = σ(W_o·[x, h] + b_o)    h = o∘tanh(C)
+
+One bias vector a gate, as in Keras; PyTorch's kernel wants a second, which is a zero buffer here,
+not counted and not saved. The GRU keeps both: its reset gate stands between them (Cho et al. 2014,
+in the form that cuDNN computes).
+
+Letters: B batch, T time, E embedding, H hidden width (D of the contract), V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from textwright.config import LSTMOptions
+from textwright.models.contract import LanguageModel, Trace
+
+GATES = {"lstm": ("i", "f", "candidate", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
+
+
+@dataclass(frozen=True)
+class RecurrentState:
+    """What the model remembers of each row. hidden, cell (layers, B, H); only an LSTM has cells."""
+
+    hidden: Tensor
+    cell: Tensor | None
+    lengths: Tensor  # (B,) ids read so far
+
+    def select(self, rows: Tensor | Sequence[int]) -> RecurrentState:
+        """The state of these rows, in this order; a row may be named twice."""
+        rows = torch.as_tensor(rows, device=self.hidden.device)
+        cell = None if self.cell is None else self.cell[:, rows]
+        return RecurrentState(self.hidden[:, rows], cell, self.lengths[rows])
+
+    @classmethod
+    def concat(cls, states: Sequence[RecurrentState]) -> RecurrentState:
+        """One state of all rows, in order."""
+        hidden = torch.cat([s.hidden for s in states], 1)
+        cells = [s.cell for s in states if s.cell is not None]
+        lengths = torch.cat([s.lengths for s in states])
+        return cls(hidden, torch.cat(cells, 1) if cells else None, lengths)
+
+    @property
+    def nbytes(self) -> int:
+        return self.hidden.nbytes + (0 if self.cell is None else self.cell.nbytes)
+
+    def detach(self) -> RecurrentState:
+        """The same values, cut off from the graph: truncated backpropagation through time."""
+        cell = None if self.cell is None else self.cell.detach()
+        return RecurrentState(self.hidden.detach(), cell, self.lengths)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, for a checkpoint; `RecurrentState(**tensors)` is the way back."""
+        named = {"hidden": self.hidden, "cell": self.cell, "lengths": self.lengths}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> RecurrentState:
+        return cls(tensors["hidden"], tensors.get("cell"), tensors["lengths"])
+
+
+class Layer(nn.Module):
+    """One recurrent layer over a whole sequence, by PyTorch's fused kernels."""
+
+    def __init__(self, cell: str, inputs: int, width: int):
+        super().__init__()
+        self.cell = cell
+        gates = len(GATES[cell])
+        self.input_weight = nn.Parameter(torch.empty(gates * width, inputs))
+        self.recurrent_weight = nn.Parameter(torch.empty(gates * width, width))
+        self.bias = nn.Parameter(torch.zeros(gates * width))
+        recurrent_bias = torch.zeros(gates * width)
+        if cell == "gru":
+            self.recurrent_bias = nn.Parameter(recurrent_bias)
+        else:
+            self.register_buffer("recurrent_bias", recurrent_bias, persistent=False)
+        nn.init.xavier_uniform_(self.input_weight)
+        nn.init.orthogonal_(self.recurrent_weight)
+        if cell == "lstm":  # remember by default (Jozefowicz et al. 2015)
+            nn.init.ones_(self.bias.data[width : 2 * width])
+
+    @property
+    def weights(self) -> list[Tensor]:
+        return [self.input_weight, self.recurrent_weight, self.bias, self.recurrent_bias]
+
+    def forward(
+        self, x: Tensor, hidden: Tensor, cell: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """x (B, T, inputs), hidden and cell (B, H) → every h (B, T, H), last h, last C (B, H).
+
+        With lengths (B,) the last states are those after each row's own last token.
+        """
+        start = hidden[None] if cell is None else (hidden[None], cell[None])
+        kernel = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}[self.cell]
+        if lengths is None:
+            out, *last = kernel(x, start, self.weights, True, 1, 0.0, False, False, True)
+        else:
+            packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            order = packed.sorted_indices
+            start = hidden[None, order] if cell is None else (hidden[None, order], cell[None, order])
+            data, *last = kernel(
+                packed.data, packed.batch_sizes, start, self.weights, True, 1, 0.0, False, False
+            )
+            last = [state[:, packed.unsorted_indices] for state in last]
+            out, _ = pad_packed_sequence(
+                packed._replace(data=data), batch_first=True, total_length=x.shape[1]
+            )
+        return out, last[0][0], last[1][0] if cell is not None else None
+
+    def trace(self, x: Tensor) -> dict[str, Tensor]:
+        """The cell's equations written out, from a zero state: every quantity, (B, T, H) each."""
+        h = c = x.new_zeros(x.shape[0], self.recurrent_weight.shape[1])
+        steps: list[dict[str, Tensor]] = []
+        for x_t in x.unbind(1):
+            given = x_t @ self.input_weight.T + self.bias
+            recurrent = h @ self.recurrent_weight.T + self.recurrent_bias
+            if self.cell == "gru":
+                (r_x, z_x, n_x), (r_h, z_h, n_h) = given.chunk(3, 1), recurrent.chunk(3, 1)
+                r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
+                n = torch.tanh(n_x + r * n_h)
+                h = (1 - z) * n + z * h
+                steps.append({"r": r, "z": z, "n": n, "h": h})
+            elif self.cell == "rnn":
+                h = torch.tanh(given + recurrent)
+                steps.append({"h": h})
+            else:
+                i, f, candidate, o = (given + recurrent).chunk(4, 1)
+                i, f, o = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o)
+                candidate = torch.tanh(candidate)
+                c = f * c + i * candidate
+                h = o * torch.tanh(c)
+                steps.append({"f": f, "i": i, "candidate": candidate, "C": c, "o": o, "h": h})
+        return {name: torch.stack([step[name] for step in steps], 1) for name in steps[0]}
+
+
+class LSTM(LanguageModel):
+    """A recurrent language model; `options.cell` chooses LSTM, GRU or tanh RNN."""
+
+    context_length = None  # reads on for ever
+    State = RecurrentState
+
+    def __init__(self, options: LSTMOptions, vocab_size: int):
+        super().__init__()
+        self.options, self.vocab_size = options, vocab_size
+        width = options.hidden_size
+        self.embedding = nn.Parameter(torch.empty(vocab_size, options.embedding_size))
+        nn.init.uniform_(self.embedding, -0.05, 0.05)
+        widths = [options.embedding_size] + [width] * options.layers
+        self.layers = nn.ModuleList(
+            Layer(options.cell, inputs, outputs)
+            for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.dropout = nn.Dropout(options.dropout)
+        self.output = nn.ParameterDict({"bias": torch.zeros(vocab_size)})
+        if not options.tie_output:
+            self.output["weight"] = nn.init.xavier_uniform_(torch.empty(vocab_size, width))
+
+    @property
+    def output_weight(self) -> Tensor:
+        """(V, H): a matrix of its own, or the embedding's (Press & Wolf 2017)."""
+        return self.embedding if self.options.tie_output else self.output["weight"]
+
+    @property
+    def output_bias(self) -> Tensor:
+        return self.output["bias"]
+
+    def encode(
+        self, ids: Tensor, state: RecurrentState | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, RecurrentState]:
+        """ids (B, T) → hidden (B, T, H) and the state after them.
+
+        Rows shorter than T are padded on the right and their lengths (B,) given; the state is then
+        the one after each row's last real id.
+        """
+        if state is None:
+            state = self.start(len(ids))
+        x = nn.functional.embedding(ids, self.embedding)
+        hiddens, cells = [], []
+        for index, layer in enumerate(self.layers):
+            cell = None if state.cell is None else state.cell[index]
+            x, hidden, cell = layer(x, state.hidden[index], cell, lengths)
+            hiddens.append(hidden)
+            cells.append(cell)
+            x = self.dropout(x)
+        read = lengths.to(ids.device) if lengths is not None else ids.shape[1]
+        cell = None if state.cell is None else torch.stack([c for c in cells if c is not None])
+        return x, RecurrentState(torch.stack(hiddens), cell, state.lengths + read)
+
+    def start(self, rows: int) -> RecurrentState:
+        """The state before the first id."""
+        zero = self.embedding.new_zeros(len(self.layers), rows, self.options.hidden_size)
+        lengths = torch.zeros(rows, dtype=torch.long, device=zero.device)
+        return RecurrentState(zero, zero if self.options.cell == "lstm" else None, lengths)
+
+    def trace(self, ids: Tensor) -> Trace:
+        """Every quantity of every layer for ids (B, T), computed by the written-out equations."""
+        x = nn.functional.embedding(ids, self.embedding)
+        gates = []
+        for layer in self.layers:
+            gates.append(layer.trace(x))
+            x = self.dropout(gates[-1]["h"])
+        return Trace(hidden=x, gates=gates)
+

@@ -1,0 +1,106 @@
+"""What a run looks like to a person: its loss curve and its model card."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from textwright.run import Run
+
+STEPS_DRAWN = 400  # points of the training curve; each is a mean, so that the line is calm
+
+
+def draw_loss_curve(run: Run) -> bool:
+    """Write loss.png into the run; False where matplotlib (`textwright[report]`) is missing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return False
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    metrics = run.metrics()
+    steps = [m for m in metrics if m["event"] == "step"]
+    evaluations = [m for m in metrics if m["event"] == "evaluation"]
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=120)
+    group = max(1, -(-len(steps) // STEPS_DRAWN))
+    groups = [steps[i : i + group] for i in range(0, len(steps), group)]
+    axes.plot(
+        [g[-1]["step"] for g in groups],
+        [sum(m["loss"] for m in g) / len(g) for g in groups],
+        color="#b8c4d6",
+        label="training",
+    )
+    if evaluations:
+        x, y = [e["step"] for e in evaluations], [e["scores"]["loss"] for e in evaluations]
+        axes.plot(x, y, color="#c2410c", marker="o", markersize=4, label="held out")
+        best = min(evaluations, key=lambda e: e["scores"]["loss"])
+        axes.annotate(
+            f"{best['scores']['loss']:.3f}",
+            (best["step"], best["scores"]["loss"]),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            color="#c2410c",
+        )
+    axes.set(xlabel="step", ylabel="loss, nats a token", title=run.path.name)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    with run.written("loss.png") as beside:
+        figure.savefig(beside, format="png")
+    pyplot.close(figure)
+    return True
+
+
+def write_model_card(run: Run) -> None:
+    """Write README.md into the run: what it was trained on, how well it does, how to use it."""
+    corpus, config = run.corpus(), run.config
+    evaluations = [m for m in run.metrics() if m["event"] == "evaluation"]
+    best = min(evaluations, key=lambda e: e["scores"]["loss"])
+    files = "\n".join(f"- {_file(file)}" for file in corpus["files"])
+    model = config.model
+    run.write_text(
+        "README.md",
+        f"""# {run.path.name}
+
+A {model.cell.upper()} language model trained by textwright{_from(config.preset)}.
+
+| | |
+| --- | --- |
+| model | {model.layers} × {model.cell} of {model.hidden_size}, embedding {model.embedding_size} |
+| tokens | {config.tokenizer.kind}, {run.tokenizer.vocab_size:,} in the vocabulary |
+| trained | {best["step"]:,} steps of {config.train.batch_size} rows ({best["epoch"]:.2f} epochs) |
+| held-out loss | {best["scores"]["loss"]:.4f} nats a token |
+| held-out bits per character | {best["scores"]["bits_per_character"]:.4f} {_interval(best)} |
+
+## Corpus
+
+{files}
+
+{corpus["documents"]:,} documents, {corpus["characters"]:,} characters; held out for validation:
+{corpus["parts"]["valid"]:,}, for testing: {corpus["parts"]["test"]:,}.
+
+## Use
+
+```
+textwright generate {run.path.name} --prompt "{config.train.sample_prompt}"
+```
+
+The model repeats what its corpus says, true or not, and may repeat passages of it.
+""",
+    )
+
+
+def _from(preset: str) -> str:
+    return f" from the preset `{preset}`" if preset else ""
+
+
+def _file(file: dict[str, Any]) -> str:
+    return f"`{file['path']}` (sha256 {file['sha256'][:16]}…)"
+
+
+def _interval(evaluation: dict[str, Any]) -> str:
+    low, high = evaluation["scores"]["interval"]
+    return f"({low:.4f} to {high:.4f})"

@@ -1,0 +1,54 @@
+"""A run as a whole: its scores on held-out documents, its table of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textwright import models
+from textwright.config import Config
+from textwright.corpus import Corpus
+from textwright.errors import CorpusError
+from textwright.evaluate import HeldOut, Scores, evaluate
+from textwright.run import Run
+
+
+def score_run(
+    run: Run, sources: Sequence[str | Path] = (), part: str = "test", device: str = "auto"
+) -> Scores:
+    """Score a run on its own held-out documents, or on all documents of another corpus."""
+    if sources:
+        corpus = Corpus([], run.config.corpus, test=sources)
+        texts = corpus.documents("test")
+    else:
+        texts = run.held_out(part)
+    held_out = HeldOut.of(texts, run.tokenizer, run.escape)
+    if not held_out.rows:
+        raise CorpusError(f"{run.path} holds no {part} documents; name a corpus to score.")
+    model = models.load(run, device)
+    return evaluate(model, held_out, context_length=run.config.data.context_length)
+
+
+def summarize(config: Config, vocab_size: int) -> dict[str, Any]:
+    """The table of parameters, layer by layer; nothing is allocated for it."""
+    with torch.device("meta"):
+        model = models.build(config.model, vocab_size)
+    layers: dict[str, list[torch.Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        layers.setdefault(name.rpartition(".")[0] or name, []).append(parameter)
+    table = [
+        {
+            "name": name,
+            "shape": [list(parameter.shape) for parameter in parameters],
+            "count": sum(parameter.numel() for parameter in parameters),
+        }
+        for name, parameters in layers.items()
+    ]
+    return {
+        "parameters": {"total": sum(row["count"] for row in table), "layers": table},
+        "context_length": model.context_length,
+        "vocabulary": vocab_size,
+    }

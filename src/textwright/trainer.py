@@ -1,0 +1,280 @@
+"""The training loop, as a stream of events. It prints nothing and names no file.
+
+    for event in Trainer(model, layout, options, evaluate).run():
+        ...                                    # show it, log it, save trainer.snapshot()
+
+Between two events the trainer stands on an optimizer step, so a snapshot taken there and restored
+into a new trainer goes on to bit-identical weights (same machine, versions and threads).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+from textwright import distributed
+from textwright.config import TrainOptions
+from textwright.dataset import PADDING_TARGET, Layout
+from textwright.device import autocast
+from textwright.errors import TrainingError
+from textwright.evaluate import Scores
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step. loss: nats a target · seconds: training time so far."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out scores after a step; best: better than every one before."""
+
+    step: int
+    epoch: float
+    scores: Scores
+    best: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Why the run is over: "epochs", "max_steps", "time_budget" or "early_stopping"."""
+
+    step: int
+    epoch: float
+    reason: str
+    seconds: float
+
+
+Event = Step | Evaluation | Finished
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All of a trainer's memory that is not a tensor."""
+
+    step: int = 0
+    evaluated: int = -1  # the last step that was evaluated
+    best_step: int = -1
+    best_loss: float = math.inf
+    best_bits_per_character: float = math.inf
+    without_gain: int = 0  # evaluations since the best
+    stalled: int = 0  # evaluations since the best or the last cut of the rate
+    rate_scale: float = 1.0
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything needed to go on. weights are what `model.load_state_dict` takes; tensors hold the
+    optimizer, the carried state and the random state."""
+
+    progress: dict[str, float]
+    weights: dict[str, Tensor]
+    tensors: dict[str, Tensor]
+
+
+class Trainer:
+    """Trains a model on a layout of batches, evaluating it on held-out documents as it goes."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        layout: Layout,
+        options: TrainOptions,
+        evaluate: Callable[[], Scores] | None,
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.model, self.layout, self.options = model, layout, options
+        self.evaluate, self.dtype = evaluate, dtype
+        self.device = next(model.parameters()).device
+        self.optimizer = _optimizer(model, options, self.device)
+        self.progress = Progress()
+        self.states: list[object | None] = [None] * options.accumulate
+        steps = math.ceil(options.epochs * layout.steps_per_epoch)
+        self.total_steps = min(steps, options.max_steps or steps)
+        self.evaluate_every = options.evaluate_every or layout.steps_per_epoch
+
+    def run(self) -> Iterator[Event]:
+        """Train to the end, yielding every step, every evaluation and the reason for stopping."""
+        while not (reason := self._finished()):
+            yield self.train_step()
+            if self.progress.step % self.evaluate_every == 0:
+                yield self._evaluate()
+        if self.progress.evaluated != self.progress.step:
+            yield self._evaluate()
+        yield Finished(self.progress.step, self.epoch, reason, self.progress.seconds)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training documents so far."""
+        return self.progress.step / self.layout.steps_per_epoch
+
+    def learning_rate(self) -> float:
+        """The rate of the coming step: warm-up, then the schedule, times any cuts on stalls."""
+        options, done = self.options, self.progress
+        warmup = min(1.0, (done.step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+        over = (done.step - options.warmup_steps) / max(1, self.total_steps - options.warmup_steps)
+        if options.time_budget:  # whichever end comes first
+            over = max(over, done.seconds / options.time_budget)
+        over = min(1.0, max(0.0, over))
+        shape = {
+            "constant": 1.0,
+            "linear": 1 - over,
+            "cosine": (1 + math.cos(math.pi * over)) / 2,
+        }[options.schedule]
+        fall = options.final_rate + (1 - options.final_rate) * shape
+        return options.learning_rate * warmup * fall * done.rate_scale
+
+    def _finished(self) -> str:
+        done, options = self.progress, self.options
+        if options.early_stopping and done.without_gain >= options.early_stopping:
+            return "early_stopping"
+        if options.time_budget and done.seconds >= options.time_budget:
+            return "time_budget"
+        if done.step >= self.total_steps:
+            return "max_steps" if done.step == options.max_steps else "epochs"
+        return ""
+
+    def train_step(self) -> Step:
+        """One optimizer step, by itself; `run` is the way to train."""
+        started = time.perf_counter()
+        step, rate = self.progress.step, self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        nats, count = self._backward(step)
+        if not math.isfinite(nats):
+            raise TrainingError(
+                f"The loss became {nats} at step {step + 1}; what was saved before is intact. "
+                "Try a lower rate (--set train.learning_rate=…) or --set train.clip_norm=1."
+            )
+        norm = 0.0
+        if self.options.clip_norm:
+            limit = self.options.clip_norm
+            norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        self.optimizer.step()
+        done = self.progress
+        self.progress = replace(
+            done,
+            step=step + 1,
+            tokens=done.tokens + count,
+            seconds=distributed.agree(done.seconds + time.perf_counter() - started),
+        )
+        seconds = self.progress.seconds
+        return Step(step + 1, self.epoch, nats / count, rate, norm, count, seconds)
+
+    def _backward(self, step: int) -> tuple[float, int]:
+        """Gradients of the mean over all targets of all parts and processes → (nats, targets)."""
+        rank, world = distributed.rank_and_world()
+        parts = self.options.accumulate
+        batches = [
+            self.layout.batch(step, rank * parts + part, world * parts) for part in range(parts)
+        ]
+        own = sum(int(np.count_nonzero(b.targets != PADDING_TARGET)) for b in batches)
+        count = int(distributed.total(torch.tensor(float(own), dtype=torch.float64)))
+        nats = torch.zeros((), dtype=torch.float64)
+        for part, batch in enumerate(batches):
+            if not len(batch.inputs):
+                continue
+            inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)
+            targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)
+            state = self.states[part] if batch.carry else None
+            with autocast(self.device, self.dtype):
+                hidden, state = self.model.encode(inputs, state)
+                summed, _ = self.model.next_token_loss(hidden, targets)
+            (summed / count).backward()
+            nats += summed.detach().double().cpu()
+            self.states[part] = state.detach()
+        distributed.sum_gradients(self.model)
+        return float(distributed.total(nats)), count
+
+    def _evaluate(self) -> Evaluation:
+        assert self.evaluate is not None
+        scores = self.evaluate()
+        done = self.progress
+        best = scores.loss < done.best_loss
+        done = replace(done, evaluated=done.step, without_gain=0 if best else done.without_gain + 1)
+        done = replace(done, stalled=0 if best else done.stalled + 1)
+        if best:
+            bits = scores.bits_per_character
+            done = replace(done, best_step=done.step, best_loss=scores.loss)
+            done = replace(done, best_bits_per_character=bits)
+        elif self.options.stall_patience and done.stalled >= self.options.stall_patience:
+            scale = done.rate_scale * self.options.stall_factor
+            done = replace(done, stalled=0, rate_scale=scale)
+        self.progress = done
+        return Evaluation(done.step, self.epoch, scores, best)
+
+    def snapshot(self) -> Snapshot:
+        """All that `restore` needs, on the processor's side."""
+        tensors = {"random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        for parameter, moments in self.optimizer.state.items():
+            for key, value in moments.items():
+                tensors[f"optimizer.{names[parameter]}.{key}"] = torch.as_tensor(value)
+        for part, state in enumerate(self.states):
+            if state is not None:
+                for key, value in state.tensors().items():
+                    tensors[f"carried.{part}.{key}"] = value
+        weights = self.model.state_dict()
+        return Snapshot(asdict(self.progress), _on_cpu(weights), _on_cpu(tensors))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of a trainer with the same model, layout and options."""
+        self.progress = Progress(**snapshot.progress)  # type: ignore[arg-type]
+        self.model.load_state_dict(snapshot.weights)
+        tensors = snapshot.tensors
+        for name, parameter in self.model.named_parameters():
+            prefix = f"optimizer.{name}."
+            moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if moments:
+                self.optimizer.state[parameter] = {
+                    key: value.to(self.device) for key, value in moments.items()
+                }
+        for part in range(len(self.states)):
+            prefix = f"carried.{part}."
+            named = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if named:
+                moved = {key: value.to(self.device) for key, value in named.items()}
+                self.states[part] = self.model.State.from_tensors(moved)
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+
+
+def _optimizer(
+    model: LanguageModel, options: TrainOptions, device: torch.device
+) -> torch.optim.Optimizer:
+    """Adam or AdamW; decay on matrices only, not on biases and norms."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    betas = (options.beta1, options.beta2)
+    fused = device.type in ("cpu", "cuda")
+    return kind(groups, lr=options.learning_rate, betas=betas, eps=options.epsilon, fused=fused)
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}

@@ -1,0 +1,279 @@
+"""Corpus + config → run folder, as a stream of events.
+
+The trainer knows no files and the run folder knows no torch; this module stands between them. Each
+piece of a run that exists already is taken up, so resuming is the same way walked again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from textwright import distributed
+from textwright.config import Config
+from textwright.corpus import Corpus, Part
+from textwright.dataset import Documents, choose_layout, cut, prepare
+from textwright.device import choose_device, choose_dtype, set_threads
+from textwright.errors import ConfigError, CorpusError, RunError
+from textwright.escape import EscapeCode
+from textwright.evaluate import HeldOut, evaluate
+from textwright.generator import Generator
+from textwright.models import LanguageModel, TorchBackend, build, fill
+from textwright.report import draw_loss_curve, write_model_card
+from textwright.run import SAMPLE_MARK, Arrays, Checkpoint, Run
+from textwright.tokenizer import Tokenizer
+from textwright.trainer import Evaluation, Finished, Snapshot, Step, Trainer
+
+OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total or 0)
+
+ESCAPE_DOCUMENTS = 50_000  # enough to fit the escape code, however large the corpus
+
+
+@dataclass(frozen=True)
+class Ready:
+    """All is prepared; training begins (or goes on) at this step."""
+
+    run: Run
+    step: int
+    total_steps: int
+    parameters: int
+    documents: int
+    held_out: int
+    tokens: int
+    device: str
+    dtype: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text that the model wrote at an evaluation."""
+
+    step: int
+    epoch: float
+    text: str
+
+
+Event = Ready | Step | Evaluation | Sample | Finished
+
+
+def train_run(
+    sources: Sequence[str | Path],
+    out: Path,
+    config: Config,
+    *,
+    valid: Sequence[str | Path] = (),
+    test: Sequence[str | Path] = (),
+    init_from: Run | None = None,
+    private: bool = False,
+    resume: bool = False,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Generator[Event]:
+    """Train a run in the folder `out`, yielding every event; on_progress hears of the preparation.
+
+    Closing the iterator early saves a checkpoint at the last whole step; `resume` goes on from the
+    newest. Raises a TextwrightError with a sentence where something is wrong.
+    """
+    if resume and (out / "config.toml").exists():
+        run = Run.load(out)
+        run.config = config
+        sources, valid, test = _recorded(run, sources, valid, test)
+    elif resume:
+        raise RunError(f"No run at {out} to resume; leave --resume out to begin one.")
+    else:
+        run = None
+    device = distributed.start(choose_device(config.train.device))
+    dtype = choose_dtype(config.train.dtype, device)
+    threads = set_threads(config.train.threads)
+    leads = distributed.rank_and_world()[0] == 0
+
+    corpus = Corpus(sources, config.corpus, valid=valid, test=test)
+    summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
+    if run is None:
+        run = Run.create(out, config) if leads else Run(out, config)
+    elif run.has("corpus.json") and run.corpus()["fingerprint"] != corpus.fingerprint:
+        raise RunError(f"The corpus is not the one that {out} was begun with; train a new run.")
+    if leads and not run.has("corpus.json"):
+        record = {**summary.to_json(), **_named(sources, valid, test)}
+        run.write_bytes("train_hashes.bin", summary.train_hashes.tobytes())
+        if not private:
+            run.keep_held_out(
+                (part, text) for part in ("valid", "test") for text in corpus.documents(part)
+            )
+        run.write_text("corpus.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+    on_progress("Building the vocabulary", 0, 0)
+    tokenizer = _tokenizer(run, corpus, config, init_from, leads)
+    documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))
+    train = documents["train"]
+    if train.targets < 2 or not len(documents["valid"]):
+        raise CorpusError(
+            f"{len(train)} documents to train on and {len(documents['valid'])} held out are too "
+            "few; give a larger corpus, or held-out documents with --valid."
+        )
+    on_progress("Measuring the held-out documents", 0, 0)
+    escape = _escape(run, corpus, tokenizer, leads)
+    scored = _sample(corpus, documents, config.train.evaluate_characters)
+    held_out = HeldOut.of(scored, tokenizer, escape)
+
+    config = config.model_copy(update={"data": choose_layout(config.data, train)})
+    if leads:
+        run.write_config(config)
+    torch.manual_seed(config.train.seed)
+    model = build(config.model, tokenizer.vocab_size).to(device)
+    if init_from is not None:
+        fill(model, init_from.weights(), init_from)
+    layout = cut(train, config.data, config.train.batch_size, config.train.seed)
+    context_length = config.data.context_length
+    trainer = Trainer(
+        model,
+        layout,
+        config.train,
+        lambda: evaluate(model, held_out, context_length=context_length, dtype=dtype),
+        dtype,
+    )
+    checkpoint = run.last_checkpoint() if resume else None
+    if checkpoint is not None:
+        trainer.restore(_to_snapshot(checkpoint))
+    if resume and leads:
+        run.rewind(trainer.progress.step)
+    yield Ready(
+        run,
+        trainer.progress.step,
+        trainer.total_steps,
+        sum(p.numel() for p in model.parameters()),
+        len(train),
+        len(held_out.rows),
+        train.targets,
+        str(device),
+        str(dtype).removeprefix("torch."),
+        threads,
+    )
+    yield from _train(run, trainer, model, tokenizer, leads)
+    distributed.stop()
+
+
+def _train(
+    run: Run, trainer: Trainer, model: LanguageModel, tokenizer: Tokenizer, leads: bool
+) -> Generator[Event]:
+    """The trainer's events, each noted in the run folder before it is passed on."""
+    every = run.config.train.checkpoint_every
+    saved = trainer.progress.step
+    try:
+        for event in trainer.run():
+            if leads:
+                _note(run, event)
+            yield event
+            if isinstance(event, Evaluation):
+                if leads and event.best:
+                    run.keep_weights(_to_arrays(model.state_dict()))
+                if leads:
+                    sample = Sample(event.step, event.epoch, _write_sample(run, model, tokenizer))
+                    text = f"{SAMPLE_MARK}{event.step}\n\n{sample.text}\n\n"
+                    run.append("samples.md", text)
+                    yield sample
+            due = isinstance(event, Step) and every and event.step % every == 0
+            if due or isinstance(event, Evaluation):
+                saved = _save(run, trainer, leads)
+        if leads:
+            draw_loss_curve(run)
+            write_model_card(run)
+    except GeneratorExit:
+        if trainer.progress.step > saved:
+            _save(run, trainer, leads)
+        raise
+
+
+def _note(run: Run, event: Step | Evaluation | Finished) -> None:
+    if isinstance(event, Finished):
+        return
+    record = {"event": type(event).__name__.lower(), **asdict(event)}
+    run.append("metrics.jsonl", json.dumps(record) + "\n")
+
+
+def _save(run: Run, trainer: Trainer, leads: bool) -> int:
+    snapshot = trainer.snapshot()
+    step = trainer.progress.step
+    if leads:
+        weights, tensors = _to_arrays(snapshot.weights), _to_arrays(snapshot.tensors)
+        checkpoint = Checkpoint(step, snapshot.progress, weights, tensors)
+        run.keep_checkpoint(checkpoint, trainer.progress.best_step)
+    return step
+
+
+def _write_sample(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> str:
+    options = run.config.train
+    generator = Generator(TorchBackend(model), tokenizer)
+    (sample,) = generator.generate([options.sample_prompt], run.config.sample, seed=options.seed)
+    return sample.prompt + sample.text
+
+
+def _tokenizer(
+    run: Run, corpus: Corpus, config: Config, init_from: Run | None, leads: bool
+) -> Tokenizer:
+    if not leads:
+        distributed.wait()
+        return run.tokenizer
+    if not run.has("tokenizer.json"):
+        if init_from is not None:
+            run.keep_tokenizer(init_from.tokenizer)
+        else:
+            run.keep_tokenizer(Tokenizer.train(config.tokenizer, corpus.documents("train")))
+    distributed.wait()
+    return run.tokenizer
+
+
+def _escape(run: Run, corpus: Corpus, tokenizer: Tokenizer, leads: bool) -> EscapeCode:
+    if leads and not run.has("escape.json.gz"):
+        documents = islice(corpus.documents("train"), ESCAPE_DOCUMENTS)
+        run.keep_escape(EscapeCode.fit(tokenizer, documents))
+    distributed.wait()
+    return run.escape
+
+
+def _sample(
+    corpus: Corpus, documents: Mapping[Part, Documents], characters: int
+) -> Iterator[str]:
+    """Held-out documents, evenly spaced over the part, up to about so many characters (0: all)."""
+    ids = {part: len(encoded.ids) for part, encoded in documents.items()}
+    present = corpus.scan().characters * ids["valid"] / max(1, sum(ids.values()))
+    stride = max(1, round(present / characters)) if characters else 1
+    left = characters or sys.maxsize
+    for document in islice(corpus.documents("valid"), 0, None, stride):
+        yield document[:left]
+        left -= len(document)
+        if left <= 0:
+            return
+
+
+def _recorded(run: Run, sources, valid, test):  # type: ignore[no-untyped-def]
+    """The sources named now, or else those that the run was begun with."""
+    if sources or not run.has("corpus.json"):
+        return sources, valid, test
+    named = run.corpus()["named"]
+    return named["sources"], named["valid"], named["test"]
+
+
+def _named(
+    sources: Iterable[str | Path], valid: Iterable[str | Path], test: Iterable[str | Path]
+) -> dict[str, dict[str, list[str]]]:
+    parts = {"sources": sources, "valid": valid, "test": test}
+    return {"named": {part: [str(name) for name in names] for part, names in parts.items()}}
+
+
+def _to_arrays(tensors: dict[str, torch.Tensor]) -> Arrays:
+    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def _to_snapshot(checkpoint: Checkpoint) -> Snapshot:
+    def tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    weights, rest = tensors(checkpoint.weights), tensors(checkpoint.tensors)
+    return Snapshot(checkpoint.progress, weights, rest)
