@@ -272,6 +272,7 @@ READABLE = [
     "Use a 9 x 13\" pan; she said, \"It's done, 'truly' done.\" Then rest.",
     "1,000 dollars is $1,000, not 1.5, at 10:30 on 4/5, e.g. 20% off",
     "Use 1 1/2-inch pieces, each 1/8\"-wide. In 2004, 10 men's dogs.",
+    "Take a 3- to 4-quart pot, a 24- by 3-inch strip, an up-to-date all-in-one dish.",
     "equal rights--are not so much",
     "salt & pepper + oil = dressing #1 {a} the _middle_ way",
     "Nero d'Avola we've they'll o'clock",

@@ -7,7 +7,8 @@ How words are joined
 --------------------
 Word tokens lost their spacing, so it is guessed from the tokens before (never from those after,
 so that text can be shown as it is written). The guess is right for 99.9 % of the gaps in recipes
-and wine reviews, 99.5 % in synopses and novels (`benchmarks/word_spacing.py`).
+and wine reviews and 99.5 % in synopses, aphorisms and plays (`benchmarks/word_spacing.py`); most
+of the rest are misprints and words between single quotation marks.
 
 =============================  ==================================================================
 token                          spacing
@@ -19,6 +20,7 @@ token                          spacing
 ``" _``                        opens and closes in turn; ``"`` after a digit is the inch sign
 ``'``                          none before, where a word stands before and no ``'`` is open; else
                                opens and closes in turn
+to, by, or, and                one before, after a hyphen that hangs on a number (``3- to 4-quart``)
 rest of a contraction          none before (``don't``, ``d'Avola``)
 number after ``.``             none before, where a number stands before the mark (``3.5``)
 three digits after ``,``       the same (``1,000``)
@@ -38,6 +40,7 @@ _CLOSING = frozenset(",.;:!?)]}%")
 _OPENING = frozenset("([{$#")
 _BINDING = frozenset("-/@\\")
 _QUOTING = frozenset("\"'_")
+_AFTER_HANGING_HYPHEN = frozenset(("to", "by", "or", "and"))
 _AFTER_APOSTROPHE = frozenset(("s", "t", "d", "m", "ll", "re", "ve", "er", "en", "st"))
 _BEFORE_APOSTROPHE = frozenset(("d", "l", "o"))
 
@@ -114,10 +117,10 @@ class WordJoiner:
 
     def push(self, token: str) -> str:
         space_before, space_after = self._spacing(token)
-        text = " " + token if space_before and self._space_next else token
+        spaced = (space_before and self._space_next) or self._follows_hanging_hyphen(token)
         self._before_last, self._last = self._last, token
         self._space_next = space_after
-        return text
+        return " " + token if spaced else token
 
     def flush(self) -> str:
         return ""
@@ -141,6 +144,10 @@ class WordJoiner:
             bound = _is_word(last) or last in _CLOSING | _BINDING | _QUOTING
             return not bound, not bound
         return not self._continues(token), True
+
+    def _follows_hanging_hyphen(self, word: str) -> bool:
+        hangs = self._last == "-" and self._before_last.isdigit()
+        return hangs and word.lower() in _AFTER_HANGING_HYPHEN
 
     def _continues(self, word: str) -> bool:
         """Whether the word, a mark before it and what stands before that are one expression."""
