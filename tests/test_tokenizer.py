@@ -123,6 +123,10 @@ def test_bpe_holds_all_bytes_and_learns_frequent_pairs():
     assert bpe.id_of("th") is not None
 
 
+def test_bpe_merges_nothing_that_occurs_once():
+    assert trained("bpe", "each pair once").vocab_size == 257
+
+
 # --- Ids and text
 
 
