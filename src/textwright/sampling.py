@@ -1,43 +1,47 @@
-"""From logits to the next id: pure NumPy functions, applied in one documented order.
+"""How the next id is chosen: the options, the documented order of steps, and the random numbers.
 
 The order, and what each step may look at:
 
- 1. bias and forbidden tokens
- 2. repetition penalty               prompt and text
- 3. presence and frequency penalty   text only
- 4. no-repeat n-grams                prompt and text
- 5. minimum length                   bans the stop id
- 6. temperature
- 7. top-k     8. top-p     9. min-p     10. typical       each on what the one before left
-11. draw                             inverse of the cumulative distribution, in id order
+ 1. bias                                                 7. temperature
+ 2. forbidden tokens                                     8. top-k
+ 3. repetition penalty               prompt and text     9. top-p
+ 4. presence and frequency penalty   text only          10. min-p
+ 5. no-repeat n-grams                prompt and text    11. typical
+ 6. minimum length                   bans the stop id   12. draw, in id order
 
-All functions take one row of logits (V,), because every row has a history of its own, and return
-a new array or, where there is nothing to do, the array they were given. A banned token has logit
--inf. Nothing here remembers anything: the same arguments give the same result.
+Each step works on what the one before left; `sampling_steps.py` has them. Rows are taken one by
+one, because each has a history of its own. Nothing here remembers anything: the same arguments
+give the same result.
 """
 
-from functools import lru_cache
 from hashlib import blake2b
-from math import inf, isfinite, isinf
+from math import inf
 from typing import Annotated, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from textwright.errors import GenerationError
 from textwright.options import Options
-
-Logits = NDArray[np.float32]
-Ids = NDArray[np.int64]
-
-# Float32 logits cannot tell sums of probabilities apart below this: a sum that misses its share
-# by less has reached it. So probabilities .5, .3, .2 under top-p .8 keep two tokens, not three.
-RESOLUTION = 1e-6
-_NO_IDS: Ids = np.empty(0, np.int64)
-_BLOCK = 128
+from textwright.sampling_steps import (
+    Ids,
+    Logits,
+    add_bias,
+    ban,
+    draw,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    keep_typical,
+    peak,
+    penalize_counts,
+    penalize_repetition,
+    repeating_ids,
+    temper,
+)
 
 Token = int | str
+_NO_IDS: Ids = np.empty(0, np.int64)
 
 
 class SamplingOptions(Options):
@@ -108,17 +112,18 @@ def sampling_options(**values: Any) -> SamplingOptions:
     try:
         return SamplingOptions(**values)
     except ValidationError as error:
-        problems = []
+        problems: dict[str, str] = {}
         for problem in error.errors():
             message = problem["msg"].removeprefix("Value error, ")
-            if not problem["loc"]:  # the check of two fields against each other
-                problems.append(message)
-                continue
-            name = str(problem["loc"][0])
-            text = f"{name} cannot be {problem['input']!r}: {message[0].lower()}{message[1:]}"
-            field = SamplingOptions.model_fields.get(name)
-            problems.append(f"{text} ({field.description})" if field else text)
-        raise GenerationError("; ".join(problems) + ".") from None
+            name = str(problem["loc"][0]) if problem["loc"] else ""  # "": two fields disagree
+            if name:
+                message = (
+                    f"{name} cannot be {problem['input']!r}: {message[0].lower()}{message[1:]}"
+                )
+            if name in SamplingOptions.model_fields:
+                message += f" ({SamplingOptions.model_fields[name].description})"
+            problems.setdefault(name, message)  # a token that is neither text nor id fails twice
+        raise GenerationError("; ".join(problems.values()) + ".") from None
 
 
 def penalize(
@@ -128,7 +133,7 @@ def penalize(
     prompt_length: int = 0,
     stop_id: int | None = None,
 ) -> Logits:
-    """Steps 1 to 5: what prompt and text so far say against (or for) a token.
+    """Steps 1 to 6: what prompt and text so far say against (or for) a token.
 
     logits (V,) · ids (T,): the prompt's `prompt_length` ids, then those of the text.
     """
@@ -152,7 +157,7 @@ def penalize(
 
 
 def truncate(logits: Logits, options: SamplingOptions) -> Logits:
-    """Steps 6 to 10: temperature, then the filters, each on what the one before left."""
+    """Steps 7 to 11: temperature, then the filters, each on what the one before left."""
     temperature = options.temperature
     if temperature != 1.0 and temperature != inf:
         logits = temper(logits, temperature)
@@ -178,7 +183,7 @@ def process(
     prompt_length: int = 0,
     stop_id: int | None = None,
 ) -> Logits:
-    """Steps 1 to 10: the logits that are drawn from. Arguments as for `penalize`."""
+    """Steps 1 to 11: the logits that are drawn from. Arguments as for `penalize`."""
     return truncate(penalize(logits, options, ids, prompt_length, stop_id), options)
 
 
@@ -196,137 +201,9 @@ def choose(
     """
     logits = penalize(logits, options, ids, prompt_length, stop_id)
     if options.temperature == 0.0:
-        best = int(logits.argmax())
-        _check_peak(logits[best])
-        return best
+        peak(logits)
+        return int(logits.argmax())
     return draw(truncate(logits, options), uniforms.random())
-
-
-# --- the steps, in order ---------------------------------------------------------------------
-
-
-def add_bias(logits: Logits, bias: dict[Any, float]) -> Logits:
-    """logits (V,) with the number of each id added; the keys of `bias` are ids."""
-    logits = logits.copy()
-    logits[list(bias)] += np.fromiter(bias.values(), logits.dtype, len(bias))
-    return logits
-
-
-def ban(logits: Logits, ids: Any) -> Logits:
-    """logits (V,) with -inf at `ids`."""
-    logits = logits.copy()
-    logits[ids] = -inf
-    return logits
-
-
-def penalize_repetition(logits: Logits, ids: Ids, penalty: float) -> Logits:
-    """Each seen token once: logits above zero are divided by `penalty`, others multiplied by it.
-
-    Keskar et al. 2019 (CTRL), with the sign treated as everyone has done since.
-    """
-    seen = logits[ids]
-    logits = logits.copy()
-    logits[ids] = np.where(seen < 0, seen * penalty, seen / penalty)
-    return logits
-
-
-def penalize_counts(logits: Logits, text_ids: Ids, presence: float, frequency: float) -> Logits:
-    """logit − presence·[count > 0] − frequency·count, counted in the text; as OpenAI's API."""
-    seen, counts = np.unique(text_ids, return_counts=True)
-    logits = logits.copy()
-    logits[seen] -= (presence + frequency * counts).astype(logits.dtype)
-    return logits
-
-
-def repeating_ids(ids: Ids, n: int) -> Ids:
-    """The ids that, written next, would end an n-gram that `ids` (T,) already holds."""
-    if len(ids) < n:
-        return _NO_IDS
-    if n == 1:
-        return ids
-    windows = np.lib.stride_tricks.sliding_window_view(ids, n)
-    same = (windows[:, :-1] == ids[len(ids) - n + 1 :]).all(axis=1)
-    return windows[same, -1]
-
-
-def temper(logits: Logits, temperature: float) -> Logits:
-    """log p / T, up to a constant. 0: only the likeliest token is left (of equals, the lowest id);
-    inf: all that are not banned are equally likely."""
-    if temperature == 0.0:
-        return _only(logits, logits.argmax())
-    if temperature == inf:
-        return np.where(logits > -inf, np.float32(0), np.float32(-inf))
-    # The peak goes to zero first: nothing can overflow upwards, and the likeliest tokens, which
-    # matter most, lose no digits. Beyond 1e±30, float32 would turn T itself into 0 or inf.
-    return (logits - logits.max()) / min(max(temperature, 1e-30), 1e30)
-
-
-def keep_top_k(logits: Logits, k: int) -> Logits:
-    """The k largest logits, and all that equal the k-th."""
-    if k >= len(logits):
-        return logits
-    return _at_least(logits, np.partition(logits, -k)[-k])
-
-
-def keep_top_p(logits: Logits, p: float) -> Logits:
-    """The smallest set of likeliest tokens with probability p or more; of equals, lower ids first.
-
-    Holtzman et al. 2020, nucleus sampling.
-    """
-    probability = probabilities(logits)
-    # Tokens below (1-p)/V hold less than 1-p together, so the others reach p without them: only
-    # those few need sorting, and the result is the same.
-    likely = np.flatnonzero(probability >= (1.0 - p) / len(logits))
-    by_rank = likely[np.argsort(-probability[likely], kind="stable")]
-    return _only(logits, by_rank[: _sufficient(probability[by_rank], p)])
-
-
-def keep_min_p(logits: Logits, min_p: float) -> Logits:
-    """Tokens whose probability is `min_p` times the largest, or more (Nguyen et al. 2024)."""
-    return _at_least(logits, logits.max() + np.float32(np.log(min_p) - RESOLUTION))
-
-
-def keep_typical(logits: Logits, p: float) -> Logits:
-    """Tokens nearest in surprise to the entropy, until they hold p or more (Meister et al. 2022).
-
-    Distances are told apart to 1e-6 nats; of equals, lower ids first.
-    """
-    probability = probabilities(logits)
-    possible = np.flatnonzero(probability)
-    probability = probability[possible]
-    surprise = -np.log(probability)
-    distance = np.abs(surprise - probability @ surprise)
-    # One integer holds distance and place, so that equals sort by place with the fast sort.
-    keys = np.rint(distance / RESOLUTION).astype(np.int64) * len(possible)
-    keys += np.arange(len(possible))
-    keys.sort()
-    by_rank = keys % len(possible)
-    return _only(logits, possible[by_rank[: _sufficient(probability[by_rank], p)]])
-
-
-def draw(logits: Logits, uniform: float) -> int:
-    """The first id at which the cumulative probability exceeds `uniform`, which is in [0, 1).
-
-    Weights are float32, sums float64. Raises GenerationError where no token is left.
-    """
-    peak = logits.max()
-    _check_peak(peak)
-    weights = np.exp(logits - peak)
-    # A running sum over V is one long chain of additions; sums of blocks are not. Find the block
-    # by the running sum of those, then the id within it.
-    starts = _block_starts(len(weights))
-    ends = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
-    target = uniform * ends[-1]
-    block = min(int(ends.searchsorted(target, "right")), len(ends) - 1)
-    start = int(starts[block])
-    inside = weights[start : start + _BLOCK]
-    running = inside.cumsum(dtype=np.float64)
-    if block:
-        running += ends[block - 1]
-    place = int(running.searchsorted(target, "right"))
-    if place == len(inside):  # the two sums of this block differ in the last digit
-        place = int(np.flatnonzero(inside)[-1])
-    return start + place
 
 
 def uniforms(seed: int, index: int, prompt: str = "") -> np.random.Generator:
@@ -339,23 +216,13 @@ def uniforms(seed: int, index: int, prompt: str = "") -> np.random.Generator:
     if not 0 <= seed < 2**64:
         raise GenerationError(f"The seed {seed} is not in 0 … 2^64-1: choose one that is.")
     # Philox numbers its blocks with 256 bits: the prompt takes the upper 64, tokens count below.
-    place = int.from_bytes(blake2b(prompt.encode(errors="surrogatepass"), digest_size=8).digest()) if prompt else 0
+    digest = blake2b(prompt.encode(errors="surrogatepass"), digest_size=8).digest()
+    place = int.from_bytes(digest) if prompt else 0
     return np.random.Generator(
         np.random.Philox(
             key=np.array([seed, index], np.uint64), counter=np.array([0, 0, 0, place], np.uint64)
         )
     )
-
-
-def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax over the last axis in float64: logits (…, V) -> (…, V)."""
-    shifted = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
-    np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=-1, keepdims=True)
-    return shifted
-
-
-# --- in words --------------------------------------------------------------------------------
 
 
 def explain(options: SamplingOptions) -> list[str]:
@@ -399,40 +266,3 @@ def explain(options: SamplingOptions) -> list[str]:
     ends = "the stop token" + (f", {stops}" if stops else "")
     lines = [f"{number:2} {name}: {value}" for number, (name, value) in enumerate(steps, 1)]
     return [*lines, f"   ends at {ends} or {o.max_new_tokens} new tokens"]
-
-
-# --- helpers ---------------------------------------------------------------------------------
-
-
-def _check_peak(peak: np.float32) -> None:
-    if isfinite(peak):
-        return
-    if isinf(peak) and peak < 0:
-        raise GenerationError(
-            "No token is left to choose: forbid fewer tokens, or loosen no_repeat_ngram "
-            "or min_new_tokens."
-        )
-    raise GenerationError(
-        "The model's logits are not finite numbers: its training diverged or its file is damaged; "
-        "use an earlier checkpoint."
-    )
-
-
-def _only(logits: Logits, ids: Any) -> Logits:
-    kept = np.full_like(logits, -inf)
-    kept[ids] = logits[ids]
-    return kept
-
-
-def _at_least(logits: Logits, threshold: np.float32) -> Logits:
-    return np.where(logits >= threshold, logits, np.float32(-inf))
-
-
-def _sufficient(ranked: NDArray[np.float64], p: float) -> int:
-    """How many of the ranked probabilities it takes to reach p."""
-    return int(np.searchsorted(ranked.cumsum(), p * (1.0 - RESOLUTION))) + 1
-
-
-@lru_cache(maxsize=8)
-def _block_starts(size: int) -> NDArray[np.intp]:
-    return np.arange(0, size, _BLOCK)

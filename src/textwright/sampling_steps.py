@@ -1,0 +1,197 @@
+"""The steps of sampling, each a pure function of one row of logits (V,).
+
+A step returns a new array or, where there is nothing to do, the one it was given. A banned token
+has logit -inf. `sampling.py` puts the steps in order.
+"""
+
+from functools import lru_cache
+from math import inf, isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textwright.errors import GenerationError
+
+Logits = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+# Float32 logits cannot tell sums of probabilities apart below this: a sum that misses its share
+# by less has reached it. So probabilities .5, .3, .2 under top-p .8 keep two tokens, not three.
+RESOLUTION = 1e-6
+_BLOCK = 128
+
+
+def add_bias(logits: Logits, bias: dict[Any, float]) -> Logits:
+    """The number of each id added; the keys of `bias` are ids."""
+    logits = logits.copy()
+    logits[list(bias)] += np.fromiter(bias.values(), logits.dtype, len(bias))
+    return logits
+
+
+def ban(logits: Logits, ids: Any) -> Logits:
+    """-inf at `ids`."""
+    logits = logits.copy()
+    logits[ids] = -inf
+    return logits
+
+
+def penalize_repetition(logits: Logits, ids: Ids, penalty: float) -> Logits:
+    """Each seen token once: a logit above zero is divided by `penalty`, others multiplied by it.
+
+    Keskar et al. 2019 (CTRL), with the sign treated as everyone has done since.
+    """
+    seen = logits[ids]
+    logits = logits.copy()
+    logits[ids] = np.where(seen < 0, seen * penalty, seen / penalty)
+    return logits
+
+
+def penalize_counts(logits: Logits, text_ids: Ids, presence: float, frequency: float) -> Logits:
+    """logit − presence·[count > 0] − frequency·count, counted in the text; as OpenAI's API."""
+    seen, counts = np.unique(text_ids, return_counts=True)
+    logits = logits.copy()
+    logits[seen] -= (presence + frequency * counts).astype(logits.dtype)
+    return logits
+
+
+def repeating_ids(ids: Ids, n: int) -> Ids:
+    """The ids that, written next, would end an n-gram that `ids` (T,) already holds."""
+    if n == 1 or len(ids) < n:
+        return ids[: len(ids) if n == 1 else 0]
+    windows = np.lib.stride_tricks.sliding_window_view(ids, n)
+    same = (windows[:, :-1] == ids[len(ids) - n + 1 :]).all(axis=1)
+    return windows[same, -1]
+
+
+def temper(logits: Logits, temperature: float) -> Logits:
+    """log p / T, up to a constant. 0: only the likeliest token is left (of equals, the lowest id);
+    inf: all that are not banned are equally likely."""
+    top = peak(logits)
+    if temperature == 0.0:
+        return _only(logits, logits.argmax())
+    if temperature == inf:
+        return np.where(logits > -inf, np.float32(0), np.float32(-inf))
+    # The peak goes to zero first: nothing can overflow upwards, and the likeliest tokens, which
+    # matter most, lose no digits. Beyond 1e±30, float32 would turn T itself into 0 or inf.
+    return (logits - top) / min(max(temperature, 1e-30), 1e30)
+
+
+def keep_top_k(logits: Logits, k: int) -> Logits:
+    """The k largest logits, and all that equal the k-th."""
+    if k >= len(logits):
+        return logits
+    return _at_least(logits, np.partition(logits, -k)[-k])
+
+
+def keep_top_p(logits: Logits, p: float) -> Logits:
+    """The smallest set of likeliest tokens with probability p or more; of equals, lower ids first.
+
+    Holtzman et al. 2020, nucleus sampling.
+    """
+    weights = _weights(logits)
+    total = weights.sum(dtype=np.float64)
+    # Tokens below (1-p)/V hold less than 1-p together, so the others reach p without them: only
+    # those few need sorting, and the result is the same.
+    likely = np.flatnonzero(weights >= (1.0 - p) / len(logits) * total)
+    by_rank = likely[np.argsort(-logits[likely], kind="stable")]
+    return _only(logits, by_rank[: _sufficient(weights[by_rank], p * total)])
+
+
+def keep_min_p(logits: Logits, min_p: float) -> Logits:
+    """Tokens whose probability is `min_p` times the largest, or more (Nguyen et al. 2024)."""
+    return _at_least(logits, peak(logits) + np.float32(np.log(min_p) - RESOLUTION))
+
+
+def keep_typical(logits: Logits, p: float) -> Logits:
+    """Tokens nearest in surprise to the entropy, until they hold p or more (Meister et al. 2022).
+
+    Distances are told apart to 1e-6 nats; of equals, lower ids first.
+    """
+    peak(logits)
+    probability = probabilities(logits)
+    possible = np.flatnonzero(probability)
+    probability = probability[possible]
+    surprise = -np.log(probability)
+    distance = np.abs(surprise - probability @ surprise)
+    # One integer holds distance and place, so that equals sort by place with the fast sort.
+    keys = np.rint(distance / RESOLUTION).astype(np.int64) * len(possible)
+    keys += np.arange(len(possible))
+    keys.sort()
+    by_rank = keys % len(possible)
+    return _only(logits, possible[by_rank[: _sufficient(probability[by_rank], p)]])
+
+
+def draw(logits: Logits, uniform: float) -> int:
+    """The first id at which the cumulative probability exceeds `uniform`, which is in [0, 1).
+
+    Weights are float32, sums float64. Raises GenerationError where no token is left.
+    """
+    weights = _weights(logits)
+    # A running sum over V is one long chain of additions; sums of blocks are not. Find the block
+    # by the running sum of those, then the id within it.
+    starts = _block_starts(len(weights))
+    ends = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
+    target = uniform * ends[-1]
+    block = min(int(ends.searchsorted(target, "right")), len(ends) - 1)
+    start = int(starts[block])
+    inside = weights[start : start + _BLOCK]
+    running = inside.cumsum(dtype=np.float64)
+    if block:
+        running += ends[block - 1]
+    place = int(running.searchsorted(target, "right"))
+    if place == len(inside):  # the two sums of this block differ in the last digit
+        place = int(np.flatnonzero(inside)[-1])
+    return start + place
+
+
+def peak(logits: Logits) -> np.float32:
+    """The largest logit. Raises GenerationError where all are banned, or one is not finite."""
+    top: np.float32 = logits.max()
+    if isfinite(top):
+        return top
+    if top == -inf:
+        raise GenerationError(
+            "No token is left to choose: forbid fewer tokens, or loosen no_repeat_ngram "
+            "or min_new_tokens."
+        )
+    raise GenerationError(
+        "The model's logits are not finite numbers: its training diverged or its file is damaged; "
+        "use an earlier checkpoint."
+    )
+
+
+def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Softmax over the last axis in float64: logits (…, V) → (…, V)."""
+    shifted = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    np.exp(shifted, out=shifted)
+    shifted /= shifted.sum(axis=-1, keepdims=True)
+    return shifted
+
+
+def _weights(logits: Logits) -> Logits:
+    """Probabilities up to a factor: the largest is 1."""
+    shifted = logits - peak(logits)
+    np.exp(shifted, out=shifted)
+    return shifted
+
+
+def _only(logits: Logits, ids: Any) -> Logits:
+    kept = np.full_like(logits, -inf)
+    kept[ids] = logits[ids]
+    return kept
+
+
+def _at_least(logits: Logits, threshold: np.float32) -> Logits:
+    return np.where(logits >= threshold, logits, np.float32(-inf))
+
+
+def _sufficient(ranked: NDArray[np.floating], share: float) -> int:
+    """How many of the ranked weights it takes to reach the share."""
+    sums = ranked.cumsum(dtype=np.float64)
+    return int(np.searchsorted(sums, share * (1.0 - RESOLUTION))) + 1
+
+
+@lru_cache(maxsize=8)
+def _block_starts(size: int) -> NDArray[np.intp]:
+    return np.arange(0, size, _BLOCK)
