@@ -3,30 +3,41 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/installed
+# TensorFlow stands apart: where it is installed, torch's TensorBoard writer imports it.
+BENCH_BIN := .venv-bench/bin
 
 .PHONY: demo test check format bench docs clean
 
-demo: $(INSTALLED)
+demo: .venv/installed
 	$(BIN)/textwright demo
 
-test: $(INSTALLED)
+test: .venv/installed
 	$(BIN)/python -m pytest
 
-check: $(INSTALLED)
+check: .venv/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: $(INSTALLED)
+format: .venv/installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean:
-	rm -rf .venv
+bench: .venv-bench/installed
+	$(BENCH_BIN)/python benchmarks/speed.py
 
-$(INSTALLED): pyproject.toml constraints.txt
+docs: .venv/installed
+	$(BIN)/typer textwright.cli utils docs --name textwright --output docs/cli.md
+
+clean:
+	rm -rf .venv .venv-bench
+
+.venv/installed: EXTRAS := dev
+.venv-bench/installed: EXTRAS := bench
+
+# pip compiles nothing: Python does so at first use, and only what is used.
+.venv/installed .venv-bench/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("textwright needs Python 3.11 or newer, and $(PYTHON) is older. Name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@

@@ -25,7 +25,7 @@ ROW_OF = {
             "generator numpy_lstm",
             "device distributed dataset models",
             "evaluate trainer",
-            "inspection comparison export report",
+            "inspection comparison export report training survey",
             "api __init__",
             "cli server __main__",
         ]
