@@ -127,7 +127,7 @@ class Batch(Generic[_Row]):
 
     def _is_full(self, row: _Row) -> bool:
         limit, count = self._backend.context_length, 1 + len(row.ids)
-        return window_start(count, limit) != window_start(count - 1, limit)
+        return limit is not None and window_start(count, limit) != window_start(count - 1, limit)
 
     def _read(self, rows: list[_Row]) -> _Read:
         """Prefill with all that each row may look at, the stop id as the start of the context."""

@@ -112,7 +112,7 @@ class Stream(Iterator[Event]):
         self.tokens = 0
         self.seconds = 0.0
         start = perf_counter()
-        self._prompt_ids = [[int(i) for i in ids] for ids in tokenizer.encode_batch(prompts)]
+        self._prompt_ids = [ids.tolist() for ids in tokenizer.encode_batch(prompts)]
         # The words of each prompt that the model has never seen, for the caller to tell.
         self.unknown = [
             tokenizer.unknown(prompt) if tokenizer.unknown_id in ids else []
