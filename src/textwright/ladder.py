@@ -1,0 +1,181 @@
+"""Odds from counts, in long contexts where they were worth learning, in shorter ones elsewhere.
+
+A table holds, for each context, how often each symbol was met in it. Its odds are add-½ counts
+over the symbols met there and one more, "new":
+
+    symbol: (2n + 1) / (2N + k + 1)        new: 1 / (2N + k + 1)
+
+(n times this symbol, N all symbols, k different ones). "New" hands over to the table of the next
+shorter context, and after the shortest all symbols are equally likely. All odds are ratios of
+whole numbers, so that an arithmetic coder uses exactly them.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from textwright.arithmetic import ArithmeticDecoder, Writer
+
+Context = tuple[Any, ...]
+Counts = dict[Any, int]
+Table = dict[Context, Counts]
+
+
+class Ladder:
+    """Tables from the longest context to the empty one; see the module's docstring.
+
+    last: the symbols among which the empty context's "new" is decided, all equally likely.
+    """
+
+    def __init__(self, tables: list[Table], last: Sequence[Any]) -> None:
+        self.tables = tables
+        self.last = list(last)
+        self._known = {*self.last, *(symbol for c in tables[-1].values() for symbol in c)}
+
+    def knows(self, symbol: Any) -> bool:
+        """Whether the symbol can be written at all."""
+        return symbol in self._known
+
+    @classmethod
+    def fit(
+        cls,
+        counts: Table,
+        shorten: Sequence[Callable[[Context], Context]],
+        last: Sequence[Any],
+        handed_down: Table | None = None,
+    ) -> "Ladder":
+        """Decide which contexts keep a table, longest first.
+
+        counts: of the longest contexts · shorten: from each rung's context to the next one's ·
+        handed_down: counts that are to join the second rung as they are.
+        """
+        tables = []
+        for rung, shorter in enumerate(shorten):
+            joined: Table = defaultdict(Counter)
+            if rung == 0 and handed_down:
+                for context, given in handed_down.items():
+                    joined[context].update(given)
+            whole = {context: Counter(given) for context, given in joined.items()}
+            for context, given in counts.items():
+                whole.setdefault(shorter(context), Counter()).update(given)
+            kept = {}
+            for context, given in counts.items():
+                below = joined[shorter(context)]
+                if _saves(given, whole[shorter(context)]):
+                    kept[context] = given
+                    given = dict.fromkeys(given, 1)
+                below.update(given)
+            tables.append(kept)
+            counts = joined
+        tables.append(counts)
+        return cls([_in_order(table) for table in tables], last)
+
+    def write(self, writer: Writer, contexts: Sequence[Context], symbol: Any) -> None:
+        for table, context in zip(self.tables, contexts, strict=True):
+            if (counts := table.get(context)) is None:
+                continue
+            total = 2 * sum(counts.values()) + len(counts) + 1
+            if symbol not in counts:
+                writer.write(total - 1, 1, total)
+                continue
+            low = 0
+            for other, n in counts.items():
+                if other == symbol:
+                    writer.write(low, 2 * n + 1, total)
+                    return
+                low += 2 * n + 1
+        writer.write(self.last.index(symbol), 1, len(self.last))
+
+    def read(self, reader: ArithmeticDecoder, contexts: Sequence[Context]) -> Any:
+        for table, context in zip(self.tables, contexts, strict=True):
+            if (counts := table.get(context)) is None:
+                continue
+            total = 2 * sum(counts.values()) + len(counts) + 1
+            target, low = reader.target(total), 0
+            for symbol, n in counts.items():
+                if target < low + 2 * n + 1:
+                    reader.take(low, 2 * n + 1, total)
+                    return symbol
+                low += 2 * n + 1
+            reader.take(total - 1, 1, total)
+        target = reader.target(len(self.last))
+        reader.take(target, 1, len(self.last))
+        return self.last[target]
+
+    def to_json(self) -> list[list[Any]]:
+        """A rung: [[context, symbols, counts], …]."""
+        return [
+            [[list(context), list(counts), list(counts.values())] for context, counts in t.items()]
+            for t in self.tables
+        ]
+
+    @classmethod
+    def from_json(cls, rungs: list[list[Any]], last: Sequence[Any]) -> "Ladder":
+        return cls(
+            [
+                {tuple(context): dict(zip(symbols, ns, strict=True)) for context, symbols, ns in r}
+                for r in rungs
+            ],
+            last,
+        )
+
+
+def _saves(counts: Counts, shorter: Counts) -> bool:
+    """Whether an adaptive add-½ code for these counts beats the shorter context's fixed odds.
+
+    The adaptive code starts from nothing and pays "new", and the shorter context, once a symbol.
+    """
+    total = 2 * sum(shorter.values()) + len(shorter) + 1
+    price = {symbol: math.log2(total / (2 * shorter[symbol] + 1)) for symbol in counts}
+    half = (len(counts) + 1) / 2
+    learning = math.lgamma(sum(counts.values()) + half) - math.lgamma(half)
+    learning -= sum(math.lgamma(n + 0.5) - math.lgamma(0.5) for n in counts.values())
+    fixed = sum(n * price[symbol] for symbol, n in counts.items())
+    return learning / math.log(2) + sum(price.values()) < fixed
+
+
+def _in_order(table: Table) -> Table:
+    """Frequent symbols first (a search meets them early), equals in a fixed order."""
+    return {
+        context: dict(sorted(counts.items(), key=lambda pair: (-pair[1], repr(pair[0]))))
+        for context, counts in sorted(table.items())
+        if counts
+    }
+
+
+# Spelling: a word is its bytes and an end, each given the two before it.
+END = 256  # of a word; also what stands before its first byte
+SYMBOLS = range(END + 1)
+
+
+def fit_spelling(counts: Table) -> Ladder:
+    """A ladder from what `count_spelling` counted."""
+    return Ladder.fit(counts, [lambda context: context[1:], lambda context: ()], SYMBOLS)
+
+
+def count_spelling(counts: Table, word: str, times: int) -> None:
+    """Add a word that was met so many times; counts makes missing contexts."""
+    before = (END, END)
+    for byte in (*word.encode(), END):
+        table = counts[before]
+        table[byte] = table.get(byte, 0) + times
+        before = (before[1], byte)
+
+
+def write_spelling(ladder: Ladder, writer: Writer, word: str) -> None:
+    """Write a word, its end included."""
+    before = (END, END)
+    for byte in (*word.encode(), END):
+        ladder.write(writer, (before, before[1:], ()), byte)
+        before = (before[1], byte)
+
+
+def read_spelling(ladder: Ladder, reader: ArithmeticDecoder) -> str:
+    """The word that was written."""
+    spelled = bytearray()
+    before = (END, END)
+    while (byte := ladder.read(reader, (before, before[1:], ()))) != END:
+        spelled.append(byte)
+        before = (before[1], byte)
+    return spelled.decode()
