@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -57,21 +58,27 @@ def read_records(
     """
     columns = tuple(columns)
     path = file.path
+    with _sentences(path, encoding), open_binary(path, on_read) as stream:
+        if file.format == "parquet":
+            yield from _read_parquet(stream, path, columns)
+            return
+        _refuse_other_encodings(stream, path, encoding)
+        with _decode(stream, encoding) as text:
+            if file.format == "text":
+                # A long document is read while the caller holds it: its errors arise there.
+                yield from _read_text(text, unit, lambda: _sentences(path, encoding))
+            elif file.format in ("csv", "tsv"):
+                yield from _read_table(text, path, file.format, columns)
+            elif file.format == "jsonl":
+                yield from _read_json_lines(text, path)
+            else:
+                yield from _read_json(text, path)
+
+
+@contextmanager
+def _sentences(path: Path, encoding: str) -> Iterator[None]:
     try:
-        with open_binary(path, on_read) as stream:
-            if file.format == "parquet":
-                yield from _read_parquet(stream, path, columns)
-                return
-            _refuse_other_encodings(stream, path, encoding)
-            with _decode(stream, encoding) as text:
-                if file.format == "text":
-                    yield from _read_text(text, unit)
-                elif file.format in ("csv", "tsv"):
-                    yield from _read_table(text, path, file.format, columns)
-                elif file.format == "jsonl":
-                    yield from _read_json_lines(text, path)
-                else:
-                    yield from _read_json(text, path)
+        yield
     except UnicodeDecodeError as error:
         raise _wrong_encoding(path, encoding) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -87,25 +94,35 @@ def read_records(
 # Plain text
 
 
-def _read_text(handle: io.TextIOWrapper, unit: str) -> Iterator[Record]:
+def _read_text(
+    handle: io.TextIOWrapper, unit: str, sentences: Callable[[], AbstractContextManager[None]]
+) -> Iterator[Record]:
     split = {"file": _whole_file, "line": _lines, "block": _blocks}[unit]
     events = split(handle)
     for text, ends in events:
         if ends:
             yield {"text": text}
             continue
-        rest = cut_after_space(_until_end(text, events))
+        rest = _until_end(text, events, sentences)
         yield {"text": Stretches(rest)}
         for _ in rest:  # What the caller did not want still stands before the next document.
             pass
 
 
-def _until_end(text: str, events: Iterator[tuple[str, bool]]) -> Iterator[str]:
-    yield text
-    for text, ends in events:
+def _until_end(
+    text: str,
+    events: Iterator[tuple[str, bool]],
+    sentences: Callable[[], AbstractContextManager[None]],
+) -> Iterator[str]:
+    def parts() -> Iterator[str]:
         yield text
-        if ends:
-            return
+        for part, ends in events:
+            yield part
+            if ends:
+                return
+
+    with sentences():
+        yield from cut_after_space(parts())
 
 
 def cut_after_space(parts: Iterable[str]) -> Iterator[str]:
@@ -183,10 +200,12 @@ def _read_table(
         width = len(header)
         started = rows.line_num + 1
         for row in rows:
+            if row and row[-1].endswith(_END):
+                if row == [_END]:
+                    return
+                break
             if len(row) == width:
                 yield dict(zip(header, row, strict=True))
-            elif row == [_END]:
-                return
             elif len(row) > width and any(row[width:]):
                 raise CorpusError(
                     f"Line {started:,} of {path} has {len(row)} cells where the header has "

@@ -1,0 +1,130 @@
+"""Names → files: paths, folders, globs, hub data sets."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from textwright.corpus import Corpus
+from textwright.errors import CorpusError
+from textwright.sources import find_files
+
+
+def touch(path: Path, content: str = "some text") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, "utf-8")
+    return path
+
+
+def names(*sources: str | Path, **options) -> list[str]:
+    return [file.path.name for file in find_files(sources, **options)]
+
+
+def refusal(*sources: str | Path) -> str:
+    with pytest.raises(CorpusError) as refused:
+        find_files(sources)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_files_folders_and_globs_are_expanded_in_order(tmp_path):
+    for name in ("b.txt", "a.txt", "sub/c.csv", "sub/.hidden/d.txt", ".e.txt", "notes.pdf"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["a.txt", "b.txt", "c.csv"]
+    assert names(tmp_path / "b.txt", tmp_path / "a.txt") == ["b.txt", "a.txt"]
+    assert names(tmp_path / "*.txt") == ["a.txt", "b.txt"]
+    assert names(tmp_path / "**" / "*.csv") == ["c.csv"]
+    assert names(tmp_path, format="text") == ["a.txt", "b.txt", "notes.pdf", "c.csv"]
+
+
+def test_a_folder_of_files_without_known_names_is_taken_whole(tmp_path):
+    for name in ("one", "two.story"):
+        touch(tmp_path / name)
+    assert names(tmp_path) == ["one", "two.story"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "format"),
+    [
+        ("a.CSV.GZ", b"a,b", "csv"),
+        ("a.ndjson", b"", "jsonl"),
+        ("a", b'{"a": 1}\n{"a": 2}\n', "jsonl"),
+        ("a", b'["a", "b"]\n["c"]\n', "jsonl"),
+        ("a", b'\xef\xbb\xbf[{"a": 1},\n{"a": 2}]', "json"),
+        ("a", b'{\n"a": 1}', "json"),
+        ("a", b"PAR1", "parquet"),
+        ("a", gzip.compress(b'[\n{"a": 1}]'), "json"),
+        ("a", b"Plain text, [with] {brackets}", "text"),
+        ("a", b"", "text"),
+    ],
+)
+def test_the_format_is_told_by_name_then_by_content(tmp_path, name, content, format):
+    (tmp_path / name).write_bytes(content)
+    (file,) = find_files([tmp_path / name])
+    assert file.format == format
+
+
+def test_a_missing_file_is_answered_with_close_names(tmp_path):
+    touch(tmp_path / "recipes.json")
+    assert "recipes.json?" in refusal(tmp_path / "recipe.jsn")
+    assert "no folder" in refusal(tmp_path / "nowhere" / "a.txt")
+    assert "*.csv" in refusal(tmp_path / "*.csv")
+    (tmp_path / "empty").mkdir()
+    assert "no files" in refusal(tmp_path / "empty")
+    assert "No corpus" in refusal()
+
+
+def test_a_mistyped_path_in_a_folder_is_not_asked_of_the_hub(tmp_path, monkeypatch):
+    touch(tmp_path / "data" / "recipes.json")
+    monkeypatch.chdir(tmp_path)
+    assert "data/recipes.json?" in refusal("data/recipe.json")
+    assert "hub" not in refusal("data/sub/recipe.json")
+
+
+def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
+    path = touch(tmp_path / "a.txt")
+
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    sentence = refusal(path)
+    assert "a.txt" in sentence
+    assert "Permission denied" in sentence
+
+
+# A hub data set, from a copy in a cache folder as the hub's client lays it out.
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Path:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    data_set = tmp_path / "datasets--cook--soups"
+    touch(data_set / "refs" / "main", "a" * 40)
+    return data_set / "snapshots" / ("a" * 40)
+
+
+def test_a_hub_data_set_is_read_by_name(hub):
+    lines = "".join(json.dumps({"text": f"soup number {n}"}) + "\n" for n in range(3))
+    touch(hub / "data" / "train.jsonl", lines)
+    touch(hub / "data" / "test.jsonl", lines)
+    touch(hub / "soups.csv", "text\nthe same once more")
+    touch(hub / "README.md")
+    touch(hub / "dataset_infos.json")
+    assert names("cook/soups") == ["test.jsonl", "train.jsonl"]
+    assert names("cook/soups/data/train*") == ["train.jsonl"]
+    assert names("cook/soups/*.csv") == ["soups.csv"]
+    corpus = Corpus("cook/soups")
+    assert corpus.scan().documents == 6
+
+
+def test_a_hub_data_set_that_is_not_here_is_refused_in_a_sentence(hub):
+    sentence = refusal("cook/stews")
+    assert "cook/stews" in sentence
+    assert "connection" in sentence
+    touch(hub / "pictures.zip")
+    assert "no data file" in refusal("cook/soups")
