@@ -10,7 +10,8 @@ All odds are add-½ counts of a symbol in a context, with a shorter context for 
 (`Ladder`, in ladder.py, has the formula):
 
     spelling  byte, or end of word, given two bytes → one byte → none → 1/257 each
-    case      lower, Capitalized, UPPER, mixed, respelled, given the token → none → 1/5 each
+    case      lower, Capitalized, UPPER, mixed, respelled, given the token and the shape of what
+              stands before it → the token → none → 1/5 each
     spacing   the string between two tokens, given both → their shapes → none → spelled bytewise,
               by a spelling ladder of its own
 
@@ -39,19 +40,17 @@ import json
 import math
 import os
 import zlib
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from textwright.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost, Writer
+from textwright.division import CASES, MIXED, RESPELLED, Division, case_of, forms, has_capital
 from textwright.errors import RunError
+from textwright.escape_fit import SPELLED, Seen
 from textwright.ladder import (
     SYMBOLS,
     Context,
     Ladder,
-    Table,
-    count_spelling,
-    fit_spelling,
     read_spelling,
     write_spelling,
 )
@@ -59,43 +58,8 @@ from textwright.tokenizer import Tokenizer
 
 FORMAT, VERSION = "textwright escape code", 1
 GZIP = b"\x1f\x8b"
-CASES = LOWER, CAPITALIZED, UPPER, MIXED, RESPELLED = range(5)
-SPELLED = None  # the spacing that has no name
-MOST_STRINGS, LONGEST_STRING = 256, 16
 # What each ladder falls back to.
 LAST = {"spelling": SYMBOLS, "case": CASES, "spacing": [SPELLED], "gaps": SYMBOLS}
-
-
-def _forms(token: str) -> list[str]:
-    """The token in the letter case of each class that leaves nothing else to say."""
-    first = next((i for i, letter in enumerate(token) if letter.upper() != letter), 0)
-    capitalized = token[:first] + token[first : first + 1].upper() + token[first + 1 :]
-    return [token, capitalized, token.upper()]
-
-
-def _has_capital(letter: str) -> bool:
-    """One letter for one letter: not ß."""
-    return letter.upper() != letter and len(letter.upper()) == 1
-
-
-def _case_of(token: str, surface: str) -> int:
-    """The first class that fits how the document writes the token."""
-    forms = _forms(token)
-    if surface in forms:
-        return forms.index(surface)
-    if len(surface) == len(token) and all(
-        s == t or (_has_capital(t) and s == t.upper()) for s, t in zip(surface, token, strict=True)
-    ):
-        return MIXED
-    return RESPELLED
-
-
-def _shape(token: str) -> str:
-    if len(token) == 1 and token.isascii() and not token.isalnum():
-        return token
-    if any(letter.isdigit() for letter in token[:2]):
-        return "number"
-    return "word" if any(letter.isalpha() for letter in token[:2]) else "other"
 
 
 class EscapeCode:
@@ -108,15 +72,15 @@ class EscapeCode:
         self._case = ladders["case"]
         self._spacing = ladders["spacing"]
         self._gaps = ladders["gaps"]
-        self._layout = _Layout(tokenizer)
-        self._surface_bits: dict[tuple[int, str], float] = {}
+        self._division = Division(tokenizer)
+        self._surface_bits: dict[tuple[str, int, str], float] = {}
         self._gap_bits: dict[tuple[int, int, str], float] = {}
 
     @classmethod
     def fit(cls, tokenizer: Tokenizer, documents: Iterable[str]) -> "EscapeCode":
         """Learn the tables from one pass over the training documents."""
-        layout = _Layout(tokenizer)
-        seen = _Seen(layout, 16 * tokenizer.vocab_size + 65_536)
+        division = Division(tokenizer)
+        seen = Seen(division, 16 * tokenizer.vocab_size + 65_536)
         for document in documents:
             seen.add(document)
         return cls(tokenizer, seen.ladders())
@@ -125,14 +89,14 @@ class EscapeCode:
         """What the document costs beyond its tokens; 0.0 where nothing was lost."""
         if self._tokenizer.lossless:
             return 0.0
-        ids, surfaces, gaps = self._layout.parse(document)
-        edge = self._layout.edge
+        ids, surfaces, gaps = self._division.parse(document)
+        edge = self._division.edge
         known = self._surface_bits, self._gap_bits
         if max(len(known[0]), len(known[1])) > 1 << 20:
             known[0].clear()
             known[1].clear()
         total = []
-        for key in zip(ids, surfaces, strict=True):
+        for key in zip(self._division.marks(ids, gaps), ids, surfaces, strict=True):
             if key not in known[0]:
                 cost = Cost()
                 self._write_surface(cost, *key)
@@ -166,55 +130,61 @@ class EscapeCode:
         """The document that was encoded."""
         if self._tokenizer.lossless:
             return self._tokenizer.decode(ids)
-        edge = self._layout.edge
+        edge = self._division.edge
         reader = ArithmeticDecoder("".join(f"{byte:08b}" for byte in side))
+        division = self._division
+        # Where nothing stands between tokens, the marks follow from the tokens alone.
+        marks = division.marks(ids, []) if division.tiles else None
         pieces = []
-        for left, right in zip((edge, *ids), (*ids, edge), strict=True):
-            pieces.append(self._read_gap(reader, left, right))
-            if len(pieces) <= 2 * len(ids):
-                pieces.append(self._read_surface(reader, right))
+        for i, (left, right) in enumerate(zip((edge, *ids), (*ids, edge), strict=True)):
+            gap = self._read_gap(reader, left, right)
+            pieces.append(gap)
+            if i < len(ids):
+                mark = marks[i] if marks else division.mark(gap, left)
+                pieces.append(self._read_surface(reader, mark, right))
         return "".join(pieces)
 
     def _encode(self, document: str) -> tuple[Sequence[int], str]:
         if self._tokenizer.lossless:
             return self._tokenizer.encode(document).tolist(), ""
-        ids, surfaces, gaps = self._layout.parse(document)
-        edge = self._layout.edge
+        ids, surfaces, gaps = self._division.parse(document)
+        edge = self._division.edge
+        marks = self._division.marks(ids, gaps)
         encoder = ArithmeticEncoder()
         for i, (left, right) in enumerate(zip((edge, *ids), (*ids, edge), strict=True)):
             self._write_gap(encoder, left, right, gaps[i])
             if i < len(ids):
-                self._write_surface(encoder, right, surfaces[i])
+                self._write_surface(encoder, marks[i], right, surfaces[i])
         return ids, encoder.finish()
 
-    def _write_surface(self, writer: Writer, id: int, surface: str) -> None:
-        if id == self._layout.unknown_id:
+    def _write_surface(self, writer: Writer, mark: str, id: int, surface: str) -> None:
+        if id == self._division.unknown_id:
             write_spelling(self._spelling, writer, surface)
-        elif self._layout.loses_case:
-            token = self._layout.texts[id]
-            case = _case_of(token, surface)
-            self._case.write(writer, ((id,), ()), case)
+        elif self._division.loses_case:
+            token = self._division.texts[id]
+            case = case_of(token, surface)
+            self._case.write(writer, ((mark, id), (id,), ()), case)
             if case == MIXED:
                 for small, letter in zip(token, surface, strict=True):
-                    if _has_capital(small):
+                    if has_capital(small):
                         writer.write(int(letter != small), 1, 2)
             elif case == RESPELLED:
                 write_spelling(self._spelling, writer, surface)
 
-    def _read_surface(self, reader: ArithmeticDecoder, id: int) -> str:
-        if id == self._layout.unknown_id:
+    def _read_surface(self, reader: ArithmeticDecoder, mark: str, id: int) -> str:
+        if id == self._division.unknown_id:
             return read_spelling(self._spelling, reader)
-        token = self._layout.texts[id]
-        if not self._layout.loses_case:
+        token = self._division.texts[id]
+        if not self._division.loses_case:
             return token
-        case = self._case.read(reader, ((id,), ()))
+        case = self._case.read(reader, ((mark, id), (id,), ()))
         if case == RESPELLED:
             return read_spelling(self._spelling, reader)
         if case != MIXED:
-            return _forms(token)[case]
+            return forms(token)[case]
         letters = []
         for small in token:
-            if _has_capital(small):
+            if has_capital(small):
                 capital = reader.target(2)
                 reader.take(capital, 1, 2)
                 letters.append(small.upper() if capital else small)
@@ -223,11 +193,11 @@ class EscapeCode:
         return "".join(letters)
 
     def _gap_contexts(self, left: int, right: int) -> tuple[Context, Context, Context]:
-        shapes = self._layout.shapes
+        shapes = self._division.shapes
         return (left, right), (shapes[left], shapes[right]), ()
 
     def _write_gap(self, writer: Writer, left: int, right: int, gap: str) -> None:
-        if self._layout.tiles:
+        if self._division.tiles:
             return
         contexts = self._gap_contexts(left, right)
         if self._spacing.knows(gap):
@@ -237,7 +207,7 @@ class EscapeCode:
             write_spelling(self._gaps, writer, gap)
 
     def _read_gap(self, reader: ArithmeticDecoder, left: int, right: int) -> str:
-        if self._layout.tiles:
+        if self._division.tiles:
             return ""
         gap = self._spacing.read(reader, self._gap_contexts(left, right))
         return read_spelling(self._gaps, reader) if gap is SPELLED else str(gap)
@@ -287,142 +257,3 @@ class EscapeCode:
         if fingerprint != tokenizer.fingerprint:
             raise RunError(f"{path} was fitted for another tokenizer. Fit it again for this one.")
         return cls(tokenizer, ladders)
-
-
-class _Layout:
-    """How a tokenizer divides a document, and what it loses of it."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.unknown_id = tokenizer.unknown_id
-        self.edge = tokenizer.stop_id
-        self.bytewise = tokenizer.kind == "bpe"
-        # Their tokens stand side by side, white space included: there is nothing in between.
-        self.tiles = tokenizer.kind in ("bpe", "char")
-        ids = range(tokenizer.vocab_size)
-        self.texts = (
-            [tokenizer.decode([i]) for i in ids] if self.bytewise else tokenizer.tokens(ids)
-        )
-        self.texts[self.edge] = ""
-        self.shapes = [_shape(text) for text in self.texts]
-        self.shapes[self.edge] = "edge"
-        if self.unknown_id is not None:
-            self.shapes[self.unknown_id] = "unknown"
-        self.loses_case = tokenizer._treatment.lowercase
-
-    def parse(self, document: str) -> tuple[Sequence[int], list[str], list[str]]:
-        """(ids (T,), what the document writes for each, the T + 1 strings around them).
-
-        Put together again, they are the document. A character that tokens share (a letter that
-        lower-cases to two, bytes of one) is the last one's.
-        """
-        spans = self.tokenizer.spans(document)
-        if not spans:
-            return [], [], [document]
-        ids, starts, ends = zip(*spans, strict=True)
-        following = (*starts[1:], len(document))
-        if self.tiles:
-            ends = following
-            starts = (0, *starts[1:])
-        else:
-            ends = tuple(map(min, ends, following))
-        surfaces = [document[a:b] for a, b in zip(starts, ends, strict=True)]
-        gaps = [document[a:b] for a, b in zip((0, *ends), (*starts, len(document)), strict=True)]
-        return ids, surfaces, gaps
-
-
-class _Seen:
-    """What fitting has counted so far; at most `limit` triples, and as many surfaces."""
-
-    def __init__(self, layout: _Layout, limit: int) -> None:
-        self.layout = layout
-        self.limit = limit
-        self.surfaces: Counter[tuple[int, str]] = Counter()
-        self.triples: Counter[tuple[int, int, str | None]] = Counter()
-        self.spelling: Table = defaultdict(Counter)
-        self.case: Table = defaultdict(Counter)
-        self.shapes: Table = defaultdict(Counter)
-        self.gaps: Table = defaultdict(Counter)
-
-    def add(self, document: str) -> None:
-        layout = self.layout
-        if layout.tokenizer.lossless:
-            return
-        ids, surfaces, gaps = layout.parse(document)
-        self.surfaces.update(zip(ids, surfaces, strict=True))
-        if not layout.tiles:
-            edge = layout.edge
-            self.triples.update(zip((edge, *ids), (*ids, edge), gaps, strict=True))
-        if len(self.surfaces) > self.limit:
-            self._fold_surfaces()
-        if len(self.triples) > self.limit:
-            self._name_strings()
-            self._hand_down()
-
-    def ladders(self) -> dict[str, Ladder]:
-        self._fold_surfaces()
-        for (i,), classes in self.case.items():
-            # Each form of a known word once: the language, where no word was unknown.
-            for form in {_forms(self.layout.texts[i])[c] for c in classes if c < MIXED}:
-                count_spelling(self.spelling, form, 1)
-        self._name_strings()
-        pairs: Table = defaultdict(dict)
-        for (left, right, gap), n in self.triples.items():
-            pairs[left, right][gap] = n
-        shapes = self.layout.shapes
-        return {
-            "spelling": fit_spelling(self.spelling),
-            "case": Ladder.fit(self.case, [lambda c: ()], CASES),
-            "spacing": Ladder.fit(
-                pairs,
-                [lambda c: (shapes[c[0]], shapes[c[1]]), lambda c: ()],
-                [SPELLED],
-                self.shapes,
-            ),
-            "gaps": fit_spelling(self.gaps),
-        }
-
-    def _fold_surfaces(self) -> None:
-        for (i, surface), n in self.surfaces.items():
-            if i == self.layout.unknown_id:
-                count_spelling(self.spelling, surface, n)
-                continue
-            case = _case_of(self.layout.texts[i], surface)
-            self.case[i,][case] += n
-            if case == RESPELLED:
-                count_spelling(self.spelling, surface, n)
-        self.surfaces.clear()
-
-    def _name_strings(self) -> None:
-        """Strings that are not frequent lose their names."""
-        totals: Counter[str] = Counter()
-        for source in (
-            ((gap, n) for (_, _, gap), n in self.triples.items()),
-            (pair for counts in self.shapes.values() for pair in counts.items()),
-        ):
-            for gap, n in source:
-                if gap is not SPELLED and len(gap) <= LONGEST_STRING:
-                    totals[gap] += n
-        ranked = sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))
-        named = {gap for gap, _ in ranked[:MOST_STRINGS]} | {SPELLED}
-        for key in [key for key in self.triples if key[2] not in named]:
-            left, right, gap = key
-            n = self.triples.pop(key)
-            assert gap is not SPELLED
-            self.triples[left, right, SPELLED] += n
-            count_spelling(self.gaps, gap, n)
-        for counts in self.shapes.values():
-            for gap in [gap for gap in counts if gap not in named]:
-                n = counts.pop(gap)
-                counts[SPELLED] = counts.get(SPELLED, 0) + n
-                count_spelling(self.gaps, gap, n)
-
-    def _hand_down(self) -> None:
-        """The rarest triples are counted with their shapes only."""
-        shapes = self.layout.shapes
-        rare = 0
-        while len(self.triples) > self.limit // 2:
-            rare += 1
-            for key in [key for key, n in self.triples.items() if n <= rare]:
-                left, right, gap = key
-                self.shapes[shapes[left], shapes[right]][gap] += self.triples.pop(key)

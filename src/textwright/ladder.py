@@ -11,8 +11,7 @@ whole numbers, so that an arithmetic coder uses exactly them.
 """
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from textwright.arithmetic import ArithmeticDecoder, Writer
@@ -50,24 +49,24 @@ class Ladder:
         counts: of the longest contexts · shorten: from each rung's context to the next one's ·
         handed_down: counts that are to join the second rung as they are.
         """
-        tables = []
-        for rung, shorter in enumerate(shorten):
-            joined: Table = defaultdict(Counter)
-            if rung == 0 and handed_down:
-                for context, given in handed_down.items():
-                    joined[context].update(given)
-            whole = {context: Counter(given) for context, given in joined.items()}
+        tables: list[Table] = []
+        joining: Table = handed_down or {}
+        for shorter in shorten:
+            joined: Table = {context: dict(given) for context, given in joining.items()}
+            whole: Table = {context: dict(given) for context, given in joining.items()}
             for context, given in counts.items():
-                whole.setdefault(shorter(context), Counter()).update(given)
-            kept = {}
+                _add(whole, shorter(context), given.items())
+            totals = {context: _total(given) for context, given in whole.items()}
+            kept: Table = {}
             for context, given in counts.items():
-                below = joined[shorter(context)]
-                if _saves(given, whole[shorter(context)]):
+                below = shorter(context)
+                if _saves(given, whole[below], totals[below]):
                     kept[context] = given
-                    given = dict.fromkeys(given, 1)
-                below.update(given)
+                    _add(joined, below, ((symbol, 1) for symbol in given))
+                else:
+                    _add(joined, below, given.items())
             tables.append(kept)
-            counts = joined
+            counts, joining = joined, {}
         tables.append(counts)
         return cls([_in_order(table) for table in tables], last)
 
@@ -75,7 +74,7 @@ class Ladder:
         for table, context in zip(self.tables, contexts, strict=True):
             if (counts := table.get(context)) is None:
                 continue
-            total = 2 * sum(counts.values()) + len(counts) + 1
+            total = _total(counts)
             if symbol not in counts:
                 writer.write(total - 1, 1, total)
                 continue
@@ -91,7 +90,7 @@ class Ladder:
         for table, context in zip(self.tables, contexts, strict=True):
             if (counts := table.get(context)) is None:
                 continue
-            total = 2 * sum(counts.values()) + len(counts) + 1
+            total = _total(counts)
             target, low = reader.target(total), 0
             for symbol, n in counts.items():
                 if target < low + 2 * n + 1:
@@ -121,12 +120,23 @@ class Ladder:
         )
 
 
-def _saves(counts: Counts, shorter: Counts) -> bool:
+def _total(counts: Counts) -> int:
+    """The denominator of the odds."""
+    return 2 * sum(counts.values()) + len(counts) + 1
+
+
+def _add(table: Table, context: Context, pairs: Iterable[tuple[Any, int]]) -> None:
+    counts = table.setdefault(context, {})
+    for symbol, n in pairs:
+        counts[symbol] = counts.get(symbol, 0) + n
+
+
+def _saves(counts: Counts, shorter: Counts, total: int) -> bool:
     """Whether an adaptive add-½ code for these counts beats the shorter context's fixed odds.
 
     The adaptive code starts from nothing and pays "new", and the shorter context, once a symbol.
+    total: the shorter context's denominator.
     """
-    total = 2 * sum(shorter.values()) + len(shorter) + 1
     price = {symbol: math.log2(total / (2 * shorter[symbol] + 1)) for symbol in counts}
     half = (len(counts) + 1) / 2
     learning = math.lgamma(sum(counts.values()) + half) - math.lgamma(half)
