@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textwright import readers
+from textwright import plain_text
 from textwright.corpus import Corpus, CorpusOptions, Template, hash_document
 from textwright.errors import CorpusError
 from textwright.split import PARTS
@@ -176,7 +176,7 @@ def test_no_document_left_says_what_dropped_them(tmp_path):
 
 @pytest.mark.parametrize("extra", [{}, {"max_words": 10_000}])
 def test_a_long_text_file_comes_in_pieces_that_join_to_its_parts(tmp_path, monkeypatch, extra):
-    monkeypatch.setattr(readers, "STRETCH", 64)
+    monkeypatch.setattr(plain_text, "STRETCH", 64)
     monkeypatch.setattr("textwright.corpus.STRETCH", 64)
     text = " ".join(f"Wörter{n}" for n in range(500)) + "\n"
     (tmp_path / "a.txt").write_text(text, "utf-8")

@@ -19,8 +19,8 @@ ROW_OF = {
     for row, modules in enumerate(
         [
             "errors options",
-            "sources readers documents split tally corpus grammar treatment decoding tokenizer "
-            "arithmetic ladder escape sampling_steps sampling",
+            "sources plain_text json_values readers documents split tally corpus grammar "
+            "treatment decoding tokenizer arithmetic ladder escape sampling_steps sampling",
             "config run",
             "batching generator numpy_lstm",
             "device distributed dataset models",

@@ -10,9 +10,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from textwright import readers
+from textwright import json_values, plain_text
 from textwright.errors import CorpusError
-from textwright.readers import Stretches, read_records
+from textwright.plain_text import Stretches
+from textwright.readers import read_records
 from textwright.sources import find_files
 
 RECORDS = [
@@ -97,7 +98,7 @@ def test_plain_text_is_one_document_a_file_line_or_block(tmp_path, unit, documen
 def test_a_long_document_comes_in_stretches_that_join_to_the_whole(
     tmp_path, monkeypatch, unit, text
 ):
-    monkeypatch.setattr(readers, "STRETCH", 16)
+    monkeypatch.setattr(plain_text, "STRETCH", 16)
     path = tmp_path / "a.txt"
     path.write_text(text + "\n\n" + text, encoding="utf-8")
     expected = {
@@ -116,7 +117,7 @@ def test_a_long_document_comes_in_stretches_that_join_to_the_whole(
 
 
 def test_stretches_that_are_not_read_do_not_reach_the_next_document(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "STRETCH", 16)
+    monkeypatch.setattr(plain_text, "STRETCH", 16)
     path = tmp_path / "a.txt"
     path.write_text("long " * 20 + "\nshort\n", encoding="utf-8")
     (file,) = find_files([path])
@@ -127,7 +128,7 @@ def test_stretches_that_are_not_read_do_not_reach_the_next_document(tmp_path, mo
 
 @pytest.mark.parametrize("window", [1, 2, 7, 64])
 def test_a_json_list_reads_the_same_through_any_window(tmp_path, monkeypatch, window):
-    monkeypatch.setattr(readers, "STRETCH", window)
+    monkeypatch.setattr(json_values, "_WINDOW", window)
     path = tmp_path / "a.json"
     records = [{"n": 1.50, "e": 10**30, "t": 'é\\"\u2028', "l": [1, None]}, {"n": True}] * 3
     path.write_text(json.dumps(records).replace("1.5", "1.50"), encoding="utf-8")

@@ -16,7 +16,9 @@ import numpy as np
 
 from textwright.documents import Cleaner, CorpusOptions, Template, text_of
 from textwright.errors import CorpusError
-from textwright.readers import STRETCH, Record, Stretches, cut_after_space, read_records
+from textwright.json_values import Record
+from textwright.plain_text import STRETCH, Stretches, cut_after_space
+from textwright.readers import read_records
 from textwright.sources import find_files
 from textwright.split import FEW, PARTS, Part, Piece, Split
 from textwright.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document

@@ -15,8 +15,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from textwright.errors import CorpusError
+from textwright.json_values import Record
 from textwright.options import Options
-from textwright.readers import Record, Stretches
+from textwright.plain_text import Stretches
 
 
 class CorpusOptions(Options):

@@ -8,37 +8,22 @@ import codecs
 import csv
 import gzip
 import io
-import json
 import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from textwright.errors import CorpusError
+from textwright.json_values import Record, read_json, read_json_lines
+from textwright.plain_text import read_text
 from textwright.sources import SourceFile, open_binary, unreadable
 
-Record = dict[str, Any]
-
-STRETCH = 1 << 20  # characters: what a document may have before it comes in stretches
 _LONGEST_CELL = 1 << 26  # characters: beyond it a quote was surely never closed
+_BLOCK = 1 << 20  # bytes
 _END = "\0end of file"
-
-
-class Stretches:
-    """A plain-text document too long to hold: iterate it once, before the next record.
-
-    Joined, the stretches are the document; each but the last is cut after white space where
-    the text has any, so that words stay whole.
-    """
-
-    def __init__(self, parts: Iterator[str]):
-        self._parts = parts
-
-    def __iter__(self) -> Iterator[str]:
-        return self._parts
 
 
 def read_records(
@@ -66,13 +51,13 @@ def read_records(
         with _decode(stream, encoding) as text:
             if file.format == "text":
                 # A long document is read while the caller holds it: its errors arise there.
-                yield from _read_text(text, unit, lambda: _sentences(path, encoding))
+                yield from read_text(text, unit, lambda: _sentences(path, encoding))
             elif file.format in ("csv", "tsv"):
                 yield from _read_table(text, path, file.format, columns)
             elif file.format == "jsonl":
-                yield from _read_json_lines(text, path)
+                yield from read_json_lines(text, path)
             else:
-                yield from _read_json(text, path)
+                yield from read_json(text, path)
 
 
 @contextmanager
@@ -89,97 +74,6 @@ def _sentences(path: Path, encoding: str) -> Iterator[None]:
         raise CorpusError(f"{path} nests too deeply to be a list of records.") from error
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-# Plain text
-
-
-def _read_text(
-    handle: io.TextIOWrapper, unit: str, sentences: Callable[[], AbstractContextManager[None]]
-) -> Iterator[Record]:
-    split = {"file": _whole_file, "line": _lines, "block": _blocks}[unit]
-    events = split(handle)
-    for text, ends in events:
-        if ends:
-            yield {"text": text}
-            continue
-        rest = _until_end(text, events, sentences)
-        yield {"text": Stretches(rest)}
-        for _ in rest:  # What the caller did not want still stands before the next document.
-            pass
-
-
-def _until_end(
-    text: str,
-    events: Iterator[tuple[str, bool]],
-    sentences: Callable[[], AbstractContextManager[None]],
-) -> Iterator[str]:
-    def parts() -> Iterator[str]:
-        yield text
-        for part, ends in events:
-            yield part
-            if ends:
-                return
-
-    with sentences():
-        yield from cut_after_space(parts())
-
-
-def cut_after_space(parts: Iterable[str]) -> Iterator[str]:
-    """The same text, cut anew so that each part but the last ends after white space if it can."""
-    held = ""
-    for part in parts:
-        held += part
-        at = max(held.rfind("\n"), held.rfind(" "), held.rfind("\t")) + 1 or len(held)
-        # Scripts without spaces still have to move on.
-        if at < len(held) - STRETCH:
-            at = len(held)
-        yield held[:at]
-        held = held[at:]
-    if held:
-        yield held
-
-
-# Each of the three yields (text, whether the document ends here).
-
-
-def _whole_file(handle: io.TextIOWrapper) -> Iterator[tuple[str, bool]]:
-    text = handle.read(STRETCH)
-    while following := handle.read(STRETCH):
-        yield text, False
-        text = following
-    yield text, True
-
-
-def _lines(handle: io.TextIOWrapper) -> Iterator[tuple[str, bool]]:
-    open_line = False
-    while line := handle.readline(STRETCH):
-        open_line = line[-1] != "\n" and len(line) >= STRETCH
-        yield (line, False) if open_line else (line.removesuffix("\n"), True)
-    if open_line:
-        yield "", True
-
-
-def _blocks(handle: io.TextIOWrapper) -> Iterator[tuple[str, bool]]:
-    lines: list[str] = []
-    size = 0
-    line_start = True
-    opened = False  # part of this block has been given out already
-    while line := handle.readline(STRETCH):
-        if line_start and line.isspace():
-            if lines or opened:
-                yield "".join(lines).removesuffix("\n"), True
-            lines, size, opened = [], 0, False
-            continue
-        line_start = line[-1] == "\n"
-        if size + len(line) > STRETCH and lines:
-            # The last line is kept: its line break goes only if the block ends there.
-            yield "".join(lines), False
-            lines, size, opened = [], 0, True
-        lines.append(line)
-        size += len(line)
-    if lines or opened:
-        yield "".join(lines).removesuffix("\n"), True
 
 
 # CSV and TSV
@@ -240,126 +134,6 @@ def _delimiter(header: str, format: str) -> str:
     return next((mark for mark in ",;\t" if mark in header), ",")
 
 
-# JSON
-
-
-def _constant(name: str) -> str | None:
-    return None if name == "NaN" else name
-
-
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_constant)
-
-
-def _read_json_lines(handle: io.TextIOWrapper, path: Path) -> Iterator[Record]:
-    decode = _DECODER.decode
-    for number, line in enumerate(handle, 1):
-        if line.isspace():
-            continue
-        try:
-            value = decode(line)
-        except json.JSONDecodeError as error:
-            raise CorpusError(
-                f"Line {number:,} of {path} is not JSON ({error.msg}): give one value a line, "
-                "or say format json if the file is one list."
-            ) from error
-        yield value if type(value) is dict else _wrap(value, path)
-
-
-def _read_json(handle: io.TextIOWrapper, path: Path) -> Iterator[Record]:
-    """The items of a JSON list, or values that follow each other, decoded as they are read."""
-    scan = _JsonScan(handle, path)
-    listed = scan.skip("[")
-    while scan.more():
-        if listed and scan.skip("]"):
-            if scan.more():
-                raise scan.wrong("more follows the list; say format jsonl if each line is one")
-            return
-        value = scan.value()
-        yield value if type(value) is dict else _wrap(value, path)
-        if listed and not scan.skip(",") and not scan.at("]"):
-            raise scan.wrong("the list is cut short or lacks a comma")
-    if listed:
-        raise scan.wrong("the list is cut short")
-
-
-class _JsonScan:
-    """A window over JSON text that grows to one value and moves on."""
-
-    def __init__(self, handle: io.TextIOWrapper, path: Path):
-        self._handle, self._path = handle, path
-        self._text, self._at, self._line = "", 0, 1
-
-    def more(self) -> bool:
-        """Skip white space; is there any text left?"""
-        while True:
-            text, at = self._text, self._at
-            while at < len(text) and text[at] in " \n\t":
-                at += 1
-            self._at = at
-            if at < len(text):
-                return True
-            if not self._fill():
-                return False
-
-    def at(self, mark: str) -> bool:
-        return self.more() and self._text[self._at] == mark
-
-    def skip(self, mark: str) -> bool:
-        found = self.at(mark)
-        self._at += found
-        return found
-
-    def value(self) -> Any:
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
-            except json.JSONDecodeError as error:
-                # Near the end of the window a value may only be cut; elsewhere it is wrong.
-                cut = error.pos > len(self._text) - 16 or error.msg.startswith("Unterminated")
-                if cut and self._fill():
-                    continue
-                raise self.wrong(error.msg, error.pos) from error
-            # A number may go on in the next window.
-            if end < len(self._text) or not self._fill():
-                self._at = end
-                return value
-
-    def wrong(self, what: str, at: int | None = None) -> CorpusError:
-        line = self._line + self._text.count("\n", 0, self._at if at is None else at)
-        return CorpusError(f"{self._path} is not JSON at line {line:,}: {what}.")
-
-    def _fill(self) -> bool:
-        # What is kept sets what is read, so that one long value is decoded only a few times.
-        kept = len(self._text) - self._at
-        more = self._handle.read(max(STRETCH, kept))
-        if not more:
-            return False
-        self._line += self._text.count("\n", 0, self._at)
-        self._text, self._at = self._text[self._at :] + more, 0
-        return True
-
-
-def _wrap(value: Any, path: Path) -> Record:
-    if value is None:
-        return {}
-    if isinstance(value, list):
-        return {"text": _join_symbols(value, path)}
-    if isinstance(value, bool):
-        raise CorpusError(f"{path} lists true or false where records, texts or symbols go.")
-    return {"text": value}
-
-
-def _join_symbols(symbols: list[Any], path: Path) -> str:
-    for symbol in symbols:
-        if not isinstance(symbol, str) or symbol.split() != [symbol]:
-            shown = json.dumps(symbol, ensure_ascii=False)
-            raise CorpusError(
-                f"{path} has the symbol {shown:.60}: a symbol is a text without white space; "
-                "rename it, or give records with fields."
-            )
-    return " ".join(symbols)
-
-
 # Parquet
 
 
@@ -374,7 +148,7 @@ def _read_parquet(stream: IO[bytes], path: Path, columns: tuple[str, ...]) -> It
             yield from _read_parquet(unpacked, path, columns)
         return
     try:
-        with parquet.ParquetFile(stream, pre_buffer=False, buffer_size=STRETCH) as table:
+        with parquet.ParquetFile(stream, pre_buffer=False, buffer_size=_BLOCK) as table:
             names = table.schema_arrow.names
             require_columns(path, names, columns)
             wanted = [name for name in names if name in columns] or None
@@ -435,7 +209,7 @@ def _wrong_encoding(path: Path, encoding: str) -> CorpusError:
     with open_binary(path) as stream:
         block = b"-"
         while block:
-            block = stream.read(STRETCH)
+            block = stream.read(_BLOCK)
             pending = len(decoder.getstate()[0])
             try:
                 decoder.decode(block, final=not block)
