@@ -20,7 +20,8 @@ ROW_OF = {
         [
             "errors options",
             "sources plain_text json_values readers documents split tally corpus grammar "
-            "treatment decoding tokenizer arithmetic ladder escape sampling_steps sampling",
+            "treatment decoding tokenizer division arithmetic ladder escape_fit escape "
+            "sampling_steps sampling",
             "config run",
             "batching generator numpy_lstm",
             "device distributed dataset models",
