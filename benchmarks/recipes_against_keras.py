@@ -1,0 +1,125 @@
+"""S1 beside the source's Keras form: the same rows, in the same order, for the same steps.
+
+    python benchmarks/recipes_against_keras.py CORPUS rows  rows.npz --steps 629
+    KERAS  benchmarks/keras_lstm.py rows.npz --out keras-0.json --seed 0 --measure-at 629
+    python benchmarks/recipes_against_keras.py CORPUS train rows.npz --seed 0 --measure-at 629
+
+(KERAS: a Python that has Keras.) `rows` writes the preset's batches and the held-out rows, padded
+to the context with id 0 as the source does; `train` trains textwright's model on them and prints
+its held-out loss over real targets, and over all cells with padding at no cost, as JSON.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from textwright.config import Config
+from textwright.corpus import Corpus
+from textwright.dataset import PADDING_TARGET, Batch, cut, prepare
+from textwright.device import set_threads
+from textwright.models import build
+from textwright.tokenizer import Tokenizer
+from textwright.trainer import Step, Trainer
+
+PRESET = "recipes-lstm"
+
+
+class Recorded:
+    """A layout that plays recorded batches."""
+
+    def __init__(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+        self.inputs, self.targets = inputs, targets
+        self.steps_per_epoch = len(inputs)
+
+    def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
+        longest = int((self.targets[step] != PADDING_TARGET).sum(1).max())
+        inputs, targets = self.inputs[step, :, :longest], self.targets[step, :, :longest]
+        return Batch(inputs.astype(np.int64), targets.astype(np.int64), carry=False)
+
+
+def write_rows(corpus: str, path: Path, steps: int) -> None:
+    """The preset's first batches, and the validation part in whole batches of rows."""
+    config = Config.resolve(preset=PRESET)
+    documents = Corpus([corpus], config.corpus)
+    tokenizer = Tokenizer.train(config.tokenizer, documents.documents("train"))
+    parts = prepare(documents, tokenizer)
+    length, size = config.data.context_length, config.train.batch_size
+    layout = cut(parts["train"], config.data, size, config.train.seed)
+    batches = [layout.batch(step) for step in range(steps)]
+    whole = [batch for batch in batches if len(batch.inputs) == size]  # not an epoch's last, short
+    held_out = cut(parts["valid"], config.data, size, config.train.seed)
+    scored = [held_out.batch(step) for step in range(held_out.steps_per_epoch)]
+    scored = [batch for batch in scored if len(batch.inputs) == size]
+    np.savez_compressed(
+        path,
+        inputs=np.stack([_pad(b.inputs, length, 0) for b in whole]),
+        targets=np.stack([_pad(b.targets, length, PADDING_TARGET) for b in whole]),
+        held_out_inputs=np.stack([_pad(b.inputs, length, 0) for b in scored]),
+        held_out_targets=np.stack([_pad(b.targets, length, PADDING_TARGET) for b in scored]),
+    )
+    print(json.dumps({"steps": len(whole), "held_out_rows": len(scored) * size}))
+
+
+def _pad(cells: np.ndarray, length: int, filler: int) -> np.ndarray:
+    return np.pad(cells, ((0, 0), (0, length - cells.shape[1])), constant_values=filler).astype(
+        np.int16
+    )
+
+
+def train(path: Path, seed: int, measure_at: list[int], threads: int) -> None:
+    """Train on recorded rows and print the held-out losses."""
+    set_threads(threads)
+    rows = np.load(path)
+    config = Config.resolve(preset=PRESET)
+    torch.manual_seed(seed)
+    model = build(config.model, config.tokenizer.vocab_size)
+    layout = Recorded(rows["inputs"], rows["targets"])
+    options = config.train.model_copy(update={"max_steps": max(measure_at)})
+    trainer = Trainer(model, layout, options, None)  # type: ignore[arg-type]
+    held_out = Recorded(rows["held_out_inputs"], rows["held_out_targets"])
+    measured = {}
+    while trainer.progress.step < max(measure_at):
+        step: Step = trainer.train_step()
+        if step.step in measure_at:
+            measured[step.step] = measure(trainer, held_out)
+    seconds = trainer.progress.seconds / trainer.progress.step
+    print(json.dumps({"seed": seed, "held_out": measured, "seconds_per_step": seconds}))
+
+
+@torch.no_grad()
+def measure(trainer: Trainer, held_out: Recorded) -> dict[str, float]:
+    """Nats a real target, and a cell of the padded rows."""
+    model = trainer.model.eval()
+    nats = count = 0.0
+    for step in range(held_out.steps_per_epoch):
+        batch = held_out.batch(step)
+        hidden, _ = model.encode(torch.from_numpy(batch.inputs))
+        targets = torch.from_numpy(batch.targets)
+        real = targets != PADDING_TARGET
+        nats += float(model.token_nats(hidden[real], targets[real]).double().sum())
+        count += int(real.sum())
+    return {"masked": nats / count, "padded": nats / held_out.targets.size}
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus")
+    parser.add_argument("what", choices=["rows", "train"])
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("--steps", type=int, default=629)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--measure-at", type=int, nargs="+", default=[629])
+    parser.add_argument("--threads", type=int, default=0)
+    given = parser.parse_args()
+    if given.what == "rows":
+        write_rows(given.corpus, given.rows, given.steps)
+    else:
+        train(given.rows, given.seed, given.measure_at, given.threads)
+
+
+if __name__ == "__main__":
+    main()
