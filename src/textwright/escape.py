@@ -66,13 +66,13 @@ class EscapeCode:
     """The code of one tokenizer, fitted on its training split; made by `fit` or `load`."""
 
     def __init__(self, tokenizer: Tokenizer, ladders: dict[str, Ladder]) -> None:
-        self._tokenizer = tokenizer
-        self._ladders = ladders
+        self.tokenizer = tokenizer
+        self.ladders = ladders
         self._spelling = ladders["spelling"]
         self._case = ladders["case"]
         self._spacing = ladders["spacing"]
         self._gaps = ladders["gaps"]
-        self._division = Division(tokenizer)
+        self.division = Division(tokenizer)
         self._surface_bits: dict[tuple[str, int, str], float] = {}
         self._gap_bits: dict[tuple[int, int, str], float] = {}
 
@@ -87,16 +87,16 @@ class EscapeCode:
 
     def bits(self, document: str) -> float:
         """What the document costs beyond its tokens; 0.0 where nothing was lost."""
-        if self._tokenizer.lossless:
+        if self.tokenizer.lossless:
             return 0.0
-        ids, surfaces, gaps = self._division.parse(document)
-        edge = self._division.edge
+        ids, surfaces, gaps = self.division.parse(document)
+        edge = self.division.edge
         known = self._surface_bits, self._gap_bits
         if max(len(known[0]), len(known[1])) > 1 << 20:
             known[0].clear()
             known[1].clear()
         total = []
-        for key in zip(self._division.marks(ids, gaps), ids, surfaces, strict=True):
+        for key in zip(self.division.marks(ids, gaps), ids, surfaces, strict=True):
             if key not in known[0]:
                 cost = Cost()
                 self._write_surface(cost, *key)
@@ -128,11 +128,11 @@ class EscapeCode:
 
     def decode(self, ids: Sequence[int], side: bytes) -> str:
         """The document that was encoded."""
-        if self._tokenizer.lossless:
-            return self._tokenizer.decode(ids)
-        edge = self._division.edge
+        if self.tokenizer.lossless:
+            return self.tokenizer.decode(ids)
+        edge = self.division.edge
         reader = ArithmeticDecoder("".join(f"{byte:08b}" for byte in side))
-        division = self._division
+        division = self.division
         # Where nothing stands between tokens, the marks follow from the tokens alone.
         marks = division.marks(ids, []) if division.tiles else None
         pieces = []
@@ -145,11 +145,11 @@ class EscapeCode:
         return "".join(pieces)
 
     def _encode(self, document: str) -> tuple[Sequence[int], str]:
-        if self._tokenizer.lossless:
-            return self._tokenizer.encode(document).tolist(), ""
-        ids, surfaces, gaps = self._division.parse(document)
-        edge = self._division.edge
-        marks = self._division.marks(ids, gaps)
+        if self.tokenizer.lossless:
+            return self.tokenizer.encode(document).tolist(), ""
+        ids, surfaces, gaps = self.division.parse(document)
+        edge = self.division.edge
+        marks = self.division.marks(ids, gaps)
         encoder = ArithmeticEncoder()
         for i, (left, right) in enumerate(zip((edge, *ids), (*ids, edge), strict=True)):
             self._write_gap(encoder, left, right, gaps[i])
@@ -158,10 +158,10 @@ class EscapeCode:
         return ids, encoder.finish()
 
     def _write_surface(self, writer: Writer, mark: str, id: int, surface: str) -> None:
-        if id == self._division.unknown_id:
+        if id == self.division.unknown_id:
             write_spelling(self._spelling, writer, surface)
-        elif self._division.loses_case:
-            token = self._division.texts[id]
+        elif self.division.loses_case:
+            token = self.division.texts[id]
             case = case_of(token, surface)
             self._case.write(writer, ((mark, id), (id,), ()), case)
             if case == MIXED:
@@ -172,10 +172,10 @@ class EscapeCode:
                 write_spelling(self._spelling, writer, surface)
 
     def _read_surface(self, reader: ArithmeticDecoder, mark: str, id: int) -> str:
-        if id == self._division.unknown_id:
+        if id == self.division.unknown_id:
             return read_spelling(self._spelling, reader)
-        token = self._division.texts[id]
-        if not self._division.loses_case:
+        token = self.division.texts[id]
+        if not self.division.loses_case:
             return token
         case = self._case.read(reader, ((mark, id), (id,), ()))
         if case == RESPELLED:
@@ -193,11 +193,11 @@ class EscapeCode:
         return "".join(letters)
 
     def _gap_contexts(self, left: int, right: int) -> tuple[Context, Context, Context]:
-        shapes = self._division.shapes
+        shapes = self.division.shapes
         return (left, right), (shapes[left], shapes[right]), ()
 
     def _write_gap(self, writer: Writer, left: int, right: int, gap: str) -> None:
-        if self._division.tiles:
+        if self.division.tiles:
             return
         contexts = self._gap_contexts(left, right)
         if self._spacing.knows(gap):
@@ -207,7 +207,7 @@ class EscapeCode:
             write_spelling(self._gaps, writer, gap)
 
     def _read_gap(self, reader: ArithmeticDecoder, left: int, right: int) -> str:
-        if self._division.tiles:
+        if self.division.tiles:
             return ""
         gap = self._spacing.read(reader, self._gap_contexts(left, right))
         return read_spelling(self._gaps, reader) if gap is SPELLED else str(gap)
@@ -218,8 +218,8 @@ class EscapeCode:
         content = {
             "format": FORMAT,
             "version": VERSION,
-            "tokenizer": self._tokenizer.fingerprint,
-            **{name: ladder.to_json() for name, ladder in self._ladders.items()},
+            "tokenizer": self.tokenizer.fingerprint,
+            **{name: ladder.to_json() for name, ladder in self.ladders.items()},
         }
         written = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
         if path.suffix == ".gz":
