@@ -10,8 +10,8 @@ All odds are add-½ counts of a symbol in a context, with a shorter context for 
 (`Ladder`, in ladder.py, has the formula):
 
     spelling  byte, or end of word, given two bytes → one byte → none → 1/257 each
-    case      lower, Capitalized, UPPER, mixed, respelled, given the token and the shape of what
-              stands before it → the token → none → 1/5 each
+    case      lower, Capitalized, UPPER, mixed, respelled, given the token and what stands before
+              it (its shape, and whether white space follows) → the token → none → 1/5 each
     spacing   the string between two tokens, given both → their shapes → none → spelled bytewise,
               by a spelling ladder of its own
 
