@@ -9,7 +9,7 @@ import pytest
 
 from textwright import grammar
 from textwright.errors import CorpusError
-from textwright.grammar import TABLE, Facts, Grammar, Text
+from textwright.grammar import TABLE, Facts, Grammar, Rule, Text
 
 NOTES = list(grammar.documents(4000, seed=1))
 
@@ -160,6 +160,29 @@ def test_closed_forms_equal_enumeration(table):
     assert exact.tokens == pytest.approx(tokens)
     for document, p in every[:: len(every) // 20]:
         assert source.log_probability(document) == pytest.approx(math.log(p), rel=1e-12)
+
+
+def test_entropy_of_the_whole_table_equals_the_slope_of_its_power_sum():
+    # Z(s), the sum of p^s over all notes, is a product along each text; entropy is -Z'(1), which a
+    # complex step gives without rounding. No part of this is how entropy() gets there.
+    source, s = Grammar.default(), 1 + 1e-30j
+    known: dict[tuple, complex] = {}
+
+    def power_sum(items: Text, facts: Facts) -> complex:
+        if not items:
+            return 1
+        if isinstance(items[0], str):
+            return power_sum(items[1:], facts)
+        if isinstance(items[0], Rule) and len(items) > 1:
+            # What a rule writes and what follows are independent, given the facts.
+            return power_sum(items[:1], facts) * power_sum(items[1:], facts)
+        key = (items, *map(id, facts.values()))
+        if key not in known:
+            known[key] = sum(p**s * power_sum(*rest) for p, *rest in source.expand(items, facts))
+        return known[key]
+
+    assert power_sum(source.first, {}).real == pytest.approx(1, abs=1e-12)
+    assert -power_sum(source.first, {}).imag / 1e-30 == pytest.approx(grammar.entropy(), rel=1e-12)
 
 
 def test_derivations_of_one_document_add_up():
