@@ -111,7 +111,12 @@ class Batch(Generic[_Row]):
         """Feed every row its newest id. Rows whose context is full keep the newest half of it."""
         if not self.rows:
             return
-        full = [place for place, row in enumerate(self.rows) if self._is_full(row)]
+        limit = self._backend.context_length
+        full = [
+            place
+            for place, row in enumerate(self.rows if limit else [])
+            if window_start(1 + len(row.ids), limit) != window_start(len(row.ids), limit)
+        ]
         if not full:
             self.logits, self._state = self._step(self.rows, self._state)
             return
@@ -124,10 +129,6 @@ class Batch(Generic[_Row]):
             rows += self.rows
         self.rows = rows
         self.logits, self._state = _join(reads)
-
-    def _is_full(self, row: _Row) -> bool:
-        limit, count = self._backend.context_length, 1 + len(row.ids)
-        return limit is not None and window_start(count, limit) != window_start(count - 1, limit)
 
     def _read(self, rows: list[_Row]) -> _Read:
         """Prefill with all that each row may look at, the stop id as the start of the context."""

@@ -92,9 +92,10 @@ def keep_top_p(logits: Logits, p: float) -> Logits:
     weights = _weights(logits)
     total = weights.sum(dtype=np.float64)
     # Tokens below (1-p)/V hold less than 1-p together, so the others reach p without them: only
-    # those few need sorting, and the result is the same.
+    # those need sorting, and the result is the same.
     likely = np.flatnonzero(weights >= (1.0 - p) / len(logits) * total)
-    by_rank = likely[np.argsort(-logits[likely], kind="stable")]
+    # The bits of positive floats, read as integers, are in the floats' order.
+    by_rank = likely[_ranking(-weights[likely].view(np.int32).astype(np.int64))]
     return _only(logits, by_rank[: _sufficient(weights[by_rank], p * total)])
 
 
@@ -108,18 +109,15 @@ def keep_typical(logits: Logits, p: float) -> Logits:
 
     Distances are told apart to 1e-6 nats; of equals, lower ids first.
     """
-    peak(logits)
-    probability = probabilities(logits)
-    possible = np.flatnonzero(probability)
-    probability = probability[possible]
-    surprise = -np.log(probability)
-    distance = np.abs(surprise - probability @ surprise)
-    # One integer holds distance and place, so that equals sort by place with the fast sort.
-    keys = np.rint(distance / RESOLUTION).astype(np.int64) * len(possible)
-    keys += np.arange(len(possible))
-    keys.sort()
-    by_rank = keys % len(possible)
-    return _only(logits, possible[by_rank[: _sufficient(probability[by_rank], p)]])
+    weights = _weights(logits)
+    possible = np.flatnonzero(weights)
+    weights = weights[possible]
+    total = weights.sum(dtype=np.float64)
+    surprise = np.log(total) + peak(logits) - logits[possible].astype(np.float64)
+    entropy = weights @ surprise / total
+    distance = np.rint(np.abs(surprise - entropy) / RESOLUTION).astype(np.int64)
+    by_rank = _ranking(distance)
+    return _only(logits, possible[by_rank[: _sufficient(weights[by_rank], p * total)]])
 
 
 def draw(logits: Logits, uniform: float) -> int:
@@ -128,26 +126,31 @@ def draw(logits: Logits, uniform: float) -> int:
     Weights are float32, sums float64. Raises GenerationError where no token is left.
     """
     weights = _weights(logits)
-    # A running sum over V is one long chain of additions; sums of blocks are not. Find the block
-    # by the running sum of those, then the id within it.
-    starts = _block_starts(len(weights))
-    ends = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
-    target = uniform * ends[-1]
-    block = min(int(ends.searchsorted(target, "right")), len(ends) - 1)
-    start = int(starts[block])
-    inside = weights[start : start + _BLOCK]
-    running = inside.cumsum(dtype=np.float64)
-    if block:
-        running += ends[block - 1]
+    start, before = 0, 0.0
+    if len(weights) <= 4 * _BLOCK:
+        running = weights.cumsum(dtype=np.float64)
+        target = uniform * running[-1]
+    else:
+        # A running sum over V is one long chain of additions; sums of blocks are not. Find the
+        # block by the running sum of those, then the id within it.
+        starts = _block_starts(len(weights))
+        ends = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
+        target = uniform * ends[-1]
+        block = min(int(ends.searchsorted(target, "right")), len(ends) - 1)
+        if block:
+            start, before = block * _BLOCK, ends[block - 1]
+        weights = weights[start : start + _BLOCK]
+        running = weights.cumsum(dtype=np.float64)
+        running += before
     place = int(running.searchsorted(target, "right"))
-    if place == len(inside):  # the two sums of this block differ in the last digit
-        place = int(np.flatnonzero(inside)[-1])
+    if place == len(weights):  # the two ways of summing differ in the last digit
+        place = int(np.flatnonzero(weights)[-1])
     return start + place
 
 
 def peak(logits: Logits) -> np.float32:
     """The largest logit. Raises GenerationError where all are banned, or one is not finite."""
-    top: np.float32 = logits.max()
+    top: np.float32 = np.maximum.reduce(logits)  # what logits.max() calls, a microsecond later
     if isfinite(top):
         return top
     if top == -inf:
@@ -184,6 +187,16 @@ def _only(logits: Logits, ids: Any) -> Logits:
 
 def _at_least(logits: Logits, threshold: np.float32) -> Logits:
     return np.where(logits >= threshold, logits, np.float32(-inf))
+
+
+def _ranking(order: Ids) -> Ids:
+    """The places of `order`, whose numbers fit in 32 bits, from the least up; equals by place.
+
+    One integer holds number and place, so that the fast sort, which is not stable, will do.
+    """
+    keys = (order << 32) + np.arange(len(order))
+    keys.sort()
+    return keys & 0xFFFFFFFF
 
 
 def _sufficient(ranked: NDArray[np.floating], share: float) -> int:
