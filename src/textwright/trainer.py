@@ -207,7 +207,8 @@ class Trainer:
 
     def _evaluate(self) -> Evaluation:
         assert self.evaluate is not None
-        scores = self.evaluate()
+        with torch.random.fork_rng():  # whatever scoring draws, training draws as if it had not
+            scores = self.evaluate()
         done = self.progress
         best = scores.loss < done.best_loss
         done = replace(done, evaluated=done.step, without_gain=0 if best else done.without_gain + 1)

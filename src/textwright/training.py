@@ -32,7 +32,7 @@ from textwright.trainer import Evaluation, Finished, Snapshot, Step, Trainer
 
 OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total or 0)
 
-ESCAPE_DOCUMENTS = 50_000  # enough to fit the escape code, however large the corpus
+ESCAPE_CHARACTERS = 4_000_000  # enough to fit the escape code, however large the corpus
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def train_run(
             "few; give a larger corpus, or held-out documents with --valid."
         )
     on_progress("Measuring the held-out documents", 0, 0)
-    escape = _escape(run, corpus, tokenizer, leads)
-    scored = _sample(corpus, documents, config.train.evaluate_characters)
+    escape = _escape(run, corpus, documents, tokenizer, leads)
+    scored = _sample(corpus, "valid", documents, config.train.evaluate_characters)
     held_out = HeldOut.of(scored, tokenizer, escape)
 
     config = config.model_copy(update={"data": choose_layout(config.data, train)})
@@ -229,27 +229,40 @@ def _tokenizer(
     return run.tokenizer
 
 
-def _escape(run: Run, corpus: Corpus, tokenizer: Tokenizer, leads: bool) -> EscapeCode:
+def _escape(
+    run: Run, corpus: Corpus, encoded: Mapping[Part, Documents], tokenizer: Tokenizer, leads: bool
+) -> EscapeCode:
     if leads and not run.has("escape.json.gz"):
-        documents = islice(corpus.documents("train"), ESCAPE_DOCUMENTS)
+        documents = _sample(corpus, "train", encoded, ESCAPE_CHARACTERS)
         run.keep_escape(EscapeCode.fit(tokenizer, documents))
     distributed.wait()
     return run.escape
 
 
 def _sample(
-    corpus: Corpus, documents: Mapping[Part, Documents], characters: int
+    corpus: Corpus, part: Part, encoded: Mapping[Part, Documents], characters: int
 ) -> Iterator[str]:
-    """Held-out documents, evenly spaced over the part, up to about so many characters (0: all)."""
-    ids = {part: len(encoded.ids) for part, encoded in documents.items()}
-    present = corpus.scan().characters * ids["valid"] / max(1, sum(ids.values()))
+    """Documents evenly spaced over a part, up to about so many characters (0: all of it)."""
+    ids = {part: len(documents.ids) for part, documents in encoded.items()}
+    present = corpus.scan().characters * ids[part] / max(1, sum(ids.values()))
     stride = max(1, round(present / characters)) if characters else 1
     left = characters or sys.maxsize
-    for document in islice(corpus.documents("valid"), 0, None, stride):
+    for document in islice(_whole(corpus, part, left), 0, None, stride):
         yield document[:left]
         left -= len(document)
         if left <= 0:
             return
+
+
+def _whole(corpus: Corpus, part: Part, limit: int) -> Iterator[str]:
+    """Documents put together from their pieces, as far as the limit; the rest is read over."""
+    text: list[str] = []
+    for piece in corpus.pieces(part):
+        if sum(map(len, text)) < limit:
+            text.append(piece.text)
+        if piece.last:
+            yield "".join(text)
+            text = []
 
 
 def _recorded(run: Run, sources, valid, test):  # type: ignore[no-untyped-def]
