@@ -128,19 +128,19 @@ def draw(logits: Logits, uniform: float) -> int:
     weights = _weights(logits)
     start, before = 0, 0.0
     if len(weights) <= 4 * _BLOCK:
-        running = weights.cumsum(dtype=np.float64)
+        running = np.add.accumulate(weights, dtype=np.float64)
         target = uniform * running[-1]
     else:
         # A running sum over V is one long chain of additions; sums of blocks are not. Find the
         # block by the running sum of those, then the id within it.
         starts = _block_starts(len(weights))
-        ends = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
+        ends = np.add.accumulate(np.add.reduceat(weights, starts, dtype=np.float64))
         target = uniform * ends[-1]
         block = min(int(ends.searchsorted(target, "right")), len(ends) - 1)
         if block:
             start, before = block * _BLOCK, ends[block - 1]
         weights = weights[start : start + _BLOCK]
-        running = weights.cumsum(dtype=np.float64)
+        running = np.add.accumulate(weights, dtype=np.float64)
         running += before
     place = int(running.searchsorted(target, "right"))
     if place == len(weights):  # the two ways of summing differ in the last digit
