@@ -22,9 +22,9 @@ _CELLS = {4: "lstm", 3: "gru", 1: "rnn"}
 # Up to here, one product a row is faster than one product for all: BLAS first rearranges the
 # whole matrix for the latter, which costs as much as two or three products with a vector.
 _ONE_BY_ONE = 3
-# Input products are kept for the whole vocabulary where they are at most this many numbers (4 MB,
-# a few milliseconds): every character model, but not 10,000 words, where it would gain 1 %.
-_TABLE_SIZE = 1 << 20
+# What an id says to the first layer's gates is kept, once computed, where there is room for the
+# whole vocabulary in this many numbers (64 MB, of which only what is used is ever taken).
+_TABLE_SIZE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,11 @@ class NumpyLSTM:
         # (H, V), because BLAS needs a third less time for this layout when B is large.
         self._output = np.ascontiguousarray(output.T)
         self._output_bias = bias
+        gates = len(self._layers[0].bias)
         self._given: Floats | None = None
-        if self.vocab_size * self._layers[0].bias.size <= _TABLE_SIZE:
-            self._given = self._layers[0].given(self._embedding)
+        if self.vocab_size * gates <= _TABLE_SIZE:
+            self._given = np.empty((self.vocab_size, gates), np.float32)
+            self._known = np.zeros(self.vocab_size, bool)
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Floats, RecurrentState]:
         """ids (B, T) padded on the right, lengths (B,) ≥ 1 → logits after each row (B, V)."""
@@ -123,15 +125,25 @@ class NumpyLSTM:
     ) -> tuple[Floats, Floats | None]:
         new_hidden = np.empty_like(hidden)
         new_cell = None if cell is None else np.empty_like(cell)
-        x = self._embedding[ids] if self._given is None else self._given[ids]
+        given = self._look_up(ids)
         for i, layer in enumerate(self._layers):
-            given = x if i == 0 and self._given is not None else layer.given(x)
+            if i:
+                given = layer.given(new_hidden[i - 1])
             if cell is None or new_cell is None:
                 layer.advance(given, hidden[i], new_hidden[i])
             else:
                 layer.advance_lstm(given, hidden[i], cell[i], new_hidden[i], new_cell[i])
-            x = new_hidden[i]
         return new_hidden, new_cell
+
+    def _look_up(self, ids: Ids) -> Floats:
+        """What the ids (B,) say to the first layer's gates, (B, G·H)."""
+        if self._given is None:
+            return self._layers[0].given(self._embedding[ids])
+        if not self._known[ids].all():
+            for new in ids[~self._known[ids]]:  # one by one: the same in whatever batch it came
+                self._given[new] = self._layers[0].given(self._embedding[new])
+                self._known[new] = True
+        return self._given[ids]
 
     def _project(self, hidden: Floats) -> Floats:
         rows = len(hidden)
