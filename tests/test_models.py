@@ -96,6 +96,15 @@ def test_trace_equals_encode(model):
     torch.testing.assert_close(model.trace(ids).hidden, model.encode(ids)[0])
 
 
+def test_encode_has_the_gradients_of_the_written_out_equations(model):
+    ids = ids_of(2, 6)
+    weights = [p for name, p in model.named_parameters() if not name.startswith("output")]
+    fused = torch.autograd.grad(model.encode(ids)[0].square().sum(), weights)
+    explicit = torch.autograd.grad(model.trace(ids).hidden.square().sum(), weights)
+    for mine, reference in zip(fused, explicit, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)
+
+
 def test_saved_weights_give_the_same_logits(model, tmp_path):
     save_file({n: t.numpy() for n, t in model.state_dict().items()}, tmp_path / "m.safetensors")
     again = build(model.options, VOCABULARY).eval()

@@ -46,7 +46,9 @@ ConfigFile = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="One option: section.key=value, such as train.epochs=3. Repeatable."),
+    typer.Option(
+        "--set", help="One option: section.key=value, such as train.epochs=3. Repeatable."
+    ),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
@@ -113,7 +115,9 @@ def train(
     time_budget: Annotated[
         str, typer.Option("--time-budget", help="Stop after so much training: 90s, 20m, 2h.")
     ] = "",
-    threads: Annotated[int, typer.Option("--threads", help="Processor threads; 0: one a core.")] = 0,
+    threads: Annotated[
+        int, typer.Option("--threads", help="Processor threads; 0: one a core.")
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out where it was interrupted.")
     ] = False,
@@ -145,7 +149,9 @@ def train(
     else:
         base = _inherited(origin.config) if origin else None
         chosen = _resolve(preset, config, settings, base)
-    with TrainDisplay(quiet=as_json, tensorboard=out / "tensorboard" if tensorboard else None) as display:
+    with TrainDisplay(
+        quiet=as_json, tensorboard=out / "tensorboard" if tensorboard else None
+    ) as display:
         events = train_run(
             sources or [] if resume else _need(sources),
             out,
@@ -217,9 +223,7 @@ def generate(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the sampling steps in force, in order.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write the texts to this file.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the texts to this file.")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -297,9 +301,7 @@ def inspect(
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", help="What the model has read. Repeatable.")
     ] = None,
-    temperatures: Annotated[
-        str, typer.Option("--temperatures", help="Comma-separated.")
-    ] = "1.0",
+    temperatures: Annotated[str, typer.Option("--temperatures", help="Comma-separated.")] = "1.0",
     top: Annotated[int, typer.Option("--top", help="How many of the likeliest tokens.")] = 5,
     as_json: AsJson = False,
 ) -> None:
@@ -309,7 +311,7 @@ def inspect(
     from textwright.inspection import next_tokens
 
     values = _numbers(temperatures, "--temperatures")
-    steps = next_tokens(load(run), prompt or [""], values, top)
+    steps = next_tokens(load(run).generator, prompt or [""], values, top)
     if as_json:
         _print_json({"steps": [step.to_json() for step in steps]})
     else:
@@ -379,12 +381,12 @@ def _inherited(origin: Config) -> dict[str, Any]:
     return {part: kept[part] for part in ("tokenizer", "data", "model", "sample") if part in kept}
 
 
-def _resumed(
-    kept: Config, preset: str, file: Path | None, settings: list[str] | None
-) -> Config:
+def _resumed(kept: Config, preset: str, file: Path | None, settings: list[str] | None) -> Config:
     """A run's own config, of which only how long and how to train may be changed."""
     if preset or file:
-        raise ConfigError("--resume goes on with the run's own config; leave out --preset/--config.")
+        raise ConfigError(
+            "--resume goes on with the run's own config; leave out --preset/--config."
+        )
     for setting in settings or []:
         if not setting.startswith(("train.", "sample.")):
             raise ConfigError(f"--resume cannot change {setting.partition('=')[0]}; only train.*.")

@@ -282,5 +282,5 @@ Layout = Rows | Windows | Lanes
 
 def cut(documents: Documents, options: DataOptions, batch_size: int, seed: int) -> Layout:
     """The layout that the options name, over these documents."""
-    layouts = {"rows": Rows, "windows": Windows, "stream": Lanes}
+    layouts: dict[str, type[Layout]] = {"rows": Rows, "windows": Windows, "stream": Lanes}
     return layouts[options.layout](documents, options.context_length, batch_size, seed)

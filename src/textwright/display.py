@@ -41,7 +41,11 @@ class Progression(AbstractContextManager["Progression"]):
     """A bar that tells what is being done and how far it is; plain lines without a terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(30),
+            TextColumn("{task.fields[note]}"),
+        )
         self.bar = Progress(*columns, console=err, transient=True)
         self.live = err.is_terminal and not quiet
         self.plain = not err.is_terminal and not quiet
@@ -153,8 +157,10 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             self.board.add_text("sample", sample.text, sample.step)
         if not self.quiet:
             for line in sample.text.splitlines() or [""]:
-                err.print(textwrap.fill(line, 96, initial_indent="  │ ", subsequent_indent="  │ "),
-                          markup=False)
+                err.print(
+                    textwrap.fill(line, 96, initial_indent="  │ ", subsequent_indent="  │ "),
+                    markup=False,
+                )
 
     def _finished(self, finished: Finished) -> None:
         reasons = {

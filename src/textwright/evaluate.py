@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-
 from textwright.device import autocast
 from textwright.escape import EscapeCode
 from textwright.models import LanguageModel
@@ -66,7 +65,9 @@ class HeldOut:
         texts = list(texts)
         kind = np.min_scalar_type(tokenizer.vocab_size - 1)
         stop = np.array([tokenizer.stop_id], dtype=kind)
-        rows = [np.concatenate([stop, ids.astype(kind), stop]) for ids in tokenizer.encode_batch(texts)]
+        rows = [
+            np.concatenate([stop, ids.astype(kind), stop]) for ids in tokenizer.encode_batch(texts)
+        ]
         places = None
         if len(texts) < FEW_DOCUMENTS:
             starts = ([start for _, start, _ in tokenizer.spans(text)] for text in texts)

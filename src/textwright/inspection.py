@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from textwright.api import Writer
 from textwright.errors import GenerationError
+from textwright.generator import Generator
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class NextTokens:
 
 
 def next_tokens(
-    writer: Writer, contexts: Sequence[str], temperatures: Sequence[float], top: int = 5
+    generator: Generator, contexts: Sequence[str], temperatures: Sequence[float], top: int = 5
 ) -> list[NextTokens]:
     """The `top` likeliest next tokens after each context, at each temperature.
 
@@ -47,7 +47,7 @@ def next_tokens(
     """
     if not all(temperature > 0 for temperature in temperatures):
         raise GenerationError("A table needs temperatures above 0: at 0 one token has it all.")
-    backend, tokenizer = writer.generator.backend, writer.tokenizer
+    backend, tokenizer = generator.backend, generator.tokenizer
     found = []
     for context in contexts:
         row = np.array([[tokenizer.stop_id, *tokenizer.encode(context)]], dtype=np.int64)

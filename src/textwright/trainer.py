@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-
 from textwright import distributed
 from textwright.config import TrainOptions
 from textwright.dataset import PADDING_TARGET, Layout
 from textwright.device import autocast
 from textwright.errors import TrainingError
 from textwright.evaluate import Scores
+from textwright.models import LanguageModel, State
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.optimizer = _optimizer(model, options, self.device)
         self.progress = Progress()
-        self.states: list[object | None] = [None] * options.accumulate
+        self.states: list[State | None] = [None] * options.accumulate
         steps = math.ceil(options.epochs * layout.steps_per_epoch)
         self.total_steps = min(steps, options.max_steps or steps)
         self.evaluate_every = options.evaluate_every or layout.steps_per_epoch
@@ -228,10 +228,9 @@ class Trainer:
         tensors = {"random.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        names = {parameter: name for name, parameter in self.model.named_parameters()}
-        for parameter, moments in self.optimizer.state.items():
-            for key, value in moments.items():
-                tensors[f"optimizer.{names[parameter]}.{key}"] = torch.as_tensor(value)
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{key}"] = value
         for part, state in enumerate(self.states):
             if state is not None:
                 for key, value in state.tensors().items():
@@ -246,7 +245,9 @@ class Trainer:
         tensors = snapshot.tensors
         for name, parameter in self.model.named_parameters():
             prefix = f"optimizer.{name}."
-            moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            moments = {
+                k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+            }
             if moments:
                 self.optimizer.state[parameter] = {
                     key: value.to(self.device) for key, value in moments.items()

@@ -6,9 +6,10 @@ piece of a run that exists already is taken up, so resuming is the same way walk
 
 from __future__ import annotations
 
+import collections.abc
 import json
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ from textwright.config import Config
 from textwright.corpus import Corpus, Part
 from textwright.dataset import Documents, choose_layout, cut, prepare
 from textwright.device import choose_device, choose_dtype, set_threads
-from textwright.errors import ConfigError, CorpusError, RunError
+from textwright.errors import CorpusError, RunError
 from textwright.escape import EscapeCode
 from textwright.evaluate import HeldOut, evaluate
 from textwright.generator import Generator
@@ -61,6 +62,7 @@ class Sample:
 
 
 Event = Ready | Step | Evaluation | Sample | Finished
+Events = collections.abc.Generator[Event]
 
 
 def train_run(
@@ -74,7 +76,7 @@ def train_run(
     private: bool = False,
     resume: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
-) -> Generator[Event]:
+) -> Events:
     """Train a run in the folder `out`, yielding every event; on_progress hears of the preparation.
 
     Closing the iterator early saves a checkpoint at the last whole step; `resume` goes on from the
@@ -161,7 +163,7 @@ def train_run(
 
 def _train(
     run: Run, trainer: Trainer, model: LanguageModel, tokenizer: Tokenizer, leads: bool
-) -> Generator[Event]:
+) -> Events:
     """The trainer's events, each noted in the run folder before it is passed on."""
     every = run.config.train.checkpoint_every
     saved = trainer.progress.step

@@ -11,7 +11,17 @@ from textwright.run import Arrays, Run
 
 MODELS = {"lstm": LSTM}
 
-__all__ = ["LSTM", "MODELS", "LanguageModel", "State", "TorchBackend", "Trace", "build", "fill", "load"]
+__all__ = [
+    "LSTM",
+    "MODELS",
+    "LanguageModel",
+    "State",
+    "TorchBackend",
+    "Trace",
+    "build",
+    "fill",
+    "load",
+]
 
 
 def build(options: ModelOptions, vocab_size: int) -> LanguageModel:

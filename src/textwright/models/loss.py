@@ -62,7 +62,10 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         offset = None if bias is None else bias.to(compute)
         nats = torch.zeros((), dtype=torch.float64, device=hidden.device)
         d_hidden = torch.empty_like(hidden)
-        d_weight, d_bias = torch.zeros_like(weight), None if bias is None else torch.zeros_like(bias)
+        d_weight, d_bias = (
+            torch.zeros_like(weight),
+            None if bias is None else torch.zeros_like(bias),
+        )
         for block in _blocks(len(targets), len(weight)):
             # The softmax and, in its place, the error: written once, read by two products.
             error = torch.softmax(_logits(rows[block], kernel, offset), dim=1)

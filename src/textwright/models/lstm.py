@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -102,15 +104,19 @@ class Layer(nn.Module):
         With lengths (B,) the last states are those after each row's own last token.
         """
         start = hidden[None] if cell is None else (hidden[None], cell[None])
-        kernel = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}[self.cell]
+        kernels: dict[str, Any] = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}
+        kernel = kernels[self.cell]
+        tracked = torch.is_grad_enabled()  # kernels keep what the backward pass needs
         if lengths is None:
-            out, *last = kernel(x, start, self.weights, True, 1, 0.0, False, False, True)
+            out, *last = kernel(x, start, self.weights, True, 1, 0.0, tracked, False, True)
         else:
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
             order = packed.sorted_indices
-            start = hidden[None, order] if cell is None else (hidden[None, order], cell[None, order])
+            start = (
+                hidden[None, order] if cell is None else (hidden[None, order], cell[None, order])
+            )
             data, *last = kernel(
-                packed.data, packed.batch_sizes, start, self.weights, True, 1, 0.0, False, False
+                packed.data, packed.batch_sizes, start, self.weights, True, 1, 0.0, tracked, False
             )
             last = [state[:, packed.unsorted_indices] for state in last]
             out, _ = pad_packed_sequence(
@@ -158,8 +164,7 @@ class LSTM(LanguageModel):
         nn.init.uniform_(self.embedding, -0.05, 0.05)
         widths = [options.embedding_size] + [width] * options.layers
         self.layers = nn.ModuleList(
-            Layer(options.cell, inputs, outputs)
-            for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+            Layer(options.cell, inputs, outputs) for inputs, outputs in pairwise(widths)
         )
         self.dropout = nn.Dropout(options.dropout)
         self.output = nn.ParameterDict({"bias": torch.zeros(vocab_size)})
@@ -208,7 +213,6 @@ class LSTM(LanguageModel):
         x = nn.functional.embedding(ids, self.embedding)
         gates = []
         for layer in self.layers:
-            gates.append(layer.trace(x))
+            gates.append(cast(Layer, layer).trace(x))
             x = self.dropout(gates[-1]["h"])
         return Trace(hidden=x, gates=gates)
-
