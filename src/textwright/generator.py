@@ -68,8 +68,8 @@ class Generator:
     ) -> "Stream":
         """`num` texts for each prompt, token by token, as they are written.
 
-        A text depends on seed, prompt and its number among the samples of that prompt (a prompt
-        that is given again counts on), and on nothing else that is written with it.
+        A text's draws depend on the seed and on its number among the samples of its prompt (a
+        prompt that is given again counts on), and on nothing else that is written with it.
         Raises GenerationError where an option does not suit the tokenizer.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
@@ -175,7 +175,7 @@ class Stream(Iterator[Event]):
         given: Counter[str] = Counter()
         for number, (prompt, ids) in enumerate(zip(self.prompts, self._prompt_ids, strict=True)):
             for k in range(self.num):
-                draws = uniforms(seed, given[prompt] + k, prompt)
+                draws = uniforms(seed, given[prompt] + k)
                 yield _Text(number * self.num + k, number, ids, options, draws, tokenizer)
             given[prompt] += self.num
 

@@ -14,7 +14,6 @@ one, because each has a history of its own. Nothing here remembers anything: the
 give the same result.
 """
 
-from hashlib import blake2b
 from math import inf
 from typing import Annotated, Any, Self
 
@@ -206,23 +205,15 @@ def choose(
     return draw(truncate(logits, options), uniforms.random())
 
 
-def uniforms(seed: int, index: int, prompt: str = "") -> np.random.Generator:
+def uniforms(seed: int, index: int) -> np.random.Generator:
     """The random numbers of one sample: the p-th `.random()` belongs to its p-th new token.
 
-    A sample is named by its seed, its prompt and its index among that prompt's samples, so its
-    draws never depend on what else is written with it, and two samples share no draws.
-    Raises GenerationError for a seed that is negative or needs more than 64 bits.
+    index: the sample's number among those of its prompt. Raises GenerationError for a seed that is
+    negative or needs more than 64 bits.
     """
     if not 0 <= seed < 2**64:
         raise GenerationError(f"The seed {seed} is not in 0 … 2^64-1: choose one that is.")
-    # Philox numbers its blocks with 256 bits: the prompt takes the upper 64, tokens count below.
-    digest = blake2b(prompt.encode(errors="surrogatepass"), digest_size=8).digest()
-    place = int.from_bytes(digest) if prompt else 0
-    return np.random.Generator(
-        np.random.Philox(
-            key=np.array([seed, index], np.uint64), counter=np.array([0, 0, 0, place], np.uint64)
-        )
-    )
+    return np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
 
 
 def explain(options: SamplingOptions) -> list[str]:
@@ -260,7 +251,7 @@ def explain(options: SamplingOptions) -> list[str]:
         ("top-p", f"likeliest up to {o.top_p:g}" if o.top_p < 1 else off),
         ("min-p", f"at least {o.min_p:g} of the likeliest" if o.min_p else off),
         ("typical", f"nearest the entropy, up to {o.typical_p:g}" if o.typical_p < 1 else off),
-        ("draw", "no chance involved" if o.temperature == 0 else "by seed, prompt, sample, place"),
+        ("draw", "no chance involved" if o.temperature == 0 else "by seed, sample, position"),
     ]
     stops = ", ".join(repr(text) for text in o.stop)
     ends = "the stop token" + (f", {stops}" if stops else "")
