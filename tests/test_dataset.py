@@ -56,7 +56,11 @@ def test_rows_cover_every_document_once_an_epoch(documents):
 
 
 def test_inputs_and_targets_are_one_apart(documents):
-    for layout in (Rows(documents, 100, 4, 0), Windows(documents, 6, 4, 0), Lanes(documents, 6, 4, 0)):
+    for layout in (
+        Rows(documents, 100, 4, 0),
+        Windows(documents, 6, 4, 0),
+        Lanes(documents, 6, 4, 0),
+    ):
         batch = layout.batch(2)
         same = batch.targets[:, :-1] == batch.inputs[:, 1:]
         assert (same | (batch.targets[:, 1:] == PADDING_TARGET)).all()

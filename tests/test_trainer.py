@@ -100,7 +100,13 @@ def test_early_stopping_counts_evaluations_without_gain():
     told = iter([3.0, 2.0, 2.5, 2.4, 2.3, 1.0])
     made = trainer(evaluate=lambda: scores(next(told)), early_stopping=3, epochs=50)
     events = list(made.run())
-    assert [e.best for e in events if isinstance(e, Evaluation)] == [True, True, False, False, False]
+    assert [e.best for e in events if isinstance(e, Evaluation)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert events[-1].reason == "early_stopping"
     assert made.progress.best_loss == 2.0
 
