@@ -116,7 +116,11 @@ class Run:
 
     def corpus(self) -> dict[str, Any]:
         """Files, template, cleaning, split and counts of the corpus this run was trained on."""
-        return json.loads(self._existing("corpus.json").read_text("utf-8"))
+        file = self._existing("corpus.json")
+        try:
+            return json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._damaged(file, error) from None
 
     def keep_held_out(self, documents: Iterable[tuple[str, str]]) -> None:
         """(part, text) of every held-out document."""
