@@ -15,6 +15,7 @@ import errno
 import gzip
 import json
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -170,14 +171,18 @@ class Run:
                     records.append(json.loads(line))
         return records
 
-    def rewind(self, step: int) -> None:
-        """Cut metrics.jsonl and samples.md back to a checkpoint's step."""
-        kept = [json.dumps(record) + "\n" for record in self.metrics() if record["step"] <= step]
-        self.write_text("metrics.jsonl", "".join(kept))
+    def rewind(self, step: int, evaluated: int) -> None:
+        """Cut metrics.jsonl and samples.md back to a checkpoint's step and its last evaluation,
+        which may lie before the step."""
+        last = {"step": step, "evaluation": evaluated}
+        kept = [record for record in self.metrics() if record["step"] <= last[record["event"]]]
+        self.write_text("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
         if self.has("samples.md"):
-            parts = (self.path / "samples.md").read_text("utf-8").split(SAMPLE_MARK)
-            kept = [p for p in parts[1:] if int(p.partition("\n")[0]) <= step]
-            self.write_text("samples.md", "".join(SAMPLE_MARK + part for part in kept))
+            samples = (self.path / "samples.md").read_text("utf-8")
+            # A model may write the mark too; digits alone on its line it will hardly add.
+            texts = re.split(rf"^{SAMPLE_MARK}(?=\d+$)", samples, flags=re.MULTILINE)[1:]
+            texts = [text for text in texts if int(text.partition("\n")[0]) <= evaluated]
+            self.write_text("samples.md", "".join(SAMPLE_MARK + text for text in texts))
 
     def keep_checkpoint(self, checkpoint: Checkpoint, best_step: int) -> None:
         """Write a checkpoint, then drop all but the best and the last two."""

@@ -112,10 +112,12 @@ class Trainer:
 
     def run(self) -> Iterator[Event]:
         """Train to the end, yielding every step, every evaluation and the reason for stopping."""
-        while not (reason := self._finished()):
-            yield self.train_step()
-            if self.progress.step % self.evaluate_every == 0:
+        while True:
+            if self._evaluation_is_due():  # perhaps still, of a step that a checkpoint was taken at
                 yield self._evaluate()
+            if reason := self._finished():
+                break
+            yield self.train_step()
         if self.progress.evaluated != self.progress.step:
             yield self._evaluate()
         yield Finished(self.progress.step, self.epoch, reason, self.progress.seconds)
@@ -140,6 +142,10 @@ class Trainer:
         }[options.schedule]
         fall = options.final_rate + (1 - options.final_rate) * shape
         return options.learning_rate * warmup * fall * done.rate_scale
+
+    def _evaluation_is_due(self) -> bool:
+        done = self.progress
+        return 0 < done.step != done.evaluated and done.step % self.evaluate_every == 0
 
     def _finished(self) -> str:
         done, options = self.progress, self.options

@@ -144,7 +144,7 @@ def train_run(
     if checkpoint is not None:
         trainer.restore(_to_snapshot(checkpoint))
     if resume and leads:
-        run.rewind(trainer.progress.step)
+        run.rewind(trainer.progress.step, trainer.progress.evaluated)
     yield Ready(
         run,
         trainer.progress.step,
@@ -164,25 +164,27 @@ def train_run(
 def _train(
     run: Run, trainer: Trainer, model: LanguageModel, tokenizer: Tokenizer, leads: bool
 ) -> Events:
-    """The trainer's events, each noted in the run folder before it is passed on."""
+    """The trainer's events, each with all it brings kept in the run folder before it is passed on,
+    so that whoever stops at it loses nothing."""
     every = run.config.train.checkpoint_every
     saved = trainer.progress.step
     try:
         for event in trainer.run():
+            sample = None
             if leads:
                 _note(run, event)
-            yield event
-            if isinstance(event, Evaluation):
-                if leads and event.best:
+            if leads and isinstance(event, Evaluation):
+                if event.best:
                     run.keep_weights(_to_arrays(model.state_dict()))
-                if leads:
-                    sample = Sample(event.step, event.epoch, _write_sample(run, model, tokenizer))
-                    text = f"{SAMPLE_MARK}{event.step}\n\n{sample.text}\n\n"
-                    run.append("samples.md", text)
-                    yield sample
+                sample = Sample(event.step, event.epoch, _write_sample(run, model, tokenizer))
+                text = f"{SAMPLE_MARK}{event.step}\n\n{sample.text}\n\n"
+                run.append("samples.md", text)
             due = isinstance(event, Step) and every and event.step % every == 0
             if due or isinstance(event, Evaluation):
                 saved = _save(run, trainer, leads)
+            yield event
+            if sample is not None:
+                yield sample
         if leads:
             draw_loss_curve(run)
             write_model_card(run)
