@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from textwright.config import Config
     from textwright.generator import Sample, Stream
 
+INTERRUPTED = 130  # the exit code of what Ctrl-C stopped, as shells give it
+
 app = typer.Typer(
     help="Train, understand and trust small autoregressive text models.",
     epilog="Begin with: textwright demo · textwright train my.txt · textwright generate runs/my",
@@ -166,6 +168,8 @@ def train(
         summary = display.follow(events)
     if as_json:
         _print_json(summary)
+    if display.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
@@ -467,6 +471,6 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("\ntextwright: interrupted.", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -88,7 +88,8 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         self.printed = 0.0
         self.stopping = False
         self.ready: Ready | None = None
-        self.best: Evaluation | None = None
+        self.finished: Finished | None = None
+        self.best: dict[str, float] | None = None  # as `train --json` prints it
         self.tokens = 0
 
     def __enter__(self) -> Self:
@@ -107,14 +108,24 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                 getattr(self, f"_{type(event).__name__.lower()}")(event)
                 if self.stopping:
                     break
-        if self.stopping and self.recent:
-            err.print(f"Stopped at step {self.recent[-1].step}; --resume goes on from there.")
+        if self.interrupted:
+            step = self._summary()["steps"]
+            err.print(f"Stopped at step {step:,}; --resume goes on from there.")
         return self._summary()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C came before training was over."""
+        return self.stopping and self.finished is None
 
     def _ready(self, ready: Ready) -> None:
         self.ready = ready
+        done = ready.progress
+        self.tokens, self.printed = done.tokens, done.seconds
+        if done.best_step >= 0:
+            self.best = _best(done.best_step, done.best_loss, done.best_bits_per_character)
         if not self.quiet:
-            at = f" from step {ready.step:,}" if ready.step else ""
+            at = f" from step {done.step:,}" if done.step else ""
             err.print(
                 f"{ready.documents:,} documents ({ready.tokens:,} tokens) to train on, "
                 f"{ready.held_out:,} held out. {ready.parameters:,} parameters.\n"
@@ -140,7 +151,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
     def _evaluation(self, evaluation: Evaluation) -> None:
         scores = evaluation.scores
         if evaluation.best:
-            self.best = evaluation
+            self.best = _best(evaluation.step, scores.loss, scores.bits_per_character)
         if self.board:
             self.board.add_scalar("loss/held out", scores.loss, evaluation.step)
             self.board.add_scalar("bits per character", scores.bits_per_character, evaluation.step)
@@ -163,6 +174,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                 )
 
     def _finished(self, finished: Finished) -> None:
+        self.finished = finished
         reasons = {
             "epochs": "All epochs are done",
             "max_steps": "The last step is done",
@@ -173,27 +185,22 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             path = self.ready.run.path
             err.print(
                 f"{reasons[finished.reason]} ({_clock(finished.seconds)} of training). Best: "
-                f"{self.best.scores.loss:.3f} nats a token, "
-                f"{self.best.scores.bits_per_character:.3f} bits a character at step "
-                f"{self.best.step:,}.\nWrite with it: textwright generate {path}"
+                f"{self.best['loss']:.3f} nats a token, "
+                f"{self.best['bits_per_character']:.3f} bits a character at step "
+                f"{self.best['step']:,}.\nWrite with it: textwright generate {path}"
             )
 
     def _summary(self) -> dict[str, Any]:
-        last = self.recent[-1] if self.recent else None
-        seconds = last.seconds if last else 0.0
-        best = self.best
+        assert self.ready
+        last = self.finished or (self.recent[-1] if self.recent else None)
+        seconds = last.seconds if last else self.ready.progress.seconds
         return {
-            "run": str(self.ready.run.path) if self.ready else "",
-            "steps": last.step if last else 0,
+            "run": str(self.ready.run.path),
+            "steps": last.step if last else self.ready.progress.step,
             "epochs": last.epoch if last else 0.0,
             "seconds": seconds,
             "tokens_per_second": self.tokens / seconds if seconds else 0.0,
-            "best": best
-            and {
-                "step": best.step,
-                "loss": best.scores.loss,
-                "bits_per_character": best.scores.bits_per_character,
-            },
+            "best": self.best,
         }
 
     def _loss(self) -> float:
@@ -344,6 +351,10 @@ def converse(writer: Writer, options: SamplingOptions, seed: int) -> None:
             tell_unknown(stream)
             show_stream(stream)
             seed += 1
+
+
+def _best(step: int, loss: float, bits_per_character: float) -> dict[str, float]:
+    return {"step": step, "loss": loss, "bits_per_character": bits_per_character}
 
 
 def _open_tensorboard(folder: Path) -> Any:

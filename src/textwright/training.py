@@ -29,7 +29,7 @@ from textwright.models import LanguageModel, TorchBackend, build, fill
 from textwright.report import draw_loss_curve, write_model_card
 from textwright.run import SAMPLE_MARK, Arrays, Checkpoint, Run
 from textwright.tokenizer import Tokenizer
-from textwright.trainer import Evaluation, Finished, Snapshot, Step, Trainer
+from textwright.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
 
 OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total or 0)
 
@@ -38,10 +38,10 @@ ESCAPE_CHARACTERS = 4_000_000  # enough to fit the escape code, however large th
 
 @dataclass(frozen=True)
 class Ready:
-    """All is prepared; training begins (or goes on) at this step."""
+    """All is prepared; training begins, or goes on from what an earlier session reached."""
 
     run: Run
-    step: int
+    progress: Progress
     total_steps: int
     parameters: int
     documents: int
@@ -86,9 +86,9 @@ def train_run(
         run = Run.load(out)
         run.config = config
         sources, valid, test = _recorded(run, sources, valid, test)
-    elif resume:
-        raise RunError(f"No run at {out} to resume; leave --resume out to begin one.")
-    else:
+    elif resume and not sources:
+        raise RunError(f"No run at {out} to resume; name the corpus to begin one.")
+    else:  # also where --resume finds that the first try was killed before there was a run
         run = None
     device = distributed.start(choose_device(config.train.device))
     dtype = choose_dtype(config.train.dtype, device)
@@ -147,7 +147,7 @@ def train_run(
         run.rewind(trainer.progress.step, trainer.progress.evaluated)
     yield Ready(
         run,
-        trainer.progress.step,
+        trainer.progress,
         trainer.total_steps,
         sum(p.numel() for p in model.parameters()),
         len(train),
