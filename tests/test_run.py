@@ -179,6 +179,12 @@ def test_a_run_that_was_moved_works(run, tmp_path):
     assert list(again.held_out("valid")) == ["one two"]
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(run):
+    (run.path / "config.toml").chmod(0o640)
+    run.keep_weights(weights())
+    assert (run.path / "model.safetensors").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_private_run_says_why_it_holds_nothing_out(run):
     (run.path / "heldout.jsonl.gz").unlink()
     with pytest.raises(RunError, match=r"--private.*name a corpus"):

@@ -114,6 +114,8 @@ class Run:
     def keep_weights(self, weights: Arrays) -> None:
         with self.written("model.safetensors") as beside:
             save_file(weights, beside)
+            # safetensors lets its owner alone read it; the run's other files know who else may.
+            shutil.copymode(self.path / "config.toml", beside)
 
     def corpus(self) -> dict[str, Any]:
         """Files, template, cleaning, split and counts of the corpus this run was trained on."""
