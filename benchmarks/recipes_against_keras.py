@@ -30,6 +30,8 @@ PRESET = "recipes-lstm"
 class Recorded:
     """A layout that plays recorded batches."""
 
+    carries = False
+
     def __init__(self, inputs: np.ndarray, targets: np.ndarray) -> None:
         self.inputs, self.targets = inputs, targets
         self.steps_per_epoch = len(inputs)

@@ -22,6 +22,7 @@ import numpy as np
 
 from textwright.config import DataOptions
 from textwright.corpus import Corpus, Part
+from textwright.errors import CorpusError
 from textwright.tokenizer import Tokenizer
 
 PADDING_TARGET = -100
@@ -89,8 +90,8 @@ def prepare(
     if not (folder / "meta.json").exists():
         building = folder.with_name(f"{folder.name}.{os.getpid()}")
         shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
         try:
+            building.mkdir(parents=True)
             total, done = corpus.scan().characters, 0
             for part in PARTS:
                 for characters in _encode(corpus, part, tokenizer, building):
@@ -100,6 +101,11 @@ def prepare(
             (building / "meta.json").write_text(json.dumps({"corpus": corpus.fingerprint}))
             if not folder.exists():
                 os.replace(building, folder)
+        except OSError as error:
+            raise CorpusError(
+                f"Cannot keep the encoded corpus in {folder.parent}: {error.strerror}; free some "
+                "space, or name another folder in TEXTWRIGHT_CACHE."
+            ) from None
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return {part: _open(folder, part, tokenizer) for part in PARTS}
@@ -161,6 +167,8 @@ class Rows:
     Documents are shuffled anew each epoch; inside windows of LENGTH_WINDOW batches, rows of
     similar length are put together, so that little is spent on padding.
     """
+
+    carries = False
 
     def __init__(self, documents: Documents, context_length: int, batch_size: int, seed: int):
         self.documents, self.context_length = documents, context_length
@@ -234,6 +242,8 @@ class Stream:
 class Windows:
     """Rows of exactly T tokens from anywhere, document ends included; another cut each epoch."""
 
+    carries = False
+
     def __init__(self, documents: Documents, context_length: int, batch_size: int, seed: int):
         self.stream, self.seed = Stream(documents, seed), seed
         self.context_length, self.batch_size = context_length, batch_size
@@ -260,6 +270,8 @@ class Lanes:
 
     The state is carried from batch to batch and begins anew with each epoch's order.
     """
+
+    carries = True
 
     def __init__(self, documents: Documents, context_length: int, batch_size: int, seed: int):
         self.stream = Stream(documents, seed)

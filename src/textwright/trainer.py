@@ -207,7 +207,8 @@ class Trainer:
                 summed, _ = self.model.next_token_loss(hidden, targets)
             (summed / count).backward()
             nats += summed.detach().double().cpu()
-            self.states[part] = state.detach()
+            if self.layout.carries:
+                self.states[part] = state.detach()
         distributed.sum_gradients(self.model)
         return float(distributed.total(nats)), count
 
@@ -285,4 +286,6 @@ def _optimizer(
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    """Copies that NumPy can hold: a bf16 state becomes float32, which loses nothing."""
+    copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    return {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in copies.items()}
