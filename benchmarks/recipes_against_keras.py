@@ -6,7 +6,8 @@
 
 (KERAS: a Python that has Keras.) `rows` writes the preset's batches and the held-out rows, padded
 to the context with id 0 as the source does; `train` trains textwright's model on them and prints
-its held-out loss over real targets, and over all cells with padding at no cost, as JSON.
+its held-out loss over real targets, and over all cells with padding at no cost, as JSON. With
+--as-keras it steps as Keras' Adam does (keras_adam.py says how that differs), at the source's rate.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from keras_adam import KerasAdam
 
 from textwright.config import Config
 from textwright.corpus import Corpus
@@ -71,7 +73,7 @@ def _pad(cells: np.ndarray, length: int, filler: int) -> np.ndarray:
     )
 
 
-def train(path: Path, seed: int, measure_at: list[int], threads: int) -> None:
+def train(path: Path, seed: int, measure_at: list[int], threads: int, as_keras: bool) -> None:
     """Train on recorded rows and print the held-out losses."""
     set_threads(threads)
     rows = np.load(path)
@@ -79,8 +81,13 @@ def train(path: Path, seed: int, measure_at: list[int], threads: int) -> None:
     torch.manual_seed(seed)
     model = build(config.model, config.tokenizer.vocab_size)
     layout = Recorded(rows["inputs"], rows["targets"])
-    options = config.train.model_copy(update={"max_steps": max(measure_at)})
-    trainer = Trainer(model, layout, options, None)  # type: ignore[arg-type]
+    options = config.train
+    if as_keras:
+        plain = {"learning_rate": 1e-3, "schedule": "constant", "clip_norm": 0.0}
+        options = options.model_copy(update=plain)
+    trainer = Trainer(model, layout, options, None)
+    if as_keras:
+        trainer.optimizer = KerasAdam(model, options.learning_rate)
     held_out = Recorded(rows["held_out_inputs"], rows["held_out_targets"])
     measured = {}
     while trainer.progress.step < max(measure_at):
@@ -116,11 +123,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure-at", type=int, nargs="+", default=[629])
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--as-keras", action="store_true", help="step as Keras' Adam does, at 1e-3")
     given = parser.parse_args()
     if given.what == "rows":
         write_rows(given.corpus, given.rows, given.steps)
     else:
-        train(given.rows, given.seed, given.measure_at, given.threads)
+        train(given.rows, given.seed, given.measure_at, given.threads, given.as_keras)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""Adam as Keras 3 steps it, to show that S1 here and S1 there differ by the optimizer alone.
+
+TensorFlow gives an embedding's gradient as one row for each token read. Keras' Adam squares those
+rows before it adds up the ones of the same word: a word read n times in a batch gets Σ g² where its
+gradient's square is (Σ g)². The second moment is too small by up to n, so the embedding moves up
+to √n times as far as the rate says. Elsewhere the two agree, but for ε: Keras adds it to √v before
+the bias is taken out, PyTorch after.
+"""
+
+import torch
+from torch import Tensor, nn
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
+
+
+class KerasAdam(torch.optim.Optimizer):
+    """Adam with Keras' second moment for the embedding; it listens to the look-ups it replaces."""
+
+    def __init__(self, model: nn.Module, rate: float) -> None:
+        super().__init__(model.parameters(), {"lr": rate})
+        self.embedding = model.embedding
+        self.looked_up: list[tuple[Tensor, Tensor]] = []
+        nn.functional.embedding = self.look_up
+
+    def look_up(self, ids: Tensor, weight: Tensor) -> Tensor:
+        """What nn.functional.embedding does, with the gradient of every row kept."""
+        rows = weight[ids]
+        if rows.requires_grad:
+            rows.retain_grad()
+            self.looked_up.append((ids, rows))
+        return rows
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """One update of every parameter."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                if not state:
+                    state.update(t=0, m=torch.zeros_like(parameter), v=torch.zeros_like(parameter))
+                state["t"] += 1
+                square = parameter.grad.square()
+                if parameter is self.embedding:
+                    square.zero_()
+                    for ids, rows in self.looked_up:
+                        each = rows.grad.reshape(-1, rows.shape[-1]).square()
+                        square.index_add_(0, ids.reshape(-1), each)
+                    self.looked_up.clear()
+                state["m"].lerp_(parameter.grad, 1 - BETA1)
+                state["v"].lerp_(square, 1 - BETA2)
+                bias = (1 - BETA2 ** state["t"]) ** 0.5 / (1 - BETA1 ** state["t"])
+                parameter.addcdiv_(
+                    state["m"], state["v"].sqrt().add_(EPSILON), value=-group["lr"] * bias
+                )
