@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from textwright.errors import ConfigError, CorpusError, GenerationError, TextwrightError
 
@@ -21,7 +22,20 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C stopped, as shells give it
 
+
+class Commands(TyperGroup):
+    """All commands; says so when Ctrl-C ends one."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("\ntextwright: interrupted.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Train, understand and trust small autoregressive text models.",
     epilog="Begin with: textwright demo · textwright train my.txt · textwright generate runs/my",
     add_completion=False,
@@ -146,10 +160,10 @@ def train(
         settings = [*(settings or []), f"train.threads={threads}"]
     out = out or _default_run(sources)
     origin = Run.load(start) if start else None
+    base = _inherited(origin.config) if origin else None
     if resume and (out / "config.toml").exists():
-        chosen = _resumed(Run.load(out), preset, config, settings)
+        chosen = _resumed(Run.load(out).config, preset, config, settings, base)
     else:
-        base = _inherited(origin.config) if origin else None
         chosen = _resolve(preset, config, settings, base)
     with TrainDisplay(
         quiet=as_json, tensorboard=out / "tensorboard" if tensorboard else None
@@ -385,16 +399,25 @@ def _inherited(origin: Config) -> dict[str, Any]:
     return {part: kept[part] for part in ("tokenizer", "data", "model", "sample") if part in kept}
 
 
-def _resumed(kept: Config, preset: str, file: Path | None, settings: list[str] | None) -> Config:
-    """A run's own config, of which only how long and how to train may be changed."""
-    if preset or file:
-        raise ConfigError(
-            "--resume goes on with the run's own config; leave out --preset/--config."
-        )
-    for setting in settings or []:
-        if not setting.startswith(("train.", "sample.")):
-            raise ConfigError(f"--resume cannot change {setting.partition('=')[0]}; only train.*.")
-    return _resolve("", None, settings, kept.model_dump(exclude_none=True))
+def _resumed(
+    kept: Config, preset: str, file: Path | None, settings: list[str] | None, base: Any
+) -> Config:
+    """A run's own config, or the one that the command line names again; only how long and how to
+    train, and how to write, may differ from what the run was begun with."""
+    anew = preset or file or base is not None
+    chosen = _resolve(preset, file, settings, base if anew else kept.model_dump(exclude_none=True))
+    if chosen.data.layout == "auto":
+        data = chosen.data.model_copy(update={"layout": kept.data.layout})
+        chosen = chosen.model_copy(update={"data": data})
+    for part in ("corpus", "tokenizer", "data", "model"):
+        before, now = getattr(kept, part).model_dump(), getattr(chosen, part).model_dump()
+        for key in before:
+            if before[key] != now.get(key):
+                raise ConfigError(
+                    f"--resume cannot change {part}.{key} from {before[key]!r} to "
+                    f"{now.get(key)!r}; leave it as it was, or train a new run."
+                )
+    return chosen
 
 
 def _lines(path: Path | None) -> list[str]:
@@ -469,8 +492,5 @@ def main() -> None:
     except TextwrightError as error:
         typer.echo(f"textwright: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("\ntextwright: interrupted.", err=True)
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
