@@ -165,7 +165,8 @@ def _interval(
         bits, characters = _blocks(nats, held_out)
     random = np.random.default_rng(seed)
     drawn = random.integers(len(bits), size=(RESAMPLES, len(bits)))
-    low, high = np.percentile(bits[drawn].sum(1) / characters[drawn].sum(1), [2.5, 97.5])
+    lengths = np.maximum(1, characters[drawn].sum(1))  # all drawn may be empty documents
+    low, high = np.percentile(bits[drawn].sum(1) / lengths, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -180,7 +181,7 @@ def _blocks(nats: list[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray, np.n
         block = np.minimum(places // BLOCK_CHARACTERS, count - 1)
         characters = np.full(count, float(BLOCK_CHARACTERS))
         characters[-1] = length - BLOCK_CHARACTERS * (count - 1)
-        spread = escape * characters / max(1, length)
+        spread = escape * (characters / length if length else 1.0)
         all_bits.append(np.bincount(block, document / math.log(2), count) + spread)
         all_characters.append(characters)
     return np.concatenate(all_bits), np.concatenate(all_characters)
