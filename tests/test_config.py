@@ -36,7 +36,7 @@ def test_a_flag_beats_the_file_beats_the_preset_beats_the_default(file):
     preset = load_preset("demo")["train"]
     assert train.learning_rate == 0.25
     assert train.epochs == 3 != preset["epochs"]
-    assert train.schedule == preset["schedule"] != TrainOptions().schedule
+    assert train.batch_size == preset["batch_size"] != TrainOptions().batch_size
     assert train.optimizer == TrainOptions().optimizer
 
 

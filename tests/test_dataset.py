@@ -184,7 +184,7 @@ def test_an_interrupted_encoding_leaves_no_cache(poems):
     assert list(cache_folder().iterdir()) == []
 
 
-def test_auto_takes_rows_where_documents_fit_and_windows_where_not(documents):
+def test_auto_takes_rows_where_documents_fit_and_a_stream_where_not(documents):
     assert choose_layout(DataOptions(context_length=12), documents).layout == "rows"
-    assert choose_layout(DataOptions(context_length=2), documents).layout == "windows"
-    assert choose_layout(DataOptions(layout="stream"), documents).layout == "stream"
+    assert choose_layout(DataOptions(context_length=2), documents).layout == "stream"
+    assert choose_layout(DataOptions(layout="windows"), documents).layout == "windows"

@@ -40,7 +40,8 @@ class DataOptions(Options):
     layout: Literal["auto", "rows", "windows", "stream"] = Field(
         "auto",
         description="rows: one document each; windows: cut anywhere; stream: one continuous text, "
-        "the state carried from batch to batch; auto: rows if most documents fit the context",
+        "the state carried from batch to batch; auto: rows if most documents fit the context, else "
+        "stream",
     )
     context_length: int = Field(
         128, ge=2, description="Tokens that a training row holds; longer documents are cut."
@@ -71,19 +72,19 @@ ModelOptions = LSTMOptions
 class TrainOptions(Options):
     """How a model is trained."""
 
-    epochs: float = Field(10, gt=0, description="Passes over the training documents.")
+    epochs: float = Field(20, gt=0, description="Passes over the training documents.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps.")
     time_budget: Seconds | None = Field(None, gt=0, description="Stop after this long: 90s, 20m.")
-    batch_size: int = Field(32, ge=1, description="Rows a step, over all processes.")
+    batch_size: int = Field(16, ge=1, description="Rows a step, over all processes.")
     accumulate: int = Field(1, ge=1, description="Parts a batch is computed in, to save memory.")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam, or AdamW.")
-    learning_rate: float = Field(1e-3, gt=0, description="The highest rate.")
+    learning_rate: float = Field(3e-3, gt=0, description="The highest rate.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only.")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's memory of gradients.")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam's memory of squared gradients.")
     epsilon: float = Field(1e-7, gt=0, description="Adam's; 1e-7 as in Keras.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="How the rate falls after the warm-up."
+        "cosine", description="How the rate falls after the warm-up."
     )
     warmup_steps: int = Field(0, ge=0, description="Steps in which the rate rises from zero.")
     final_rate: float = Field(0.0, ge=0, le=1, description="Share of the rate left at the end.")
@@ -91,7 +92,7 @@ class TrainOptions(Options):
         0, ge=0, description="Evaluations without gain before the rate is cut; 0: never."
     )
     stall_factor: float = Field(0.5, gt=0, lt=1, description="What the rate is cut to.")
-    clip_norm: float = Field(0.0, ge=0, description="Largest gradient norm; 0: no limit.")
+    clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0: no limit.")
     evaluate_every: int = Field(0, ge=0, description="Steps between evaluations; 0: an epoch.")
     checkpoint_every: int = Field(
         0, ge=0, description="Steps between checkpoints besides those at evaluations; 0: none."

@@ -154,11 +154,11 @@ def _narrowest(vocab_size: int) -> np.dtype:
 
 
 def choose_layout(options: DataOptions, documents: Documents) -> DataOptions:
-    """`auto` becomes rows where at least half the documents fit the context, else windows."""
+    """`auto` becomes rows where at least half the documents fit the context, else stream."""
     if options.layout != "auto":
         return options
     fit = len(documents) and np.median(documents.lengths) <= options.context_length
-    return options.model_copy(update={"layout": "rows" if fit else "windows"})
+    return options.model_copy(update={"layout": "rows" if fit else "stream"})
 
 
 class Rows:
