@@ -31,8 +31,8 @@ LIBRARIES = ("textwright", "ijson", "pyarrow", "polars", "datasets")
 
 
 def textwright(file: Path, kind: str) -> Iterator[dict[str, Any]]:
-    from textwright.readers import read_records
-    from textwright.sources import SourceFile
+    from textwright.corpus.readers import read_records
+    from textwright.corpus.sources import SourceFile
 
     return read_records(SourceFile(file, kind, "", 0))
 

@@ -8,6 +8,22 @@ import pytest
 # No test may reach the network; huggingface_hub reads this when it is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# The smallest training that has all there is: two epochs and a bit, four evaluations.
+TINY = [
+    "model.embedding_size=8",
+    "model.hidden_size=8",
+    "model.dropout=0.2",
+    "data.context_length=24",
+    "sample.max_new_tokens=12",
+    "train.epochs=100",
+    "train.batch_size=32",
+    "train.learning_rate=0.005",
+    "train.max_steps=20",
+    "train.evaluate_every=5",
+    "train.threads=1",
+    "train.dtype=fp32",
+]
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("corpora") and not os.environ.get("TEXTWRIGHT_CORPORA"):
@@ -28,3 +44,41 @@ def corpora() -> Path:
     if not folder.is_dir():
         pytest.fail(f"TEXTWRIGHT_CORPORA names {folder}, which is no folder.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """Settings, over the preset demo, of a training that takes a moment."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus of 300 kitchen notes, one a line."""
+    from textwright import grammar
+
+    file = tmp_path_factory.mktemp("corpus") / "notes.txt"
+    file.write_text("".join(f"{note}\n" for note in grammar.documents(300, seed=3)), "utf-8")
+    return file
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Encoded corpora are kept here, for the whole session, and not in the user's folder."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("TEXTWRIGHT_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained for 20 steps on the notes. For reading only: copy it to change it."""
+    from textwright.config import Config
+    from textwright.training import train_run
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TEXTWRIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        out = tmp_path_factory.mktemp("runs") / "notes"
+        for _ in train_run([notes], out, Config.resolve("demo", settings=TINY)):
+            pass
+    return out

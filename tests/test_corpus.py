@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textwright import plain_text
-from textwright.corpus import Corpus, CorpusOptions, Template, hash_document
+from textwright.corpus import plain_text
+from textwright.corpus.corpus import Corpus, CorpusOptions, Template, hash_document
+from textwright.corpus.split import PARTS
 from textwright.errors import CorpusError
-from textwright.split import PARTS
 
 
 def write(path: Path, records: list) -> Path:

@@ -5,6 +5,7 @@ import pytest
 
 from textwright.config import DataOptions
 from textwright.corpus import Corpus
+from textwright.corpus.documents import CorpusOptions
 from textwright.dataset import (
     PADDING_TARGET,
     Documents,
@@ -16,7 +17,6 @@ from textwright.dataset import (
     cut,
     prepare,
 )
-from textwright.documents import CorpusOptions
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 
 STOP = 0

@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from textwright import grammar
-from textwright.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost
 from textwright.errors import RunError
 from textwright.escape import EscapeCode
-from textwright.escape_fit import Seen
-from textwright.ladder import Ladder
+from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost
+from textwright.escape.fit import Seen
+from textwright.escape.ladder import Ladder
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 
 NOTES = list(grammar.documents(300, seed=5))

@@ -19,9 +19,7 @@ ROW_OF = {
     for row, modules in enumerate(
         [
             "errors options",
-            "sources plain_text json_values readers documents split tally corpus grammar "
-            "treatment decoding tokenizer division arithmetic ladder escape_fit escape "
-            "sampling_steps sampling",
+            "corpus grammar tokenizer escape sampling_steps sampling",
             "config run",
             "batching generator numpy_lstm",
             "device distributed dataset models",

@@ -10,11 +10,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from textwright import json_values, plain_text
+from textwright.corpus import json_values, plain_text
+from textwright.corpus.plain_text import Stretches
+from textwright.corpus.readers import read_records
+from textwright.corpus.sources import find_files
 from textwright.errors import CorpusError
-from textwright.plain_text import Stretches
-from textwright.readers import read_records
-from textwright.sources import find_files
 
 RECORDS = [
     {"id": "007", "text": "two\nlines, and a comma"},

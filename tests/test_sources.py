@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from textwright.corpus import Corpus
+from textwright.corpus.sources import find_files
 from textwright.errors import CorpusError
-from textwright.sources import find_files
 
 
 def touch(path: Path, content: str = "some text") -> Path:

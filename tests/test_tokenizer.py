@@ -10,9 +10,8 @@ import pytest
 import tokenizers
 from pydantic import ValidationError
 
-from textwright import treatment
 from textwright.errors import TokenizerError
-from textwright.tokenizer import Tokenizer, TokenizerOptions
+from textwright.tokenizer import Tokenizer, TokenizerOptions, treatment
 
 TEXT = (
     'Recipe for Naïve-Soup | Heat 1/2 cup (of) stock; don\'t "boil" it.\n'

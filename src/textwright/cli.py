@@ -165,9 +165,9 @@ def train(
         chosen = _resumed(Run.load(out).config, preset, config, settings, base)
     else:
         chosen = _resolve(preset, config, settings, base)
-    with TrainDisplay(
-        quiet=as_json, tensorboard=out / "tensorboard" if tensorboard else None
-    ) as display:
+    speaks = os.environ.get("RANK", "0") == "0"  # of several processes, the first
+    board = out / "tensorboard" if tensorboard and speaks else None
+    with TrainDisplay(quiet=as_json or not speaks, tensorboard=board) as display:
         events = train_run(
             sources or [] if resume else _need(sources),
             out,
@@ -180,7 +180,7 @@ def train(
             on_progress=display.progression.show,
         )
         summary = display.follow(events)
-    if as_json:
+    if as_json and speaks:
         _print_json(summary)
     if display.interrupted:
         raise typer.Exit(INTERRUPTED)

@@ -268,7 +268,8 @@ def show_scores(scores: Scores) -> None:
     low, high = scores.interval
     out.print(
         f"{scores.documents:,} documents, {scores.tokens:,} tokens\n"
-        f"loss                {scores.loss:.4f} nats a token (perplexity {scores.perplexity:,.1f})\n"
+        f"loss                {scores.loss:.4f} nats a token "
+        f"(perplexity {scores.perplexity:,.1f})\n"
         f"bits per character  {scores.bits_per_character:.4f} (95 %: {low:.4f} to {high:.4f})\n"
         f"bits per byte       {scores.bits_per_byte:.4f}\n"
         f"within a row        {scores.row_loss:.4f}; {scores.padded_loss:.4f} with padding counted"

@@ -134,7 +134,7 @@ def score(
 def _score_group(
     model: LanguageModel, rows: list[np.ndarray], dtype: torch.dtype
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Rows by falling length → (start, nats of each row that reaches so far), stretch by stretch."""
+    """Rows by falling length → (start, nats of each row that reaches so far), in stretches."""
     device = next(model.parameters()).device
     state = None
     longest = len(rows[0]) - 1

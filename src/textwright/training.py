@@ -112,7 +112,11 @@ def train_run(
 
     on_progress("Building the vocabulary", 0, 0)
     tokenizer = _tokenizer(run, corpus, config, init_from, leads)
+    if not leads:
+        distributed.wait()  # and find the documents encoded
     documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))
+    if leads:
+        distributed.wait()
     train = documents["train"]
     if train.targets < 2 or not len(documents["valid"]):
         raise CorpusError(

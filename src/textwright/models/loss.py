@@ -53,7 +53,7 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _BlockedCrossEntropy(torch.autograd.Function):
-    """Forward computes the gradients too: d nats / d logits = softmax - one-hot is at hand there."""
+    """Forward computes the gradients too, for d nats / d logits = softmax − one-hot is at hand."""
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets):  # type: ignore[no-untyped-def]

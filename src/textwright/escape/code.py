@@ -43,11 +43,19 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from textwright.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost, Writer
-from textwright.division import CASES, MIXED, RESPELLED, Division, case_of, forms, has_capital
 from textwright.errors import RunError
-from textwright.escape_fit import SPELLED, Seen
-from textwright.ladder import (
+from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost, Writer
+from textwright.escape.division import (
+    CASES,
+    MIXED,
+    RESPELLED,
+    Division,
+    case_of,
+    forms,
+    has_capital,
+)
+from textwright.escape.fit import SPELLED, Seen
+from textwright.escape.ladder import (
     SYMBOLS,
     Context,
     Ladder,

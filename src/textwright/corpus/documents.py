@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from textwright.corpus.json_values import Record
+from textwright.corpus.plain_text import Stretches
 from textwright.errors import CorpusError
-from textwright.json_values import Record
 from textwright.options import Options
-from textwright.plain_text import Stretches
 
 
 class CorpusOptions(Options):

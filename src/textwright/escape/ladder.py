@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from textwright.arithmetic import ArithmeticDecoder, Writer
+from textwright.escape.arithmetic import ArithmeticDecoder, Writer
 
 Context = tuple[Any, ...]
 Counts = dict[Any, int]

@@ -2,8 +2,8 @@
 
 from collections import Counter, defaultdict
 
-from textwright.division import CASES, MIXED, RESPELLED, Division, case_of, forms
-from textwright.ladder import Ladder, Table, count_spelling, fit_spelling
+from textwright.escape.division import CASES, MIXED, RESPELLED, Division, case_of, forms
+from textwright.escape.ladder import Ladder, Table, count_spelling, fit_spelling
 
 SPELLED = None  # the spacing that has no name
 MOST_STRINGS, LONGEST_STRING = 256, 16

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from textwright.split import FEW
+from textwright.corpus.split import FEW
 
 DROPPED = 255
 

@@ -20,10 +20,10 @@ import tokenizers
 from pydantic import Field, model_validator
 from tokenizers import models, pre_tokenizers, trainers
 
-from textwright.decoding import ByteJoiner, Decoder, Joiner, PlainJoiner, WordJoiner
 from textwright.errors import TokenizerError
 from textwright.options import Options
-from textwright.treatment import (
+from textwright.tokenizer.decoding import ByteJoiner, Decoder, Joiner, PlainJoiner, WordJoiner
+from textwright.tokenizer.treatment import (
     BPE_STOP,
     STOP,
     UNKNOWN,

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from textwright.corpus.json_values import Record, read_json, read_json_lines
+from textwright.corpus.plain_text import read_text
+from textwright.corpus.sources import SourceFile, open_binary, unreadable
 from textwright.errors import CorpusError
-from textwright.json_values import Record, read_json, read_json_lines
-from textwright.plain_text import read_text
-from textwright.sources import SourceFile, open_binary, unreadable
 
 _LONGEST_CELL = 1 << 26  # characters: beyond it a quote was surely never closed
 _BLOCK = 1 << 20  # bytes

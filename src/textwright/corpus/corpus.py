@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from textwright.documents import Cleaner, CorpusOptions, Template, text_of
+from textwright.corpus.documents import Cleaner, CorpusOptions, Template, text_of
+from textwright.corpus.json_values import Record
+from textwright.corpus.plain_text import STRETCH, Stretches, cut_after_space
+from textwright.corpus.readers import read_records
+from textwright.corpus.sources import find_files
+from textwright.corpus.split import FEW, PARTS, Part, Piece, Split
+from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
 from textwright.errors import CorpusError
-from textwright.json_values import Record
-from textwright.plain_text import STRETCH, Stretches, cut_after_space
-from textwright.readers import read_records
-from textwright.sources import find_files
-from textwright.split import FEW, PARTS, Part, Piece, Split
-from textwright.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
 
 __all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary", "Template", "hash_document"]
 

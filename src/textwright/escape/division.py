@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from textwright.tokenizer import Tokenizer
-from textwright.treatment import _PIECES
+from textwright.tokenizer.treatment import _PIECES
 
 CASES = LOWER, CAPITALIZED, UPPER, MIXED, RESPELLED = range(5)
 

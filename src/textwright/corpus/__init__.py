@@ -1,0 +1,8 @@
+"""Files or hub names → documents: reading, template, cleaning, split, fingerprint."""
+
+from textwright.corpus.corpus import Corpus
+from textwright.corpus.documents import CorpusOptions
+from textwright.corpus.split import Part, Piece
+from textwright.corpus.tally import Summary
+
+__all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary"]
