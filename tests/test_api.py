@@ -1,0 +1,100 @@
+"""From a corpus to text in three calls, and the same text by either backend."""
+
+import numpy as np
+import pytest
+
+import textwright
+from textwright import models
+from textwright.config import Config
+from textwright.errors import GenerationError, RunError, TextwrightError
+from textwright.generator import Generator
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def writer(trained):
+    return textwright.load(trained)
+
+
+def test_train_and_write(notes, tiny, tmp_path):
+    steps = []
+    settings = [*tiny, "train.max_steps=3"]
+    writer = textwright.train(
+        notes,
+        out=tmp_path / "run",
+        preset="demo",
+        settings=settings,
+        on_event=lambda event: steps.append(getattr(event, "step", None)),
+    )
+    assert 3 in steps
+    again = textwright.load(str(tmp_path / "run"))
+    assert writer.generate("Slow", seed=5) == again.generate("Slow", seed=5)
+
+
+def test_a_config_can_be_given_whole(notes, tiny, tmp_path):
+    config = Config.resolve("demo", settings=[*tiny, "train.max_steps=1", "model.cell=gru"])
+    writer = textwright.train([str(notes)], out=tmp_path / "run", config=config)
+    assert writer.run.config.model.cell == "gru"
+    assert writer.generate(max_new_tokens=3)[0].text
+
+
+def test_what_is_streamed_is_what_is_generated(writer):
+    (sample,) = writer.generate("Slow", seed=3, max_new_tokens=20, temperature=0.8)
+    pieces = list(writer.stream("Slow", seed=3, max_new_tokens=20, temperature=0.8))
+    assert "".join(pieces) == sample.text
+    assert len(pieces) > 5
+
+
+def test_the_same_seed_gives_the_same_text_and_another_another(writer):
+    first = writer.generate("Slow", seed=1, num=3, max_new_tokens=15)
+    assert first == writer.generate("Slow", seed=1, num=3, max_new_tokens=15)
+    assert first != writer.generate("Slow", seed=2, num=3, max_new_tokens=15)
+    assert len({sample.text for sample in first}) == 3
+
+
+def test_a_text_does_not_depend_on_what_is_written_beside_it(writer):
+    prompts = ["Slow", "", "Winter rice for two. Rinse"]
+    together = writer.generate(prompts, num=2, seed=4, max_new_tokens=15)
+    alone = [s for p in prompts for s in writer.generate(p, num=2, seed=4, max_new_tokens=15)]
+    assert [s.text for s in together] == [s.text for s in alone]
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"top_k": 5}, {"top_p": 0.8}])
+def test_both_backends_write_the_same_text(writer, trained, options):
+    torch_backend = models.TorchBackend(models.load(writer.run, "cpu"))
+    by_torch = Generator(torch_backend, writer.tokenizer)
+    options = writer.options(max_new_tokens=40, **options)
+    prompts = ["Slow", "", "Golden rice for"]
+    ours = writer.generator.generate(prompts, options, num=3, seed=11)
+    theirs = by_torch.generate(prompts, options, num=3, seed=11)
+    assert [s.ids for s in ours] == [s.ids for s in theirs]
+    row = np.array([[0, 5, 9, 3]])
+    ours, _ = writer.generator.backend.prefill(row, np.array([4]))
+    theirs, _ = torch_backend.prefill(row, np.array([4]))
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_run_s_own_sampling_is_the_default(writer):
+    assert writer.options().max_new_tokens == 12
+    assert len(writer.generate(min_new_tokens=12)[0].ids) == 12
+    assert writer.options(top_k=3).max_new_tokens == 12
+
+
+def test_an_option_that_is_none_is_refused(writer):
+    with pytest.raises(GenerationError, match="temperature"):
+        writer.generate(temperature=-1)
+    with pytest.raises(GenerationError, match="warmth"):
+        writer.generate(warmth=1)
+
+
+def test_where_no_run_is_the_error_says_how_to_make_one(tmp_path):
+    with pytest.raises(RunError, match="textwright train"):
+        textwright.load(tmp_path)
+
+
+def test_the_public_names_are_these():
+    assert set(textwright.__all__) == {"TextwrightError", "Writer", "load", "train"}
+    assert issubclass(RunError, TextwrightError)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = textwright.nothing

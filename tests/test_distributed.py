@@ -1,0 +1,118 @@
+"""Two processes take the steps that one would, and either goes on where the other stopped."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from textwright.config import Config
+from textwright.run import Run
+from textwright.training import train_run
+
+UNEVEN = ["train.batch_size=31", "train.clip_norm=1"]  # one process has a row more
+TIMEOUT = 240  # seconds, where all hangs
+
+# One of several processes, as torchrun would have started it, for one training after another.
+PROGRAM = """
+import json, os, sys
+from textwright.cli import main
+
+for port, argv in json.loads(sys.argv[1]):
+    os.environ["MASTER_PORT"] = str(port)
+    sys.argv = ["textwright", *argv]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def start(world, trainings, folder):
+    """These command lines, one after another, in `world` processes → what each wrote."""
+    given = json.dumps([(free_port(), argv) for argv in trainings])
+    together = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+    together |= {"OMP_NUM_THREADS": "1", "TEXTWRIGHT_CACHE": str(folder / "cache")}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, given],
+            env={**os.environ, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    try:
+        said = [process.communicate(timeout=TIMEOUT) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * world, said
+    return said
+
+
+def losses(folder):
+    metrics = Run.load(folder).metrics()
+    steps = [m["loss"] for m in metrics if m["event"] == "step"]
+    return steps, [m["scores"]["loss"] for m in metrics if m["event"] == "evaluation"]
+
+
+@pytest.fixture(scope="module")
+def trained(notes, tiny, tmp_path_factory):
+    """The same training by one process and by two; and begun by one, gone on with by two."""
+    folder = tmp_path_factory.mktemp("worlds")
+    settings = [*tiny, "model.dropout=0", "train.schedule=constant", *UNEVEN]
+
+    def alone(out, *more):
+        config = Config.resolve("demo", settings=[*settings, *more])
+        for _ in train_run([notes], folder / out, config):
+            pass
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TEXTWRIGHT_CACHE", str(folder / "cache of one"))
+        alone("one")
+        alone("both", "train.max_steps=7")
+    argv = ["train", str(notes), "--preset", "demo", "--json"]
+    argv += [part for setting in settings for part in ("--set", setting)]
+    two = [*argv, "--out", str(folder / "two")]
+    both = [*argv, "--out", str(folder / "both"), "--resume"]
+    return folder, start(2, [two, both], folder)
+
+
+@pytest.mark.parametrize("name", ["two", "both"])
+def test_two_processes_give_the_losses_of_one(trained, name):
+    folder, _ = trained
+    steps, evaluations = losses(folder / "one")
+    assert losses(folder / name)[0] == pytest.approx(steps, abs=1e-4)
+    assert losses(folder / name)[1][-1] == pytest.approx(evaluations[-1], abs=1e-4)
+    assert len(steps) == 20
+    assert steps[-1] < steps[0] - 0.1
+
+
+def test_only_the_first_process_speaks(trained):
+    """One JSON document for each training, and nothing from the second process."""
+    (first, complaints), (second, others) = trained[1]
+    decoder = json.JSONDecoder()
+    summary, end = decoder.raw_decode(first)
+    again, _ = decoder.raw_decode(first[end:].lstrip())
+    assert (summary["steps"], again["steps"]) == (20, 20)
+    assert second == ""
+    assert "Training" not in complaints + others
+
+
+def test_a_run_of_two_processes_is_like_any_other(trained):
+    one, two = (Run.load(trained[0] / name) for name in ("one", "two"))
+    assert one.config == two.config
+    assert one.tokenizer.fingerprint == two.tokenizer.fingerprint
+    assert one.weights().keys() == two.weights().keys()
+    assert {f.name for f in one.path.iterdir()} == {f.name for f in two.path.iterdir()}
