@@ -27,7 +27,7 @@ bench: .venv-bench/installed
 	$(BENCH_BIN)/python benchmarks/speed.py
 
 docs: .venv/installed
-	$(BIN)/typer textwright.cli utils docs --name textwright --output docs/cli.md
+	$(BIN)/python docs/make_cli.py
 
 clean:
 	rm -rf .venv .venv-bench
