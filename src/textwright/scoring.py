@@ -21,8 +21,8 @@ def score_run(
 ) -> Scores:
     """Score a run on its own held-out documents, or on all documents of another corpus."""
     if sources:
-        corpus = Corpus([], run.config.corpus, test=sources)
-        texts = corpus.documents("test")
+        # Files given as test files are taken whole; a corpus has sources too, which go unread here.
+        texts = Corpus(sources, run.config.corpus, test=sources).documents("test")
     else:
         texts = run.held_out(part)
     held_out = HeldOut.of(texts, run.tokenizer, run.escape)
