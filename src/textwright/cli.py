@@ -320,7 +320,7 @@ def inspect(
         list[str] | None, typer.Option("--prompt", help="What the model has read. Repeatable.")
     ] = None,
     temperatures: Annotated[str, typer.Option("--temperatures", help="Comma-separated.")] = "1.0",
-    top: Annotated[int, typer.Option("--top", help="How many of the likeliest tokens.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the likeliest tokens.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """What the model expects next: the likeliest tokens after a prompt, at several temperatures."""
