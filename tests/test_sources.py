@@ -80,6 +80,20 @@ def test_a_mistyped_path_in_a_folder_is_not_asked_of_the_hub(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert "data/recipes.json?" in refusal("data/recipe.json")
     assert "hub" not in refusal("data/sub/recipe.json")
+    assert "hub" not in refusal("dat/recipes.json")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "~no-such-user-here/a.txt"])
+def test_a_name_that_no_path_can_have_is_refused_in_a_sentence(name):
+    assert "cannot be read" in refusal(name)
+
+
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert "Permission denied" in refusal(tmp_path / "closed" / "a.txt")
 
 
 def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
@@ -128,3 +142,25 @@ def test_a_hub_data_set_that_is_not_here_is_refused_in_a_sentence(hub):
     assert "connection" in sentence
     touch(hub / "pictures.zip")
     assert "no data file" in refusal("cook/soups")
+
+
+class ClientError(Exception):
+    """As httpx's ConnectError is: neither an OSError nor one of the hub client's own."""
+
+
+def test_no_network_is_said_in_a_sentence_and_the_cache_still_serves(hub, monkeypatch):
+    import huggingface_hub
+
+    def fail(*args, **options):
+        raise ClientError("[Errno -3] Temporary failure in name resolution")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", fail)
+    touch(hub / "soups.csv", "text\nhot")
+    assert names("cook/soups") == ["soups.csv"]
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    assert "connection" in refusal("cook/stews")
+
+
+@pytest.mark.parametrize("name", ["cook/soups--", "cook/..soups", "c" * 99 + "/soups"])
+def test_a_name_that_no_data_set_can_have_is_refused_in_a_sentence(hub, name):
+    assert name in refusal(name)

@@ -58,7 +58,11 @@ def find_files(
     """
     files = []
     for source in sources:
-        for path in _expand(str(source), format):
+        try:
+            paths = _expand(str(source), format)
+        except (OSError, RuntimeError) as error:  # too long; no such user
+            raise unreadable(Path(source), error) from error
+        for path in paths:
             try:
                 with open(path, "rb") as handle:
                     sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -149,10 +153,17 @@ def _expand(source: str, format: str) -> list[Path]:
         return matches
     if glob.has_magic(source) and not _HUB_NAME.fullmatch(source):
         raise CorpusError(f"No file matches {source}: check the pattern and the folder.")
-    # A mistyped path must not be looked up on the network: it has a folder here.
-    if _HUB_NAME.fullmatch(source) and not Path(path.parts[0]).is_dir():
+    if _HUB_NAME.fullmatch(source) and not _looks_like_path(path):
         return _hub_files(source)
     raise CorpusError(f"There is no file {source}{_close_names(path)}.")
+
+
+def _looks_like_path(path: Path) -> bool:
+    """Whether it is a mistyped path, which must not be looked up on the network: its first folder
+    is here, or it is `folder/file` with the name of a data file."""
+    return Path(path.parts[0]).is_dir() or (
+        len(path.parts) == 2 and _named_format(path.name) is not None
+    )
 
 
 def _folder_files(folder: Path, format: str) -> list[Path]:
@@ -180,36 +191,33 @@ def _close_names(path: Path) -> str:
 def _hub_files(source: str) -> list[Path]:
     """The data files of a hub data set, `owner/name` or `owner/name/pattern`, fetched or cached."""
     # Imported here: who trains on a file of their own does not pay for the hub client.
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
+        HFValidationError,
         RepositoryNotFoundError,
     )
 
     owner, name, *rest = source.split("/", 2)
     repository, pattern = f"{owner}/{name}", rest[0] if rest else None
     try:
-        try:
-            listed = HfApi().list_repo_files(repository, repo_type="dataset")
-        except (OfflineModeIsEnabled, ConnectionError, TimeoutError, LocalEntryNotFoundError):
-            listed = []  # Offline: what is in the cache is all there is.
+        listed = _hub_list(repository)
         wanted = _hub_choice(listed, pattern) or None
         if listed and not wanted:
             raise _no_hub_data(source)
         folder = Path(snapshot_download(repository, repo_type="dataset", allow_patterns=wanted))
+    except CorpusError:
+        raise
     except GatedRepoError as error:
         raise CorpusError(
             f"The hub data set {repository} asks for an agreement: accept it on its page and log "
             "in, or give a file."
         ) from error
-    except RepositoryNotFoundError as error:
+    except (RepositoryNotFoundError, HFValidationError) as error:
         raise CorpusError(
             f"There is no file {source} and no hub data set {repository}: check the name."
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the client's own, and those of whatever it speaks HTTP with
         raise CorpusError(
             f"There is no file {source}, and the hub data set {repository} is neither on this "
             "machine nor within reach: check the name and the connection, or give a file."
@@ -219,6 +227,19 @@ def _hub_files(source: str) -> list[Path]:
     if not chosen:
         raise _no_hub_data(source)
     return [folder / name for name in chosen]
+
+
+def _hub_list(repository: str) -> list[str]:
+    """The names of its files; none where the hub is out of reach and the cache is all there is."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    try:
+        return HfApi().list_repo_files(repository, repo_type="dataset")
+    except (RepositoryNotFoundError, HFValidationError):  # a gated one is the former's child
+        raise
+    except Exception:  # offline by setting, or any of the HTTP client's own errors
+        return []
 
 
 def _no_hub_data(source: str) -> CorpusError:
