@@ -129,8 +129,6 @@ FILES = [
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_file_is_named_with_what_to_do(run, name, how):
     file = run.path / name
-    if (name, how) == ("heldout.jsonl.gz", "empty"):
-        return  # a run without held-out documents, which `evaluate` says
     whole = file.read_bytes()
     left = {
         "truncated": whole[: len(whole) * 2 // 3 - 2],
@@ -153,6 +151,13 @@ def test_a_missing_file_is_named(run, name):
     with pytest.raises(TextwrightError) as caught:
         read(run, name)
     assert name.rpartition("/")[2] in str(caught.value) or name == "config.toml"
+
+
+def test_held_out_documents_that_do_not_decompress_are_named(run):
+    file = run.path / "heldout.jsonl.gz"
+    file.write_bytes(file.read_bytes()[:10] + b"\xff" * 40)
+    with pytest.raises(RunError, match=r"heldout\.jsonl\.gz is damaged"):
+        list(run.held_out("test"))
 
 
 def test_a_damaged_checkpoint_can_be_deleted_and_the_one_before_it_read(run):

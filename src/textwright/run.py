@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import tomllib
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,14 +143,17 @@ class Run:
             raise RunError(
                 f"{self.path} keeps no held-out documents (--private); name a corpus to score."
             )
-        with gzip.open(self.path / "heldout.jsonl.gz", "rb") as file:
-            try:
+        path = self.path / "heldout.jsonl.gz"
+        try:
+            if not path.stat().st_size:
+                raise EOFError("it is empty")  # which gzip takes for no documents
+            with gzip.open(path, "rb") as file:
                 for line in file:
                     record = json.loads(line.decode("utf-8", "surrogatepass"))
                     if record["part"] == part:
                         yield record["text"]
-            except (EOFError, OSError, ValueError, KeyError) as error:
-                raise self._damaged(self.path / "heldout.jsonl.gz", error) from None
+        except (EOFError, OSError, ValueError, KeyError, zlib.error) as error:
+            raise self._damaged(path, error) from None
 
     def write_text(self, name: str, text: str) -> None:
         with self.written(name) as beside:
