@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from textwright import dataset
 from textwright.config import DataOptions
 from textwright.corpus import Corpus
 from textwright.corpus.documents import CorpusOptions
@@ -182,6 +183,22 @@ def test_an_interrupted_encoding_leaves_no_cache(poems):
     with pytest.raises(KeyboardInterrupt):
         prepare(corpus, tokenizer, interrupt)
     assert list(cache_folder().iterdir()) == []
+
+
+def test_a_cache_half_deleted_is_made_anew(poems):
+    prepared(poems)
+    (folder,) = cache_folder().iterdir()
+    (folder / "meta.json").unlink()
+    (folder / "train.ids").unlink()
+    _, _, parts = prepared(poems)
+    assert len(parts["train"]) > 500
+
+
+def test_another_way_to_encode_is_another_cache(poems, monkeypatch):
+    prepared(poems)
+    monkeypatch.setattr(dataset, "ENCODING_VERSION", dataset.ENCODING_VERSION + 1)
+    prepared(poems)
+    assert len(list(cache_folder().iterdir())) == 2
 
 
 def test_auto_takes_rows_where_documents_fit_and_a_stream_where_not(documents):

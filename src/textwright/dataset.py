@@ -28,6 +28,7 @@ from textwright.tokenizer import Tokenizer
 PADDING_TARGET = -100
 LENGTH_WINDOW = 50  # batches among which rows of similar length meet
 ENCODE_CHARACTERS = 1 << 20  # text handed to the tokenizer at a time
+ENCODING_VERSION = 1  # raised when the same tokenizer comes to give other ids, or is stored anew
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 
@@ -85,8 +86,13 @@ def prepare(
     tokenizer: Tokenizer,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[Part, Documents]:
-    """Encode each part, or find it encoded. Memory does not grow with the corpus."""
-    folder = cache_folder() / f"{corpus.fingerprint[:16]}-{tokenizer.fingerprint[:16]}"
+    """Encode each part, or find it encoded. Memory does not grow with the corpus.
+
+    What is kept is found again by the fingerprints of corpus and tokenizer and by
+    ENCODING_VERSION, for the code that encodes may change while both stay as they are.
+    """
+    key = f"{corpus.fingerprint[:16]}-{tokenizer.fingerprint[:16]}-{ENCODING_VERSION}"
+    folder = cache_folder() / key
     if not (folder / "meta.json").exists():
         building = folder.with_name(f"{folder.name}.{os.getpid()}")
         shutil.rmtree(building, ignore_errors=True)
@@ -99,7 +105,8 @@ def prepare(
                     if on_progress:
                         on_progress(done, total)
             (building / "meta.json").write_text(json.dumps({"corpus": corpus.fingerprint}))
-            if not folder.exists():
+            if not (folder / "meta.json").exists():  # another process may have been faster
+                shutil.rmtree(folder, ignore_errors=True)  # half deleted, so not to be trusted
                 os.replace(building, folder)
         except OSError as error:
             raise CorpusError(
