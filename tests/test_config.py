@@ -105,6 +105,13 @@ def test_a_time_budget_that_is_none_is_refused(text):
         Config.resolve(settings=[f"train.time_budget={text}"])
 
 
+@pytest.mark.parametrize("name", ["epochs", "time_budget", "learning_rate", "clip_norm", "epsilon"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_numbers_of_training_that_are_not_finite_are_refused(name, value):
+    with pytest.raises(ConfigError, match=rf"train\.{name}.*finite"):
+        Config.resolve(settings=[f"train.{name}={value}"])
+
+
 def test_options_that_contradict_each_other_are_refused():
     with pytest.raises(ConfigError, match="tie_output needs embedding_size equal to hidden_size"):
         Config.resolve(settings=["model.tie_output=true", "model.hidden_size=7"])

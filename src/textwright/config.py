@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from textwright.corpus import CorpusOptions
 from textwright.errors import ConfigError
@@ -71,6 +71,8 @@ ModelOptions = LSTMOptions
 
 class TrainOptions(Options):
     """How a model is trained."""
+
+    model_config = ConfigDict(allow_inf_nan=False)  # no end, and no rate, is infinite
 
     epochs: float = Field(20, gt=0, description="Passes over the training documents.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps.")

@@ -6,4 +6,4 @@ from pydantic import BaseModel, ConfigDict
 class Options(BaseModel):
     """One table of a config file; each field carries its help text and its only default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
