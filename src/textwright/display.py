@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL = 10.0  # seconds of training between progress lines where there is no terminal
 RECENT_STEPS = 50  # over which loss and speed are shown
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Texts, paths and reasons come from users: their brackets are no markup, their :names: no emoji.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 class Progression(AbstractContextManager["Progression"]):
@@ -42,9 +43,9 @@ class Progression(AbstractContextManager["Progression"]):
 
     def __init__(self, quiet: bool = False) -> None:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(30),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         self.bar = Progress(*columns, console=err, transient=True)
         self.live = err.is_terminal and not quiet
@@ -168,10 +169,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             self.board.add_text("sample", sample.text, sample.step)
         if not self.quiet:
             for line in sample.text.splitlines() or [""]:
-                err.print(
-                    textwrap.fill(line, 96, initial_indent="  │ ", subsequent_indent="  │ "),
-                    markup=False,
-                )
+                err.print(textwrap.fill(line, 96, initial_indent="  │ ", subsequent_indent="  │ "))
 
     def _finished(self, finished: Finished) -> None:
         self.finished = finished
@@ -295,7 +293,7 @@ def show_summary(name: str, found: dict[str, Any]) -> None:
 def show_tables(steps: list[NextTokens]) -> None:
     """The likeliest next tokens, one column a temperature."""
     for step in steps:
-        out.print(f"\n[bold]{_plain(step.context) or '(start of a text)'}[/bold]")
+        out.print(f"\n{_plain(step.context) or '(start of a text)'}", style="bold")
         table = Table(box=None, pad_edge=False)
         for temperature in step.next:
             entropy = step.entropy[temperature]
@@ -310,7 +308,7 @@ def tell_unknown(stream: Stream) -> None:
     words = dict.fromkeys(word for unknown in stream.unknown for word in unknown)
     if words:
         listed = ", ".join(words)
-        err.print(f"Not in the vocabulary, read as [UNK]: {listed}", markup=False)
+        err.print(f"Not in the vocabulary, read as [UNK]: {listed}")
 
 
 def show_stream(stream: Stream) -> None:
@@ -369,8 +367,8 @@ def _open_tensorboard(folder: Path) -> Any:
 
 
 def _plain(text: str) -> str:
-    """Line breaks made visible, brackets kept from being read as markup."""
-    return text.replace("\n", "⏎").replace("[", "\\[")
+    """Line breaks made visible."""
+    return text.replace("\n", "⏎")
 
 
 def _clock(seconds: float) -> str:
