@@ -1,6 +1,7 @@
 """Scores equal what a person would compute by hand, whatever rows run together."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -142,6 +143,16 @@ def test_the_interval_holds_the_mean_and_is_the_same_each_time():
     assert given.places is None
     assert low < scores.bits_per_character < high
     assert evaluate(model, given, context_length=64).interval == (low, high)
+
+
+def test_the_interval_takes_little_memory_however_many_documents():
+    count = 20_000
+    given = HeldOut([], np.ones(count), np.ones(count), np.zeros(count), None)
+    tracemalloc.start()
+    evaluation._interval([], np.ones(count), given, seed=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * count  # bytes; all draws at once are 8,000 a document and more
 
 
 def test_many_documents_are_redrawn_whole():

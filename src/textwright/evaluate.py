@@ -164,9 +164,12 @@ def _interval(
     if held_out.places is not None:
         bits, characters = _blocks(nats, held_out)
     random = np.random.default_rng(seed)
-    drawn = random.integers(len(bits), size=(RESAMPLES, len(bits)))
-    lengths = np.maximum(1, characters[drawn].sum(1))  # all drawn may be empty documents
-    low, high = np.percentile(bits[drawn].sum(1) / lengths, [2.5, 97.5])
+    redrawn = np.empty(RESAMPLES)
+    for at in range(RESAMPLES):  # one at a time: memory does not grow with their number
+        drawn = random.integers(len(bits), size=len(bits))
+        length = max(1.0, characters[drawn].sum())  # all drawn may be empty documents
+        redrawn[at] = bits[drawn].sum() / length
+    low, high = np.percentile(redrawn, [2.5, 97.5])
     return float(low), float(high)
 
 

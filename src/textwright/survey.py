@@ -82,7 +82,8 @@ def survey(
     """Read, tokenize and encode a corpus as training would, and train for a few seconds."""
     summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     on_progress("Building the vocabulary", 0, 0)
-    tokenizer = Tokenizer.train(config.tokenizer, corpus.documents("train"))
+    pieces = (piece.text for piece in corpus.pieces("train"))  # a document may be a whole corpus
+    tokenizer = Tokenizer.train(config.tokenizer, pieces)
     documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))["train"]
     config = config.model_copy(update={"data": choose_layout(config.data, documents)})
     on_progress("Measuring a few training steps", 0, 0)
