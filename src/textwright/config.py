@@ -47,6 +47,11 @@ class DataOptions(Options):
         128, ge=2, description="Tokens that a training row holds; longer documents are cut."
     )
 
+    @property
+    def row_length(self) -> int | None:
+        """Targets that a row of one document holds at most; None where rows are none such."""
+        return self.context_length if self.layout == "rows" else None
+
 
 class LSTMOptions(Options):
     """The recurrent family."""

@@ -269,9 +269,13 @@ def show_scores(scores: Scores) -> None:
         f"loss                {scores.loss:.4f} nats a token "
         f"(perplexity {scores.perplexity:,.1f})\n"
         f"bits per character  {scores.bits_per_character:.4f} (95 %: {low:.4f} to {high:.4f})\n"
-        f"bits per byte       {scores.bits_per_byte:.4f}\n"
-        f"within a row        {scores.row_loss:.4f}; {scores.padded_loss:.4f} with padding counted"
+        f"bits per byte       {scores.bits_per_byte:.4f}"
     )
+    if scores.row_loss is not None:
+        out.print(
+            f"within a row        {scores.row_loss:.4f}; "
+            f"{scores.padded_loss:.4f} with padding counted"
+        )
 
 
 def show_summary(name: str, found: dict[str, Any]) -> None:

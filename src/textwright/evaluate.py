@@ -30,7 +30,8 @@ RESAMPLES = 1_000
 class Scores:
     """loss: nats a target over whole documents · row_loss: over what a training row holds ·
     padded_loss: the same sum over all cells of rows padded to the context, padding at no cost,
-    as sources that count padding print it · interval: 95 % of resampled bits per character."""
+    as sources that count padding print it; both None where the model was not trained on rows of
+    a document each · interval: 95 % of resampled bits per character."""
 
     loss: float
     perplexity: float
@@ -39,8 +40,8 @@ class Scores:
     documents: int
     tokens: int
     interval: tuple[float, float]
-    row_loss: float
-    padded_loss: float
+    row_loss: float | None = None
+    padded_loss: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """As `textwright evaluate --json` prints them."""
@@ -89,16 +90,19 @@ def evaluate(
     model: LanguageModel,
     held_out: HeldOut,
     *,
-    context_length: int,
+    row_length: int | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> Scores:
-    """Score whole documents; context_length is that of training rows, for row and padded loss."""
+    """Score whole documents; row_length: targets of a training row, for row and padded loss."""
     nats = score(model, held_out.rows, dtype)
     per_document = np.array([document.sum() for document in nats])
     bits = per_document / math.log(2) + held_out.escape_bits
-    row_nats = sum(document[:context_length].sum() for document in nats)
-    row_targets = sum(min(len(document), context_length) for document in nats)
+    row_loss = padded_loss = None
+    if row_length is not None:
+        row_nats = float(sum(document[:row_length].sum() for document in nats))
+        row_loss = row_nats / sum(min(len(document), row_length) for document in nats)
+        padded_loss = row_nats / (len(nats) * row_length)
     loss = float(per_document.sum() / held_out.targets)
     return Scores(
         loss=loss,
@@ -108,8 +112,8 @@ def evaluate(
         documents=len(nats),
         tokens=held_out.targets,
         interval=_interval(nats, bits, held_out, seed),
-        row_loss=float(row_nats / row_targets),
-        padded_loss=float(row_nats / (len(nats) * context_length)),
+        row_loss=row_loss,
+        padded_loss=padded_loss,
     )
 
 

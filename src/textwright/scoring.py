@@ -29,7 +29,7 @@ def score_run(
     if not held_out.rows:
         raise CorpusError(f"{run.path} holds no {part} documents; name a corpus to score.")
     model = models.load(run, device)
-    return evaluate(model, held_out, context_length=run.config.data.context_length)
+    return evaluate(model, held_out, row_length=run.config.data.row_length)
 
 
 def summarize(config: Config, vocab_size: int) -> dict[str, Any]:

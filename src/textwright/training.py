@@ -136,12 +136,12 @@ def train_run(
     if init_from is not None:
         fill(model, init_from.weights(), init_from)
     layout = cut(train, config.data, config.train.batch_size, config.train.seed)
-    context_length = config.data.context_length
+    row_length = config.data.row_length
     trainer = Trainer(
         model,
         layout,
         config.train,
-        lambda: evaluate(model, held_out, context_length=context_length, dtype=dtype),
+        lambda: evaluate(model, held_out, row_length=row_length, dtype=dtype),
         dtype,
     )
     checkpoint = run.last_checkpoint() if resume else None
