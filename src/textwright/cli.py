@@ -84,6 +84,8 @@ def demo(
 
     with TrainDisplay() as display:
         run_demo(out, display)
+    if display.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
@@ -402,21 +404,12 @@ def _inherited(origin: Config) -> dict[str, Any]:
 def _resumed(
     kept: Config, preset: str, file: Path | None, settings: list[str] | None, base: Any
 ) -> Config:
-    """A run's own config, or the one that the command line names again; only how long and how to
-    train, and how to write, may differ from what the run was begun with."""
+    """A run's own config, or the one that the command line names again."""
     anew = preset or file or base is not None
     chosen = _resolve(preset, file, settings, base if anew else kept.model_dump(exclude_none=True))
     if chosen.data.layout == "auto":
         data = chosen.data.model_copy(update={"layout": kept.data.layout})
         chosen = chosen.model_copy(update={"data": data})
-    for part in ("corpus", "tokenizer", "data", "model"):
-        before, now = getattr(kept, part).model_dump(), getattr(chosen, part).model_dump()
-        for key in before:
-            if before[key] != now.get(key):
-                raise ConfigError(
-                    f"--resume cannot change {part}.{key} from {before[key]!r} to "
-                    f"{now.get(key)!r}; leave it as it was, or train a new run."
-                )
     return chosen
 
 

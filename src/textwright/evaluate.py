@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
+from textwright.corpus import FEW_DOCUMENTS
 from textwright.device import autocast
 from textwright.escape import EscapeCode
 from textwright.models import LanguageModel
@@ -22,7 +23,6 @@ from textwright.tokenizer import Tokenizer
 ROWS_AT_A_TIME = 64
 TOKENS_AT_A_TIME = 256  # of each row; bounds memory, whatever a document's length
 BLOCK_CHARACTERS = 1_000  # what is resampled where documents are few
-FEW_DOCUMENTS = 200
 RESAMPLES = 1_000
 
 
@@ -157,7 +157,7 @@ def _score_group(
             real = torch.arange(width)[None] < torch.tensor(counts)[:, None]
             real = real.to(device)
             flat = model.token_nats(hidden[real], batch[:, 1:][real])
-        yield start, np.split(flat.double().cpu().numpy(), np.cumsum(counts)[:-1])
+        yield start, np.split(flat.cpu().double().numpy(), np.cumsum(counts)[:-1])
 
 
 def _interval(

@@ -20,6 +20,7 @@ from textwright.batching import Backend, Batch, Row
 from textwright.errors import GenerationError
 from textwright.sampling import SamplingOptions, choose, uniforms
 from textwright.tokenizer import Tokenizer
+from textwright.tokenizer.treatment import UNKNOWN
 
 __all__ = ["Backend", "Event", "Generator", "Sample", "StopWatch", "Stream"]
 
@@ -273,7 +274,7 @@ def _overlap(text: str, stop: str) -> int:
 def _with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
     """The options with every token given as an id. Raises GenerationError for what is no token."""
 
-    def find(token: int | str) -> int:
+    def find(token: int | str) -> int | None:  # None: [UNK], where nothing is unknown
         if isinstance(token, int):
             if 0 <= token < tokenizer.vocab_size:
                 return token
@@ -284,6 +285,8 @@ def _with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions
         if len(ids) == 1 and ids[0] != tokenizer.unknown_id:
             return int(ids[0])
         found = tokenizer.id_of(token)  # "[UNK]", or a token as tokenizer.json spells it
+        if found is None and token == UNKNOWN:
+            return None
         if found is None:
             raise GenerationError(
                 f"{token!r} is not one token of this model: "
@@ -295,7 +298,11 @@ def _with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions
         return options
     return options.model_copy(
         update={
-            "logit_bias": {find(token): value for token, value in options.logit_bias.items()},
-            "forbid": [find(token) for token in options.forbid],
+            "logit_bias": {
+                found: value
+                for token, value in options.logit_bias.items()
+                if (found := find(token)) is not None
+            },
+            "forbid": [found for token in options.forbid if (found := find(token)) is not None],
         }
     )

@@ -56,14 +56,22 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, config: Config) -> Run:
-        """A new folder with its config. Raises RunError if it holds a run already."""
-        if (path / "config.toml").exists():
-            raise RunError(
-                f"{path} holds a run already; continue it with --resume or name another --out."
-            )
+        """A new folder with its config; what a first try left that never trained is dropped."""
+        cls.check_free(path)
         run = cls(path, config)
         run.write_config(config)
+        for name in ("tokenizer.json", "escape.json.gz", "corpus.json", "heldout.jsonl.gz"):
+            (path / name).unlink(missing_ok=True)
         return run
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises RunError if the folder holds a run that has begun to train."""
+        if (path / "config.toml").exists() and (path / "checkpoints").exists():
+            raise RunError(
+                f"{path} holds a run already; continue it with --resume, name another --out, or "
+                "delete it."
+            )
 
     @classmethod
     def load(cls, path: Path) -> Run:

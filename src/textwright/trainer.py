@@ -166,15 +166,16 @@ class Trainer:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         nats, count = self._backward(step)
-        if not math.isfinite(nats):
+        limit = self.options.clip_norm or math.inf
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        if not math.isfinite(nats) or not math.isfinite(norm):
+            broken = f"loss became {nats}"
+            if math.isfinite(nats):
+                broken = f"gradient's norm became {norm}"
             raise TrainingError(
-                f"The loss became {nats} at step {step + 1}; what was saved before is intact. "
+                f"The {broken} at step {step + 1}; what was saved before is intact. "
                 "Try a lower rate (--set train.learning_rate=…) or --set train.clip_norm=1."
             )
-        norm = 0.0
-        if self.options.clip_norm:
-            limit = self.options.clip_norm
-            norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         self.optimizer.step()
         done = self.progress
         self.progress = replace(
@@ -206,7 +207,7 @@ class Trainer:
                 hidden, state = self.model.encode(inputs, state)
                 summed, _ = self.model.next_token_loss(hidden, targets)
             (summed / count).backward()
-            nats += summed.detach().double().cpu()
+            nats += summed.detach().cpu().double()
             if self.layout.carries:
                 self.states[part] = state.detach()
         distributed.sum_gradients(self.model)
@@ -217,7 +218,7 @@ class Trainer:
         with torch.random.fork_rng():  # whatever scoring draws, training draws as if it had not
             scores = self.evaluate()
         done = self.progress
-        best = scores.loss < done.best_loss
+        best = bool(distributed.agree(scores.loss < done.best_loss))
         done = replace(done, evaluated=done.step, without_gain=0 if best else done.without_gain + 1)
         done = replace(done, stalled=0 if best else done.stalled + 1)
         if best:
@@ -264,7 +265,14 @@ class Trainer:
             named = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             if named:
                 moved = {key: value.to(self.device) for key, value in named.items()}
-                self.states[part] = self.model.State.from_tensors(moved)
+                state = self.model.State.from_tensors(moved)
+                lanes = range(self.layout.batch_size)[part :: self.options.accumulate]
+                if distributed.rank_and_world()[1] > 1 or len(state.lengths) != len(lanes):
+                    raise TrainingError(
+                        "A run on one continuous stream is resumed by one process that began it "
+                        "alone: a checkpoint holds the carried state of the first process only."
+                    )
+                self.states[part] = state
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)

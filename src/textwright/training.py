@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import collections.abc
 import json
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from textwright.config import Config
 from textwright.corpus import Corpus, Part
 from textwright.dataset import Documents, choose_layout, cut, prepare
 from textwright.device import choose_device, choose_dtype, set_threads
-from textwright.errors import CorpusError, RunError
+from textwright.errors import ConfigError, CorpusError, RunError
 from textwright.escape import EscapeCode
 from textwright.evaluate import HeldOut, evaluate
 from textwright.generator import Generator
@@ -33,6 +34,8 @@ from textwright.trainer import Evaluation, Finished, Progress, Snapshot, Step, T
 
 OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total or 0)
 
+BATCHES = ("batch_size", "accumulate", "seed")  # what a step number means depends on these
+ROLES = ("sources", "valid", "test")
 ESCAPE_CHARACTERS = 4_000_000  # enough to fit the escape code, however large the corpus
 
 
@@ -66,12 +69,12 @@ Events = collections.abc.Generator[Event]
 
 
 def train_run(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     out: Path,
-    config: Config,
+    config: Config | None = None,
     *,
-    valid: Sequence[str | Path] = (),
-    test: Sequence[str | Path] = (),
+    valid: str | Path | Sequence[str | Path] = (),
+    test: str | Path | Sequence[str | Path] = (),
     init_from: Run | None = None,
     private: bool = False,
     resume: bool = False,
@@ -79,17 +82,23 @@ def train_run(
 ) -> Events:
     """Train a run in the folder `out`, yielding every event; on_progress hears of the preparation.
 
-    Closing the iterator early saves a checkpoint at the last whole step; `resume` goes on from the
-    newest. Raises a TextwrightError with a sentence where something is wrong.
+    config: None is the defaults, or when resuming the run's own, of which only how long and how to
+    train, and how to write, may change. Closing the iterator early saves a checkpoint at the last
+    whole step; `resume` goes on from the newest. Raises a TextwrightError with a sentence where
+    something is wrong.
     """
+    sources, valid, test = _listed(sources), _listed(valid), _listed(test)
     if resume and (out / "config.toml").exists():
         run = Run.load(out)
-        run.config = config
+        config = config or run.config
+        _check_unchanged(run.config, config)
         sources, valid, test = _recorded(run, sources, valid, test)
     elif resume and not sources:
         raise RunError(f"No run at {out} to resume; name the corpus to begin one.")
     else:  # also where --resume finds that the first try was killed before there was a run
         run = None
+        Run.check_free(out)
+    config = config or Config()
     device = distributed.start(choose_device(config.train.device))
     dtype = choose_dtype(config.train.dtype, device)
     threads = set_threads(config.train.threads)
@@ -99,10 +108,12 @@ def train_run(
     summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     if run is None:
         run = Run.create(out, config) if leads else Run(out, config)
-    elif run.has("corpus.json") and run.corpus()["fingerprint"] != corpus.fingerprint:
+    run.config = config
+    if run.has("corpus.json") and run.corpus()["fingerprint"] != corpus.fingerprint:
         raise RunError(f"The corpus is not the one that {out} was begun with; train a new run.")
     if leads and not run.has("corpus.json"):
-        record = {**summary.to_json(), **_named(sources, valid, test)}
+        named = dict(zip(ROLES, (sources, valid, test), strict=True))
+        record = {**summary.to_json(), "named": named}
         run.write_bytes("train_hashes.bin", summary.train_hashes.tobytes())
         if not private:
             run.keep_held_out(
@@ -147,6 +158,9 @@ def train_run(
     checkpoint = run.last_checkpoint() if resume else None
     if checkpoint is not None:
         trainer.restore(_to_snapshot(checkpoint))
+    _write_preview(run, model, tokenizer, begin_only=True)
+    if checkpoint is None:
+        _save(run, trainer, leads)  # so that --from is not forgotten by --resume
     if resume and leads:
         run.rewind(trainer.progress.step, trainer.progress.evaluated)
     yield Ready(
@@ -161,8 +175,10 @@ def train_run(
         str(dtype).removeprefix("torch."),
         threads,
     )
-    yield from _train(run, trainer, model, tokenizer, leads)
-    distributed.stop()
+    try:
+        yield from _train(run, trainer, model, tokenizer, leads)
+    finally:
+        distributed.stop()
 
 
 def _train(
@@ -180,7 +196,7 @@ def _train(
             if leads and isinstance(event, Evaluation):
                 if event.best:
                     run.keep_weights(_to_arrays(model.state_dict()))
-                sample = Sample(event.step, event.epoch, _write_sample(run, model, tokenizer))
+                sample = Sample(event.step, event.epoch, _write_preview(run, model, tokenizer))
                 text = f"{SAMPLE_MARK}{event.step}\n\n{sample.text}\n\n"
                 run.append("samples.md", text)
             due = isinstance(event, Step) and every and event.step % every == 0
@@ -215,11 +231,26 @@ def _save(run: Run, trainer: Trainer, leads: bool) -> int:
     return step
 
 
-def _write_sample(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> str:
+def _write_preview(
+    run: Run, model: LanguageModel, tokenizer: Tokenizer, begin_only: bool = False
+) -> str:
+    """A text by the model as it is; or only the check that the sampling options suit it."""
     options = run.config.train
     generator = Generator(TorchBackend(model), tokenizer)
-    (sample,) = generator.generate([options.sample_prompt], run.config.sample, seed=options.seed)
-    return sample.prompt + sample.text
+    stream = generator.stream([options.sample_prompt], run.config.sample, seed=options.seed)
+    return "" if begin_only else "".join(s.prompt + s.text for s in stream.samples())
+
+
+def _check_unchanged(kept: Config, chosen: Config) -> None:
+    """Raises ConfigError if a run would go on with other data, another model or other batches."""
+    for part in ("corpus", "tokenizer", "data", "model", "train"):
+        before, now = getattr(kept, part).model_dump(), getattr(chosen, part).model_dump()
+        for key in BATCHES if part == "train" else before:
+            if before[key] != now.get(key):
+                raise ConfigError(
+                    f"A run that is resumed cannot change {part}.{key} from {before[key]!r} to "
+                    f"{now.get(key)!r}; leave it as it was, or train a new run."
+                )
 
 
 def _tokenizer(
@@ -232,7 +263,8 @@ def _tokenizer(
         if init_from is not None:
             run.keep_tokenizer(init_from.tokenizer)
         else:
-            run.keep_tokenizer(Tokenizer.train(config.tokenizer, corpus.documents("train")))
+            pieces = (piece.text for piece in corpus.pieces("train"))
+            run.keep_tokenizer(Tokenizer.train(config.tokenizer, pieces))
     distributed.wait()
     return run.tokenizer
 
@@ -253,7 +285,7 @@ def _sample(
     """Documents evenly spaced over a part, up to about so many characters (0: all of it)."""
     ids = {part: len(documents.ids) for part, documents in encoded.items()}
     present = corpus.scan().characters * ids[part] / max(1, sum(ids.values()))
-    stride = max(1, round(present / characters)) if characters else 1
+    stride = max(1, math.ceil(present / characters)) if characters else 1
     left = characters or sys.maxsize
     for document in islice(_whole(corpus, part, left), 0, None, stride):
         yield document[:left]
@@ -273,19 +305,16 @@ def _whole(corpus: Corpus, part: Part, limit: int) -> Iterator[str]:
             text = []
 
 
-def _recorded(run: Run, sources, valid, test):  # type: ignore[no-untyped-def]
-    """The sources named now, or else those that the run was begun with."""
-    if sources or not run.has("corpus.json"):
-        return sources, valid, test
-    named = run.corpus()["named"]
-    return named["sources"], named["valid"], named["test"]
+def _listed(names: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(names)] if isinstance(names, str | Path) else [str(name) for name in names]
 
 
-def _named(
-    sources: Iterable[str | Path], valid: Iterable[str | Path], test: Iterable[str | Path]
-) -> dict[str, dict[str, list[str]]]:
-    parts = {"sources": sources, "valid": valid, "test": test}
-    return {"named": {part: [str(name) for name in names] for part, names in parts.items()}}
+def _recorded(run: Run, *named: list[str]) -> Sequence[list[str]]:
+    """Sources, validation and test files as named now, or else those the run was begun with."""
+    if named[0] or not run.has("corpus.json"):
+        return named
+    kept = run.corpus()["named"]
+    return [kept[role] for role in ROLES]
 
 
 def _to_arrays(tensors: dict[str, torch.Tensor]) -> Arrays:

@@ -11,7 +11,8 @@ Letters: N tokens, D width, V vocabulary.
 import torch
 from torch import Tensor
 
-IGNORED = -100  # a target that is not counted: padding
+from textwright.dataset import PADDING_TARGET
+
 BLOCK_ELEMENTS = 5 << 19  # logits computed at a time: 10 MB of float32, about what caches hold
 SMALLEST = 1e-38  # the least probability that float32 tells from none; a loss of 87 nats
 
@@ -25,7 +26,7 @@ def next_token_loss(
     gradients to hidden, weight and bias. Sums, not means, so that accumulated and distributed
     steps can divide once, by the global count.
     """
-    kept = targets.reshape(-1) != IGNORED
+    kept = targets.reshape(-1) != PADDING_TARGET
     rows = hidden.reshape(-1, hidden.shape[-1])[kept]  # padding never reaches the output layer
     nats = _BlockedCrossEntropy.apply(rows, weight, bias, targets.reshape(-1)[kept])
     return nats, kept.sum()
@@ -60,7 +61,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         compute = _autocast_dtype(hidden)
         rows, kernel = hidden.to(compute), weight.to(compute)
         offset = None if bias is None else bias.to(compute)
-        nats = torch.zeros((), dtype=torch.float64, device=hidden.device)
+        nats = torch.zeros((), device=hidden.device)
         d_hidden = torch.empty_like(hidden)
         d_weight, d_bias = (
             torch.zeros_like(weight),
@@ -71,7 +72,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
             error = torch.softmax(_logits(rows[block], kernel, offset), dim=1)
             chosen = targets[block, None]
             probability = error.gather(1, chosen)
-            nats -= probability.clamp_min(SMALLEST).log().sum(dtype=torch.float64)
+            nats -= probability.clamp_min(SMALLEST).log().sum()
             error.scatter_(1, chosen, probability - 1)
             if d_bias is not None:
                 d_bias += error.sum(0)
@@ -82,7 +83,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
             else:
                 d_weight += error.T @ rows[block]
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
-        return nats.float()
+        return nats
 
     @staticmethod
     def backward(ctx, d_nats):  # type: ignore[no-untyped-def]
