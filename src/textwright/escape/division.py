@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from textwright.tokenizer import Tokenizer
-from textwright.tokenizer.treatment import _PIECES
+from textwright.tokenizer.treatment import PIECES
 
 CASES = LOWER, CAPITALIZED, UPPER, MIXED, RESPELLED = range(5)
 
@@ -54,9 +54,9 @@ class Division:
         self.unknown_id = tokenizer.unknown_id
         self.edge = tokenizer.stop_id
         self.tiles = tokenizer.kind in ("bpe", "char")
-        kind, self.loses_case, punctuation = tokenizer._treatment
+        kind, self.loses_case, punctuation = tokenizer.treatment
         # Letter case moves no border between pieces, so they can be found in the text as it is.
-        self._piece = None if self.tiles else re.compile(f"({_PIECES[kind, punctuation]})")
+        self._piece = None if self.tiles else re.compile(f"({PIECES[kind, punctuation]})")
         ids = range(tokenizer.vocab_size)
         by_bytes = tokenizer.kind == "bpe"
         self.texts = [tokenizer.decode([i]) for i in ids] if by_bytes else tokenizer.tokens(ids)

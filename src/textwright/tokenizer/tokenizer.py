@@ -89,8 +89,8 @@ class Tokenizer:
     def __init__(self, rust: tokenizers.Tokenizer) -> None:
         """Wrap a tokenizer whose pipeline is one of ours. Raises ValueError where it is not."""
         self._rust = rust
-        self._treatment = recognize(rust)
-        self.kind: Kind = self._treatment.kind
+        self.treatment = recognize(rust)
+        self.kind: Kind = self.treatment.kind
         self._ids: dict[str, int] = rust.get_vocab(with_added_tokens=True)
         self._tokens = sorted(self._ids, key=self._ids.__getitem__)
         _check_vocabulary(self.kind, self._tokens, self._ids)
@@ -98,7 +98,7 @@ class Tokenizer:
         self.stop_id = 0
         self.unknown_id: int | None = None if self.kind == "bpe" else 1
         # A character never seen becomes [UNK], so only bytes restore every text.
-        self.lossless = self.kind == "bpe" and not self._treatment.lowercase
+        self.lossless = self.kind == "bpe" and not self.treatment.lowercase
 
     @classmethod
     def train(cls, options: TokenizerOptions, documents: Iterable[str]) -> "Tokenizer":
@@ -209,11 +209,11 @@ class Tokenizer:
         return spans
 
     def _encode_words(self, text: str) -> np.ndarray:
-        ids = map(self._ids.get, split(text, self._treatment), repeat(self.unknown_id))
+        ids = map(self._ids.get, split(text, self.treatment), repeat(self.unknown_id))
         return np.fromiter(ids, dtype=np.int64)
 
     def _encode_characters(self, text: str) -> np.ndarray:
-        if self._treatment.lowercase:
+        if self.treatment.lowercase:
             text = lower(text)
         code_points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
         return self._id_of_code_point[code_points]

@@ -30,7 +30,8 @@ STRETCH = 1 << 16  # characters the Rust side is given at once: some tens of meg
 _MARKS = re.escape(string.punctuation)
 # The white space of str.split; the Rust side's lacks the separators U+001C to U+001F.
 _SPACE = r"\s\x1c-\x1f"
-_PIECES = {
+# Regular expressions of what is looked up; what lies between is left out.
+PIECES = {
     ("word", "tokens"): f"[{_MARKS}]|[^{_SPACE}{_MARKS}]+",
     ("word", "drop"): f"[^{_SPACE}{_MARKS}]+",
     ("char", "tokens"): r"[\s\S]",
@@ -95,7 +96,7 @@ def pipeline(treatment: Treatment) -> tokenizers.Tokenizer:
         rust.decoder = decoders.ByteLevel()
     else:
         rust = tokenizers.Tokenizer(models.WordLevel({UNKNOWN: 1}, unk_token=UNKNOWN))
-        pieces = tokenizers.Regex(_PIECES[kind, punctuation])
+        pieces = tokenizers.Regex(PIECES[kind, punctuation])
         # Inverted and removed: all goes but the pieces.
         rust.pre_tokenizer = pre_tokenizers.Split(pieces, "removed", invert=True)
         if kind == "char":
