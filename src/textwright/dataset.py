@@ -21,15 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from textwright.config import DataOptions
-from textwright.corpus import Corpus, Part
+from textwright.corpus import PARTS, Corpus, Part
 from textwright.errors import CorpusError
 from textwright.tokenizer import Tokenizer
 
-PADDING_TARGET = -100
+PADDING_TARGET = -100  # a target that is not counted
 LENGTH_WINDOW = 50  # batches among which rows of similar length meet
 ENCODE_CHARACTERS = 1 << 20  # text handed to the tokenizer at a time
 ENCODING_VERSION = 1  # raised when the same tokenizer comes to give other ids, or is stored anew
-PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from textwright.corpus.corpus import Corpus
 from textwright.corpus.documents import CorpusOptions
-from textwright.corpus.split import Part, Piece
+from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece
 from textwright.corpus.tally import Summary
 
-__all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary"]
+__all__ = ["FEW_DOCUMENTS", "PARTS", "Corpus", "CorpusOptions", "Part", "Piece", "Summary"]

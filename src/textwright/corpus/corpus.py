@@ -19,7 +19,7 @@ from textwright.corpus.json_values import Record
 from textwright.corpus.plain_text import STRETCH, Stretches, cut_after_space
 from textwright.corpus.readers import read_records
 from textwright.corpus.sources import find_files
-from textwright.corpus.split import FEW, PARTS, Part, Piece, Split
+from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece, Split
 from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
 from textwright.errors import CorpusError
 
@@ -207,7 +207,7 @@ class Corpus:
     def _summarize(self, tallies: dict[str, Tally], cleaner: Cleaner) -> Summary:
         dropped = cleaner.dropped
         sources = tallies["sources"]
-        if sources.documents < FEW:
+        if sources.documents < FEW_DOCUMENTS:
             self._lengths = sources.lengths
             hashes, parts, leaked = self._measure_parts(sources)
         else:

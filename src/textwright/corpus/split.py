@@ -1,7 +1,8 @@
 """Which documents, or which characters of them, train, validate and test.
 
 Documents are split by a salted hash of their raw fields, so equal ones share a side and new ones
-move none of the old. Fewer than FEW are split by position within each, in the same shares.
+move none of the old. Fewer than FEW_DOCUMENTS are split by position within each, in the
+same shares.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Literal
 Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
-FEW = 200  # documents
+FEW_DOCUMENTS = 200  # fewer are split, and redrawn for an interval, by stretches of text
 _HELD_OUT = 0.05  # the share of each part that is held out
 
 

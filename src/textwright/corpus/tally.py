@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from textwright.corpus.split import FEW
+from textwright.corpus.split import FEW_DOCUMENTS
 
 DROPPED = 255
 
@@ -71,7 +71,7 @@ class Tally:
 
     `codes` has the index in PARTS of each record's part, or DROPPED. `sizes` are the
     characters and words of held-out documents, which may still have to be taken back, and
-    `lengths` the characters of each document as long as they are FEW.
+    `lengths` the characters of each document as long as they are few.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Tally:
         """A document of the part with this index."""
         self.codes.append(index)
         self.documents += 1
-        if self.documents < FEW:
+        if self.documents < FEW_DOCUMENTS:
             self.lengths.append(document.characters)
         self.characters += document.characters
         self.words += document.words

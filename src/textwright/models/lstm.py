@@ -63,7 +63,7 @@ class RecurrentState:
         return RecurrentState(self.hidden.detach(), cell, self.lengths)
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name, for a checkpoint; `RecurrentState(**tensors)` is the way back."""
+        """By name, for a checkpoint; `from_tensors` is the way back."""
         named = {"hidden": self.hidden, "cell": self.cell, "lengths": self.lengths}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
