@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from textwright.corpus import FEW_DOCUMENTS
-from textwright.corpus import FEW_DOCUMENTS
 from textwright.device import autocast
 from textwright.escape import EscapeCode
 from textwright.models import LanguageModel
