@@ -177,7 +177,7 @@ def test_no_document_left_says_what_dropped_them(tmp_path):
 @pytest.mark.parametrize("extra", [{}, {"max_words": 10_000}])
 def test_a_long_text_file_comes_in_pieces_that_join_to_its_parts(tmp_path, monkeypatch, extra):
     monkeypatch.setattr(plain_text, "STRETCH", 64)
-    monkeypatch.setattr("textwright.corpus.STRETCH", 64)
+    monkeypatch.setattr("textwright.corpus.corpus.STRETCH", 64)
     text = " ".join(f"Wörter{n}" for n in range(500)) + "\n"
     (tmp_path / "a.txt").write_text(text, "utf-8")
     corpus = Corpus(tmp_path / "a.txt", CorpusOptions(lowercase=True, **extra))

@@ -147,7 +147,7 @@ def test_long_texts_are_cut_without_a_trace(options, monkeypatch):
     text = " \n".join([TEXT, *odd_texts(), TEXT])
     ids, spans = tokenizer.encode(text), tokenizer.spans(text)
     monkeypatch.setattr(treatment, "STRETCH", 7)
-    monkeypatch.setattr("textwright.tokenizer._BATCH", 50)
+    monkeypatch.setattr("textwright.tokenizer.tokenizer._BATCH", 50)
     assert len(list(treatment.cut(text))) > 20
     assert tokenizer.encode(text).tolist() == ids.tolist()
     assert tokenizer.spans(text) == spans
