@@ -250,8 +250,9 @@ def show_survey(found: Survey, config: Config) -> None:
         table.add_row("dropped", f"{count:,}  {reason}")
     table.add_row("tokens", f"{found.tokens:,} to train on, vocabulary {found.vocabulary:,}")
     table.add_row("layout", f"{found.layout} of {config.data.context_length} tokens")
-    table.add_row("cut", f"{found.cut:.1%} of the documents are longer than that")
-    table.add_row("padded", f"{found.padded:.1%} of a batch's cells")
+    if found.layout == "rows":
+        table.add_row("cut", f"{found.cut:.1%} of the documents are longer than that")
+        table.add_row("padded", f"{found.padded:.1%} of a batch's cells")
     table.add_row("unknown", f"{found.unknown:.2%} of the tokens")
     estimate = found.estimate
     table.add_row("an epoch takes", f"about {_clock(estimate.seconds_per_epoch)} on this machine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 from textwright.run import Run
@@ -65,7 +66,7 @@ def write_model_card(run: Run) -> None:
         "README.md",
         f"""# {run.path.name}
 
-A {model.cell.upper()} language model trained by textwright{_from(config.preset)}.
+An autoregressive {model.cell.upper()} language model, trained by textwright{_from(config.preset)}.
 
 | | |
 | --- | --- |
@@ -85,7 +86,7 @@ A {model.cell.upper()} language model trained by textwright{_from(config.preset)
 ## Use
 
 ```
-textwright generate {run.path.name} --prompt "{config.train.sample_prompt}"
+textwright generate {run.path} --prompt "{config.train.sample_prompt}"
 ```
 
 The model repeats what its corpus says, true or not, and may repeat passages of it.
@@ -98,7 +99,7 @@ def _from(preset: str) -> str:
 
 
 def _file(file: dict[str, Any]) -> str:
-    return f"`{file['path']}` (sha256 {file['sha256'][:16]}…)"
+    return f"`{Path(file['path']).name}` (sha256 {file['sha256'][:16]}…)"
 
 
 def _interval(evaluation: dict[str, Any]) -> str:
