@@ -241,8 +241,11 @@ def test_demo(tw, monkeypatch, tmp_path, tiny):
         code, out, err = tw("demo", "--out", "shown")
         assert code == 0, err
         assert len(out.strip().split("\n\n")) == 3
-    (tmp_path / "mine").mkdir()
+    thesis = tmp_path / "mine" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
     assert "something other than a demo" in refused(tw("demo", "--out", "mine"))
+    assert thesis.exists()
 
 
 # Writing

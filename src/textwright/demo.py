@@ -23,8 +23,8 @@ def run_demo(folder: Path, display: TrainDisplay) -> None:
     An earlier demo in the folder is replaced. Raises RunError where it holds anything else.
     """
     if folder.exists() and any(folder.iterdir()):
-        if Run.load(folder).config.preset != PRESET:
-            raise RunError(f"{folder} holds a run that is no demo; name another --out.")
+        if not (folder / "config.toml").exists() or Run.load(folder).config.preset != PRESET:
+            raise RunError(f"{folder} holds something other than a demo; name another --out.")
         shutil.rmtree(folder)
     notes = folder / "notes.txt"
     folder.mkdir(parents=True, exist_ok=True)
