@@ -79,7 +79,7 @@ def train(path: Path, seed: int, measure_at: list[int], threads: int, as_keras: 
     rows = np.load(path)
     config = Config.resolve(preset=PRESET)
     torch.manual_seed(seed)
-    model = build(config.model, config.tokenizer.vocab_size)
+    model = build(config.model, config.tokenizer.vocab_size, config.data.context_length)
     layout = Recorded(rows["inputs"], rows["targets"])
     options = config.train
     if as_keras:

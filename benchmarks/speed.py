@@ -43,7 +43,7 @@ def time_training(rows: Path, threads: int) -> float:
     config = Config.resolve(preset=PRESET)
     arrays = np.load(rows)
     layout = Recorded(arrays["inputs"], arrays["targets"])
-    model = build(config.model, config.tokenizer.vocab_size)
+    model = build(config.model, config.tokenizer.vocab_size, config.data.context_length)
     trainer = Trainer(model, layout, config.train, None)
     times = []
     for _ in range(WARM_UP + STEPS):
@@ -57,7 +57,7 @@ def time_writing(tokenizer: Tokenizer, backend: str, texts: int) -> float:
     """Tokens a second at temperature 1, weights untrained: every token costs the same."""
     config = Config.resolve(preset=PRESET)
     torch.manual_seed(0)
-    model = build(config.model, config.tokenizer.vocab_size)
+    model = build(config.model, config.tokenizer.vocab_size, config.data.context_length)
     if backend == "numpy":
         driven = NumpyLSTM({name: t.numpy() for name, t in model.state_dict().items()})
     else:

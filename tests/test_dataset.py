@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from textwright import dataset
-from textwright.config import DataOptions
+from textwright.config import Config, DataOptions, GPTOptions, LSTMOptions
 from textwright.corpus import Corpus
 from textwright.corpus.documents import CorpusOptions
 from textwright.dataset import (
@@ -201,7 +201,11 @@ def test_another_way_to_encode_is_another_cache(poems, monkeypatch):
     assert len(list(cache_folder().iterdir())) == 2
 
 
-def test_auto_takes_rows_where_documents_fit_and_a_stream_where_not(documents):
-    assert choose_layout(DataOptions(context_length=12), documents).layout == "rows"
-    assert choose_layout(DataOptions(context_length=2), documents).layout == "stream"
-    assert choose_layout(DataOptions(layout="windows"), documents).layout == "windows"
+def test_auto_takes_rows_where_documents_fit_and_otherwise_what_the_model_can_carry(documents):
+    def chosen(model=LSTMOptions(), **data):  # noqa: B008
+        return choose_layout(Config(data=DataOptions(**data), model=model), documents).data.layout
+
+    assert chosen(context_length=12) == "rows"
+    assert chosen(context_length=2) == "stream"
+    assert chosen(context_length=2, model=GPTOptions()) == "windows"
+    assert chosen(layout="windows") == "windows"

@@ -31,7 +31,9 @@ def tokenizer(kind="char", **options):
 def model_of(vocab_size, cell="lstm"):
     torch.manual_seed(4)
     made = build(
-        LSTMOptions(cell=cell, embedding_size=5, hidden_size=8, layers=2, dropout=0.5), vocab_size
+        LSTMOptions(cell=cell, embedding_size=5, hidden_size=8, layers=2, dropout=0.5),
+        vocab_size,
+        8,
     )
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.5)

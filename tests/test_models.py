@@ -1,4 +1,7 @@
-"""The contract, held over every family in MODELS, and the recurrent family's own promises."""
+"""The contract, held over every family in MODELS, and the recurrent family's own promises.
+
+The attention family's own are in test_gpt.py.
+"""
 
 import itertools
 
@@ -8,24 +11,39 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from textwright.config import LSTMOptions
+from textwright.config import GPTOptions, LSTMOptions
 from textwright.models import MODELS, TorchBackend, build
 from textwright.models.loss import BLOCK_ELEMENTS, next_token_loss
 from textwright.models.lstm import LSTM
 
 VOCABULARY = 11
+CONTEXT = 12
 SMALL = {
     "lstm": LSTMOptions(embedding_size=6, hidden_size=8, layers=2),
     "gru": LSTMOptions(cell="gru", embedding_size=6, hidden_size=8, layers=2),
     "rnn": LSTMOptions(cell="rnn", embedding_size=6, hidden_size=8),
     "tied": LSTMOptions(embedding_size=8, hidden_size=8, tie_output=True, dropout=0.5),
+    "gpt": GPTOptions(layers=2, heads=2, width=8),
+    "gpt-book": GPTOptions(
+        layers=1,
+        heads=2,
+        width=6,
+        key_width=5,
+        value_width=3,
+        feedforward_width=7,
+        activation="relu",
+        norm="post",
+        positions="sinusoidal",
+        tie_output=False,
+        dropout=0.5,
+    ),
 }
 
 
 @pytest.fixture(params=SMALL)
 def model(request):
     torch.manual_seed(1)
-    made = build(SMALL[request.param], VOCABULARY)
+    made = build(SMALL[request.param], VOCABULARY, CONTEXT)
     for parameter in made.parameters():  # biases too, or their place in the equations is untested
         nn.init.normal_(parameter, std=0.4)
     return made.eval()
@@ -98,7 +116,7 @@ def test_trace_equals_encode(model):
 
 def test_encode_has_the_gradients_of_the_written_out_equations(model):
     ids = ids_of(2, 6)
-    weights = [p for name, p in model.named_parameters() if not name.startswith("output")]
+    weights = [p for name, p in model.named_parameters() if not name.startswith("output.")]
     fused = torch.autograd.grad(model.encode(ids)[0].square().sum(), weights)
     explicit = torch.autograd.grad(model.trace(ids).hidden.square().sum(), weights)
     for mine, reference in zip(fused, explicit, strict=True):
@@ -107,7 +125,7 @@ def test_encode_has_the_gradients_of_the_written_out_equations(model):
 
 def test_saved_weights_give_the_same_logits(model, tmp_path):
     save_file({n: t.numpy() for n, t in model.state_dict().items()}, tmp_path / "m.safetensors")
-    again = build(model.options, VOCABULARY).eval()
+    again = build(model.options, VOCABULARY, CONTEXT).eval()
     again.load_state_dict(
         {n: torch.from_numpy(a) for n, a in load_file(tmp_path / "m.safetensors").items()}
     )
@@ -152,7 +170,7 @@ def test_the_blocked_loss_equals_cross_entropy_with_all_its_gradients(bias, voca
 
 
 def test_s1_has_the_published_parameters():
-    model = build(LSTMOptions(embedding_size=100, hidden_size=128), 10_000)
+    model = build(LSTMOptions(embedding_size=100, hidden_size=128), 10_000, 200)
     counts = {}
     for name, parameter in model.named_parameters():
         part = name.partition(".")[0]
@@ -167,21 +185,24 @@ def test_a_fresh_lstm_remembers_by_default():
 
 
 def test_the_zero_recurrent_bias_is_neither_saved_nor_counted():
-    names = {kind: set(build(SMALL[kind], VOCABULARY).state_dict()) for kind in ("lstm", "gru")}
+    names = {
+        kind: set(build(SMALL[kind], VOCABULARY, CONTEXT).state_dict()) for kind in ("lstm", "gru")
+    }
     assert "layers.0.recurrent_bias" not in names["lstm"]
     assert "layers.0.recurrent_bias" in names["gru"]
 
 
 def test_gates_are_named_and_bounded():
-    model = build(SMALL["lstm"], VOCABULARY).eval()
+    model = build(SMALL["lstm"], VOCABULARY, CONTEXT).eval()
     gates = model.trace(ids_of(2, 5)).gates
     assert [set(layer) for layer in gates] == [{"f", "i", "candidate", "C", "o", "h"}] * 2
     for layer, name in itertools.product(gates, "fio"):
         assert ((layer[name] > 0) & (layer[name] < 1)).all()
 
 
-def test_dropout_acts_in_training_only():
-    model = build(SMALL["tied"], VOCABULARY)
+@pytest.mark.parametrize("name", ["tied", "gpt-book"])
+def test_dropout_acts_in_training_only(name):
+    model = build(SMALL[name], VOCABULARY, CONTEXT)
     ids = ids_of(2, 5)
     assert not torch.equal(model.train().encode(ids)[0], model.encode(ids)[0])
     assert torch.equal(model.eval().encode(ids)[0], model.encode(ids)[0])

@@ -245,7 +245,7 @@ def test_both_backends_agree(cell: str, layers: int, tied: bool) -> None:
         embedding_size=WIDTH if tied else EMBEDDING,
         hidden_size=WIDTH,
     )
-    model = build(options, VOCABULARY)
+    model = build(options, VOCABULARY, 32)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.7)

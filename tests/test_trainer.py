@@ -39,7 +39,7 @@ def scores(loss):
 def trainer(layout="rows", evaluate=lambda: scores(1.0), seed=0, batch=8, **options):
     options = {"schedule": "constant", "clip_norm": 0.0, **options}
     torch.manual_seed(seed)
-    model = build(LSTMOptions(embedding_size=6, hidden_size=10, dropout=0.2), VOCABULARY)
+    model = build(LSTMOptions(embedding_size=6, hidden_size=10, dropout=0.2), VOCABULARY, 8)
     data = cut(documents(), DataOptions(layout=layout, context_length=6), batch, seed=0)
     return Trainer(model, data, TrainOptions(**options), evaluate)
 

@@ -9,10 +9,18 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from textwright.corpus import CorpusOptions
 from textwright.errors import ConfigError
@@ -71,7 +79,52 @@ class LSTMOptions(Options):
             raise ValueError("tie_output needs embedding_size equal to hidden_size")
 
 
-ModelOptions = LSTMOptions
+class GPTOptions(Options):
+    """The attention family: GPT-2's block by default, or the older one that adds, then norms."""
+
+    family: Literal["gpt"] = "gpt"
+    layers: int = Field(4, ge=1, description="Blocks of attention and feed-forward, stacked.")
+    heads: int = Field(4, ge=1, description="Attention heads in each block.")
+    width: int = Field(128, ge=1, description="Width of a token's vector, throughout.")
+    key_width: int = Field(0, ge=0, description="Of queries and keys a head; 0: width / heads.")
+    value_width: int = Field(0, ge=0, description="Of values a head; 0: width / heads.")
+    feedforward_width: int = Field(0, ge=0, description="Inside feed-forward; 0: 4 times width.")
+    activation: Literal["gelu", "relu"] = Field(
+        "gelu", description="In feed-forward: GELU (its tanh form), or ReLU."
+    )
+    norm: Literal["pre", "post"] = Field(
+        "pre", description="pre: norm what a part reads; post: norm the sum after it."
+    )
+    norm_epsilon: float = Field(1e-5, gt=0, description="Added to the variance in layer norms.")
+    positions: Literal["learned", "sinusoidal"] = Field(
+        "learned", description="How a token's place is told: learned vectors, or fixed waves."
+    )
+    context_length: int = Field(
+        0, ge=0, description="Tokens it can look back on; 0: data.context_length."
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of each part's output dropped.")
+    tie_output: bool = Field(
+        True, description="Use the embedding as output matrix; else one of its own, with a bias."
+    )
+
+    def model_post_init(self, _: object) -> None:
+        if self.width % self.heads and not (self.key_width and self.value_width):
+            raise ValueError("width is not a multiple of heads; set key_width and value_width")
+
+
+def _family(value: Any) -> str:
+    family = value.get("family", "lstm") if isinstance(value, Mapping) else value.family
+    return str(family)
+
+
+ModelOptions = Annotated[
+    Annotated[LSTMOptions, Tag("lstm")] | Annotated[GPTOptions, Tag("gpt")],
+    Discriminator(
+        _family,
+        custom_error_type="family",
+        custom_error_message="there is no such family; choose lstm or gpt",
+    ),
+]
 
 
 class TrainOptions(Options):
@@ -130,6 +183,21 @@ class Config(Options):
     model: ModelOptions = LSTMOptions()
     train: TrainOptions = TrainOptions()
     sample: SamplingOptions = SamplingOptions()
+
+    @model_validator(mode="after")
+    def _contexts_agree(self) -> Self:
+        if isinstance(self.model, GPTOptions):
+            held, wanted = self.model.context_length, self.data.context_length
+            if 0 < held < wanted:
+                raise ValueError(
+                    f"data.context_length is {wanted}, but the model looks back on {held} tokens"
+                )
+            if self.data.layout == "stream":
+                raise ValueError(
+                    "data.layout stream carries a state from batch to batch, which model.family "
+                    "gpt cannot; choose rows or windows"
+                )
+        return self
 
     @classmethod
     def resolve(
@@ -205,6 +273,8 @@ def parse_setting(setting: str) -> dict[str, Any]:
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
+    if "family" in above and above["family"] != merged.get("family", "lstm"):
+        merged = {}  # another family has options of its own
     for key, value in above.items():
         nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merge(merged[key], value) if nested else value
@@ -212,7 +282,8 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _problem(item: Any) -> str:
-    where = ".".join(str(part) for part in item["loc"])
+    # A model's options are named model.width, whatever its family.
+    where = ".".join(str(part) for part in item["loc"] if part not in ("lstm", "gpt"))
     if item["type"] == "extra_forbidden":
         return f"there is no option {where}"
     return f"{where}: {item['msg'].removeprefix('Value error, ')} (given: {item['input']!r})"

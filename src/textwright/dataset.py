@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textwright.config import DataOptions
+from textwright.config import Config, DataOptions
 from textwright.corpus import PARTS, Corpus, Part
 from textwright.errors import CorpusError
 from textwright.tokenizer import Tokenizer
@@ -159,12 +159,16 @@ def _narrowest(vocab_size: int) -> np.dtype:
     return np.min_scalar_type(vocab_size - 1)
 
 
-def choose_layout(options: DataOptions, documents: Documents) -> DataOptions:
-    """`auto` becomes rows where at least half the documents fit the context, else stream."""
+def choose_layout(config: Config, documents: Documents) -> Config:
+    """The layout `auto` becomes rows where at least half the documents fit the context; else
+    stream, or windows for a model that cannot carry its state."""
+    options = config.data
     if options.layout != "auto":
-        return options
+        return config
     fit = len(documents) and np.median(documents.lengths) <= options.context_length
-    return options.model_copy(update={"layout": "rows" if fit else "stream"})
+    cut_anywhere = "windows" if config.model.family == "gpt" else "stream"
+    data = options.model_copy(update={"layout": "rows" if fit else cut_anywhere})
+    return config.model_copy(update={"data": data})
 
 
 class Rows:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from textwright.batching import window_start
 from textwright.corpus import FEW_DOCUMENTS
 from textwright.device import autocast
 from textwright.escape import EscapeCode
@@ -121,43 +123,74 @@ def evaluate(
 def score(
     model: LanguageModel, rows: list[np.ndarray], dtype: torch.dtype = torch.float32
 ) -> list[np.ndarray]:
-    """The nats of every target of every row (row[1:]), the state carried from its start."""
+    """The nats of every target of every row (row[1:]), each predicted from all that the model can
+    look back on."""
     training = model.training
     model.eval()
     nats: list[np.ndarray] = [np.empty(len(row) - 1, dtype=np.float64) for row in rows]
-    by_length = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    for at in range(0, len(by_length), ROWS_AT_A_TIME):
-        group = by_length[at : at + ROWS_AT_A_TIME]
-        for start, scored in _score_group(model, [rows[i] for i in group], dtype):
-            for index, values in zip(group, scored, strict=False):
-                nats[index][start : start + len(values)] = values
+    windows = [
+        Window(index, row[start : end + 1], start, first - start)
+        for index, row in enumerate(rows)
+        for start, first, end in _windows(len(row) - 1, model.context_length)
+    ]
+    windows.sort(key=lambda window: -len(window.ids))
+    for at in range(0, len(windows), ROWS_AT_A_TIME):
+        for window, place, values in _score_group(model, windows[at : at + ROWS_AT_A_TIME], dtype):
+            begin = window.start + place
+            nats[window.row][begin : begin + len(values)] = values
     model.train(training)
     return nats
 
 
+class Window(NamedTuple):
+    """A stretch of a row that a model reads at once. The first `seen` targets are context only."""
+
+    row: int
+    ids: np.ndarray
+    start: int
+    seen: int
+
+
+def _windows(count: int, context_length: int | None) -> Iterator[tuple[int, int, int]]:
+    """(start, first, end): the row's targets from first to end are predicted from ids[start:]."""
+    first = 0
+    while first < count:
+        start = window_start(first + 1, context_length)
+        end = count if context_length is None else min(count, start + context_length)
+        yield start, first, end
+        first = end
+
+
 def _score_group(
-    model: LanguageModel, rows: list[np.ndarray], dtype: torch.dtype
-) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Rows by falling length → (start, nats of each row that reaches so far), in stretches."""
+    model: LanguageModel, windows: list[Window], dtype: torch.dtype
+) -> Iterator[tuple[Window, int, np.ndarray]]:
+    """Windows by falling length, read together in stretches → (window, place, nats from there)."""
     device = next(model.parameters()).device
     state = None
-    longest = len(rows[0]) - 1
+    longest = len(windows[0].ids) - 1
     for start in range(0, longest, TOKENS_AT_A_TIME):
-        live = [row for row in rows if len(row) - 1 > start]
+        live = [window for window in windows if len(window.ids) - 1 > start]
         width = min(TOKENS_AT_A_TIME, longest - start)
         ids = np.zeros((len(live), width + 1), dtype=np.int64)
-        counts = [min(width, len(row) - 1 - start) for row in live]
-        for at, (row, count) in enumerate(zip(live, counts, strict=True)):
-            ids[at, : count + 1] = row[start : start + count + 1]
+        spans = []
+        for at, window in enumerate(live):
+            count = min(width, len(window.ids) - 1 - start)
+            ids[at, : count + 1] = window.ids[start : start + count + 1]
+            spans.append((min(max(0, window.seen - start), count), count))
         batch = torch.from_numpy(ids).to(device)
+        begins, ends = torch.tensor(spans, device=device).T[:, :, None]
+        places = torch.arange(width, device=device)
+        wanted = (places >= begins) & (places < ends)
         if state is not None and len(state.lengths) > len(live):
             state = state.select(list(range(len(live))))
         with autocast(device, dtype):
             hidden, state = model.encode(batch[:, :-1], state)
-            real = torch.arange(width)[None] < torch.tensor(counts)[:, None]
-            real = real.to(device)
-            flat = model.token_nats(hidden[real], batch[:, 1:][real])
-        yield start, np.split(flat.cpu().double().numpy(), np.cumsum(counts)[:-1])
+            flat = model.token_nats(hidden[wanted], batch[:, 1:][wanted]).cpu().double().numpy()
+        lengths = [end - begin for begin, end in spans]
+        for window, (begin, _), values in zip(
+            live, spans, np.split(flat, np.cumsum(lengths)[:-1]), strict=True
+        ):
+            yield window, start + begin, values
 
 
 def _interval(

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from textwright.config import Config, GPTOptions
 from textwright.run import Run
 
 STEPS_DRAWN = 400  # points of the training curve; each is a mean, so that the line is calm
@@ -61,16 +62,16 @@ def write_model_card(run: Run) -> None:
     evaluations = [m for m in run.metrics() if m["event"] == "evaluation"]
     best = min(evaluations, key=lambda e: e["scores"]["loss"])
     files = "\n".join(f"- {_file(file)}" for file in corpus["files"])
-    model = config.model
+    name, shape = _model(config)
     run.write_text(
         "README.md",
         f"""# {run.path.name}
 
-An autoregressive {model.cell.upper()} language model, trained by textwright{_from(config.preset)}.
+An autoregressive {name} language model, trained by textwright{_from(config.preset)}.
 
 | | |
 | --- | --- |
-| model | {model.layers} × {model.cell} of {model.hidden_size}, embedding {model.embedding_size} |
+| model | {shape} |
 | tokens | {config.tokenizer.kind}, {run.tokenizer.vocab_size:,} in the vocabulary |
 | trained | {best["step"]:,} steps of {config.train.batch_size} rows ({best["epoch"]:.2f} epochs) |
 | held-out loss | {best["scores"]["loss"]:.4f} nats a token |
@@ -92,6 +93,17 @@ textwright generate {run.path} --prompt "{config.train.sample_prompt}"
 The model repeats what its corpus says, true or not, and may repeat passages of it.
 """,
     )
+
+
+def _model(config: Config) -> tuple[str, str]:
+    """What the model is called, and its shape in a few words."""
+    model = config.model
+    if isinstance(model, GPTOptions):
+        context = model.context_length or config.data.context_length
+        shape = f"{model.layers} blocks of {model.heads} heads, width {model.width}"
+        return "GPT", f"{shape}, context of {context} tokens"
+    embedding = f"embedding {model.embedding_size}"
+    return model.cell.upper(), f"{model.layers} × {model.cell} of {model.hidden_size}, {embedding}"
 
 
 def _from(preset: str) -> str:

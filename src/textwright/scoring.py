@@ -35,7 +35,7 @@ def score_run(
 def summarize(config: Config, vocab_size: int) -> dict[str, Any]:
     """The table of parameters, layer by layer; nothing is allocated for it."""
     with torch.device("meta"):
-        model = models.build(config.model, vocab_size)
+        model = models.build(config.model, vocab_size, config.data.context_length)
     layers: dict[str, list[torch.Tensor]] = {}
     for name, parameter in model.named_parameters():
         layers.setdefault(name.rpartition(".")[0] or name, []).append(parameter)

@@ -85,7 +85,7 @@ def survey(
     pieces = (piece.text for piece in corpus.pieces("train"))  # a document may be a whole corpus
     tokenizer = Tokenizer.train(config.tokenizer, pieces)
     documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))["train"]
-    config = config.model_copy(update={"data": choose_layout(config.data, documents)})
+    config = choose_layout(config, documents)
     on_progress("Measuring a few training steps", 0, 0)
     rows = config.data.layout == "rows"
     longer = documents.lengths + 1 > config.data.context_length
@@ -130,7 +130,7 @@ def _measure(documents: Documents, tokenizer: Tokenizer, config: Config) -> Esti
     options = config.train
     device = choose_device(options.device)
     set_threads(options.threads)
-    model = build(config.model, tokenizer.vocab_size).to(device)
+    model = build(config.model, tokenizer.vocab_size, config.data.context_length).to(device)
     layout = cut(documents, config.data, options.batch_size, options.seed)
     trainer = Trainer(model, layout, options, None, choose_dtype(options.dtype, device))
     tokens, seconds = 0, 0.0

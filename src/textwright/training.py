@@ -139,11 +139,11 @@ def train_run(
     scored = _sample(corpus, "valid", documents, config.train.evaluate_characters)
     held_out = HeldOut.of(scored, tokenizer, escape)
 
-    config = config.model_copy(update={"data": choose_layout(config.data, train)})
+    config = choose_layout(config, train)
     if leads:
         run.write_config(config)
     torch.manual_seed(config.train.seed)
-    model = build(config.model, tokenizer.vocab_size).to(device)
+    model = build(config.model, tokenizer.vocab_size, config.data.context_length).to(device)
     if init_from is not None:
         fill(model, init_from.weights(), init_from)
     layout = cut(train, config.data, config.train.batch_size, config.train.seed)

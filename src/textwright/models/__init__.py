@@ -1,17 +1,21 @@
 """The model families. A new one is a file beside these and a line in MODELS."""
 
+from collections.abc import Callable
+
 import torch
 
-from textwright.config import ModelOptions
+from textwright.config import GPTOptions, ModelOptions
 from textwright.device import choose_device
 from textwright.errors import RunError
 from textwright.models.contract import LanguageModel, State, TorchBackend, Trace
+from textwright.models.gpt import GPT
 from textwright.models.lstm import LSTM
 from textwright.run import Arrays, Run
 
-MODELS = {"lstm": LSTM}
+MODELS: dict[str, Callable[..., LanguageModel]] = {"lstm": LSTM, "gpt": GPT}
 
 __all__ = [
+    "GPT",
     "LSTM",
     "MODELS",
     "LanguageModel",
@@ -24,14 +28,19 @@ __all__ = [
 ]
 
 
-def build(options: ModelOptions, vocab_size: int) -> LanguageModel:
-    """A freshly initialized model of the family that the options name."""
+def build(options: ModelOptions, vocab_size: int, context_length: int) -> LanguageModel:
+    """A freshly initialized model of the family that the options name.
+
+    context_length: of the data, which a GPT can look back on unless its options say more.
+    """
+    if isinstance(options, GPTOptions) and not options.context_length:
+        options = options.model_copy(update={"context_length": context_length})
     return MODELS[options.family](options, vocab_size)
 
 
 def load(run: Run, device: str = "auto") -> LanguageModel:
     """A run's best weights in a model, ready to score, trace or write."""
-    model = build(run.config.model, run.tokenizer.vocab_size)
+    model = build(run.config.model, run.tokenizer.vocab_size, run.config.data.context_length)
     fill(model, run.weights(), run)
     return model.to(choose_device(device)).eval()
 

@@ -37,11 +37,13 @@ class State(Protocol):
 class Trace:
     """A model's inner quantities for one batch, by its written-out equations.
 
-    hidden (B, T, D) equals `encode`'s. gates: one dict a layer, each quantity (B, T, D).
+    hidden (B, T, D) equals `encode`'s. A family gives one of the others, with one item a layer:
+    gates, each quantity (B, T, D); or attention (B, heads, T, T), what each place looks at.
     """
 
     hidden: Tensor
-    gates: list[dict[str, Tensor]]
+    gates: list[dict[str, Tensor]] | None = None
+    attention: list[Tensor] | None = None
 
 
 class LanguageModel(nn.Module, ABC):

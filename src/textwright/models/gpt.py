@@ -1,0 +1,317 @@
+"""The attention family: a decoder of Transformer blocks (Vaswani et al. 2017), from its parts.
+
+    token + position → (attention, feed-forward) × layers → output (V, D)
+
+    attention: softmax(Q·Kᵀ/√K + causal mask)·V for each head, the heads joined by one matrix
+    feed-forward: a wider layer, ReLU or GELU, and back
+    each is added to what it read; the layer norm stands after the sum (post, as in Vaswani et al.
+    and GPT-1) or before the part, with one more at the end (pre, as in GPT-2, Radford et al. 2019)
+
+Foster's book (Generative Deep Learning, ch. 9) is one setting of it, GPT-2 another.
+
+Letters: B batch, T time, D width, V vocabulary, H heads, K key width, U value width of a head,
+C columns that a state keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, pad, scaled_dot_product_attention
+
+from textwright.config import GPTOptions
+from textwright.models.contract import LanguageModel, Trace
+
+INITIAL_SPREAD = 0.02  # standard deviation of fresh weights, as in GPT-2
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""queries (B, H, T, K), keys (B, H, T, K), values (B, H, T, U) → what is looked up (B, H, T, U)."""
+
+
+@dataclass(frozen=True)
+class KeyValueState:
+    """The keys and values of all that each row has read, one column an id.
+
+    All rows end in the same column; a shorter one begins in a later column, or has columns inside,
+    where it was padded, that are not its own. New columns are written beside the old into tensors
+    that states share, so reading on copies nothing; a state that is read on a second time takes a
+    copy first.
+    """
+
+    layers: list[tuple[Tensor, Tensor]]  # keys (B, H, room, K), values (B, H, room, U)
+    lengths: Tensor  # (B,) ids read so far
+    columns: int  # C
+    own: Tensor | None  # (B, C) which columns the row may look at; None: at all of them
+    written: list[int]  # columns written by any of the states that share these tensors
+
+    def select(self, rows: Tensor | Sequence[int]) -> KeyValueState:
+        """The state of these rows, in this order; a row may be named twice."""
+        rows = torch.as_tensor(rows, device=self.lengths.device)
+        start, own = 0, None if self.own is None else self.own[rows]
+        if own is not None:  # columns that no row left looks at
+            start = int(own.any(0).int().argmax())
+            own = None if own[:, start:].all() else own[:, start:]
+        layers = [
+            (k[rows, :, start : self.columns], v[rows, :, start : self.columns])
+            for k, v in self.layers
+        ]
+        columns = self.columns - start
+        return KeyValueState(layers, self.lengths[rows], columns, own, [columns])
+
+    @classmethod
+    def concat(cls, states: Sequence[KeyValueState]) -> KeyValueState:
+        """One state of all rows, in order."""
+        columns = max(state.columns for state in states)
+        layers = []
+        for parts in zip(*(state.layers for state in states), strict=True):
+            moved = [
+                [pad(t[:, :, : s.columns], (0, 0, columns - s.columns, 0)) for t in pair]
+                for s, pair in zip(states, parts, strict=True)
+            ]
+            keys, values = zip(*moved, strict=True)
+            layers.append((torch.cat(keys), torch.cat(values)))
+        own = torch.cat([pad(s.owned(), (columns - s.columns, 0)) for s in states])
+        lengths = torch.cat([state.lengths for state in states])
+        return cls(layers, lengths, columns, None if own.all() else own, [columns])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
+
+    def detach(self) -> KeyValueState:
+        """The same values, cut off from the graph."""
+        return replace(self, layers=[(k.detach(), v.detach()) for k, v in self.layers])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, for a checkpoint; `from_tensors` is the way back."""
+        named = {"lengths": self.lengths, "own": self.owned()}
+        for layer, (keys, values) in enumerate(self.layers):
+            named[f"{layer}.keys"] = keys[:, :, : self.columns]
+            named[f"{layer}.values"] = values[:, :, : self.columns]
+        return named
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> KeyValueState:
+        count = sum(name.endswith(".keys") for name in tensors)
+        layers = [(tensors[f"{at}.keys"], tensors[f"{at}.values"]) for at in range(count)]
+        own = tensors["own"]
+        columns = own.shape[1]
+        return cls(layers, tensors["lengths"], columns, None if own.all() else own, [columns])
+
+    def with_room(self, count: int) -> KeyValueState:
+        """The same state, `count` columns after its own free to be written."""
+        end, room = self.columns + count, self.layers[0][0].shape[2]
+        if end <= room and self.written[0] == self.columns:
+            return self
+        room = max(2 * self.columns, end)
+
+        def copy(tensor: Tensor) -> Tensor:
+            larger = tensor.new_empty(*tensor.shape[:2], room, tensor.shape[3])
+            larger[:, :, : self.columns] = tensor[:, :, : self.columns]
+            return larger
+
+        layers = [(copy(keys), copy(values)) for keys, values in self.layers]
+        return replace(self, layers=layers, written=[self.columns])
+
+    def read_on(self, count: int, lengths: Tensor | None) -> KeyValueState:
+        """The state after `count` more columns, of each row's first `lengths` (B,) its own."""
+        own, columns = None, self.columns + count
+        if self.own is not None or lengths is not None:
+            new = torch.arange(count, device=self.lengths.device).expand(len(self.lengths), -1)
+            new = new < (count if lengths is None else lengths[:, None])
+            own = torch.cat([self.owned(), new], 1)
+        self.written[0] = columns
+        read = count if lengths is None else lengths
+        return replace(self, columns=columns, own=own, lengths=self.lengths + read)
+
+    def owned(self) -> Tensor:
+        """`own`, written out (B, C)."""
+        if self.own is not None:
+            return self.own
+        return torch.ones(
+            len(self.lengths), self.columns, dtype=torch.bool, device=self.lengths.device
+        )
+
+
+class Attention(nn.Module):
+    """Causal attention with several heads, whose key and value widths are free."""
+
+    def __init__(self, options: GPTOptions):
+        super().__init__()
+        self.heads, width = options.heads, options.width
+        key = options.key_width or width // options.heads
+        value = options.value_width or width // options.heads
+        self.widths = [self.heads * key, self.heads * key, self.heads * value]
+        self.input = nn.Linear(width, sum(self.widths))  # queries, keys, values of all heads
+        self.output = nn.Linear(self.heads * value, width)
+
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+        """x (B, T, D) → (B, T, D)."""
+        queries, keys, values = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, T, K or U)
+            for part in self.input(x).split(self.widths, dim=-1)
+        )
+        found = attend(queries, keys, values)
+        return self.output(found.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two layers at each place, the same for all."""
+
+    def __init__(self, options: GPTOptions):
+        super().__init__()
+        wide = options.feedforward_width or 4 * options.width
+        self.input = nn.Linear(options.width, wide)
+        self.activation = nn.ReLU() if options.activation == "relu" else nn.GELU("tanh")
+        self.output = nn.Linear(wide, options.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.activation(self.input(x)))
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each added to what it read."""
+
+    def __init__(self, options: GPTOptions):
+        super().__init__()
+        self.pre = options.norm == "pre"
+        self.attention = Attention(options)
+        self.attention_norm = nn.LayerNorm(options.width, options.norm_epsilon)
+        self.feedforward = FeedForward(options)
+        self.feedforward_norm = nn.LayerNorm(options.width, options.norm_epsilon)
+        self.dropout = nn.Dropout(options.dropout)
+
+    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+        """x (B, T, D) → (B, T, D)."""
+        if self.pre:
+            x = x + self.dropout(self.attention(self.attention_norm(x), attend))
+            return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, attend)))
+        return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
+
+
+class GPT(LanguageModel):
+    """A Transformer language model, which looks back `context_length` ids at most."""
+
+    context_length: int
+    State = KeyValueState
+
+    def __init__(self, options: GPTOptions, vocab_size: int):
+        super().__init__()
+        self.options, self.vocab_size = options, vocab_size
+        self.context_length, width = options.context_length, options.width
+        self.embedding = nn.Parameter(torch.empty(vocab_size, width))
+        if options.positions == "learned":
+            self.positions = nn.Parameter(torch.empty(self.context_length, width))
+        else:
+            table = sinusoids(self.context_length, width)
+            self.register_buffer("positions", table, persistent=False)
+        self.blocks = nn.ModuleList(Block(options) for _ in range(options.layers))
+        self.norm = nn.LayerNorm(width, options.norm_epsilon) if options.norm == "pre" else None
+        self.output = nn.ParameterDict()
+        if not options.tie_output:
+            self.output["weight"] = torch.empty(vocab_size, width)
+            self.output["bias"] = torch.zeros(vocab_size)
+        self._initialize()
+
+    @property
+    def output_weight(self) -> Tensor:
+        """(V, D): a matrix of its own, or the embedding's (Press & Wolf 2017)."""
+        return self.embedding if self.options.tie_output else self.output["weight"]
+
+    @property
+    def output_bias(self) -> Tensor | None:
+        return None if self.options.tie_output else self.output["bias"]
+
+    def encode(
+        self, ids: Tensor, state: KeyValueState | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, KeyValueState]:
+        """ids (B, T) → hidden (B, T, D) and the state after them.
+
+        With the state's, a row may hold `context_length` ids at most. Rows shorter than T are
+        padded on the right and their lengths (B,) given.
+        """
+        count = ids.shape[1]
+        if lengths is not None:
+            lengths = lengths.to(ids.device)
+        state = self.start(len(ids)) if state is None else state.with_room(count)
+        before, end = state.columns, state.columns + count
+        after = state.read_on(count, lengths)
+        mask = _mask(after, count) if before else None
+        layers: list[tuple[Tensor, Tensor]] = []
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if not before:  # padding stands at the right, where nothing looks
+                layers.append((k, v))
+                return scaled_dot_product_attention(q, k, v, is_causal=True)
+            keys, values = state.layers[len(layers)]
+            keys[:, :, before:end], values[:, :, before:end] = k, v
+            layers.append((keys, values))
+            return scaled_dot_product_attention(
+                q, keys[:, :, :end], values[:, :, :end], attn_mask=mask
+            )
+
+        x = self._embed(ids, state.lengths)
+        for block in self.blocks:
+            x = block(x, attend)
+        return self._finish(x), replace(after, layers=layers)
+
+    def start(self, rows: int) -> KeyValueState:
+        """The state before the first id."""
+        lengths = torch.zeros(rows, dtype=torch.long, device=self.embedding.device)
+        return KeyValueState([], lengths, 0, None, [0])
+
+    def trace(self, ids: Tensor) -> Trace:
+        """What every head of every layer looks at, for ids (B, T), by the written-out equations."""
+        attention: list[Tensor] = []
+        later = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).triu(1)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            scores = q @ k.transpose(-1, -2) / math.sqrt(k.shape[-1])
+            attention.append(scores.masked_fill(later, -math.inf).softmax(-1))
+            return attention[-1] @ v
+
+        x = self._embed(ids, torch.zeros(len(ids), dtype=torch.long, device=ids.device))
+        for block in self.blocks:
+            x = block(x, attend)
+        return Trace(hidden=self._finish(x), attention=attention)
+
+    def _embed(self, ids: Tensor, before: Tensor) -> Tensor:
+        """ids (B, T), `before` (B,) ids read already → token and position, added (B, T, D)."""
+        places = before[:, None] + torch.arange(ids.shape[1], device=ids.device)
+        return embedding(ids, self.embedding) + embedding(places, self.positions)
+
+    def _finish(self, x: Tensor) -> Tensor:
+        return x if self.norm is None else self.norm(x)
+
+    def _initialize(self) -> None:
+        """As GPT-2: normal weights, no biases, and the parts that are added up made smaller by the
+        square root of their number, so that the sum keeps its size whatever the depth."""
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                nn.init.normal_(parameter, std=INITIAL_SPREAD)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            if name.startswith("blocks") and name.endswith("output.weight"):
+                parameter.data /= math.sqrt(2 * self.options.layers)
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """Positions (count, width) as waves of falling frequency, sine and cosine (Vaswani et al.)."""
+    pairs = torch.arange(0, width, 2)
+    angles = torch.arange(count)[:, None] * torch.exp(-math.log(10_000) * pairs / width)
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
+
+
+def _mask(after: KeyValueState, count: int) -> Tensor | None:
+    """What each of the newest `count` columns may look at, (B or 1, 1, count, C); None: all."""
+    if count == 1 and after.own is None:
+        return None
+    columns = torch.arange(after.columns, device=after.lengths.device)
+    earlier = columns <= columns[-count:, None]
+    own = earlier[None] if after.own is None else earlier & after.own[:, None]
+    return own[:, None]
