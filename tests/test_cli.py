@@ -220,17 +220,30 @@ def test_evaluate(tw, tw_json, trained):
 def test_inspect(tw, tw_json, trained):
     argv = ["inspect", trained, "--prompt", "Slow", "--temperatures", "1.0,0.5", "--top", "3"]
     (step,) = tw_json(*argv)["steps"]
-    assert set(step) == {"context", "entropy", "next", "attention", "gates", "saliency"}
+    keys = {"context", "tokens", "entropy", "next", "attention", "gates", "saliency"}
+    assert set(step) == keys
     assert step["context"] == "Slow"
     assert set(step["next"]) == set(step["entropy"]) == {"1.0", "0.5"}
     likeliest, cold = step["next"]["1.0"], step["next"]["0.5"]
-    assert all(set(row) == {"token", "id", "probability"} for row in likeliest)
+    assert all(set(row) == {"token", "id", "text", "probability"} for row in likeliest)
     assert [row["id"] for row in likeliest] == [row["id"] for row in cold]
     # One temperature's table follows from the other's: p^(1/T).
     ratio = likeliest[0]["probability"] / likeliest[2]["probability"]
     assert cold[0]["probability"] / cold[2]["probability"] == pytest.approx(ratio**2)
     out = tw(*argv)[1]
-    assert "T = 0.5" in out and likeliest[0]["token"] in out
+    assert "T = 0.5" in out and likeliest[0]["text"] in out
+    assert "layer 1" not in out
+
+
+def test_inspect_shows_the_six_quantities_of_a_cell(tw, tw_json, trained):
+    (step,) = tw_json("inspect", trained, "--prompt", "Slow soup")["steps"]
+    (layer,) = step["gates"]
+    out = tw("inspect", trained, "--prompt", "Slow soup", "--gates")[1]
+    heading, *lines = out[out.index("layer 1") :].splitlines()
+    assert heading.split() == ["layer", "1", "f", "i", "|C̃|", "|C|", "o", "|h|"]
+    assert len(lines) == len(step["tokens"])
+    last = [f"{statistics['magnitude'][-1]:.3f}" for statistics in layer.values()]
+    assert lines[-1].split()[1:] == last
 
 
 def test_demo(tw, monkeypatch, tmp_path, tiny):
@@ -476,10 +489,11 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     assert "Usage: textwright" in done.stdout
 
 
-def test_writing_needs_no_torch(trained):
+@pytest.mark.parametrize("argv", [["generate", "--json"], ["inspect"]])
+def test_writing_and_looking_need_no_torch(trained, argv):
     program = f"""
 import sys
-sys.argv = ["textwright", "generate", {str(trained)!r}, "--json"]
+sys.argv = ["textwright", *{argv}, {str(trained)!r}]
 from textwright.cli import main
 try:
     main()
@@ -488,4 +502,4 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["samples"]) == 1
+    assert done.stdout

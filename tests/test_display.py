@@ -50,8 +50,8 @@ def test_the_live_bar_may_have_brackets_too():
 
 
 def test_tokens_and_contexts_are_shown_as_they_are(capsys):
-    candidate = Candidate("[/b]", 1, 0.5)
-    show_tables([NextTokens("a [/b]\nb", {1.0: 0.5}, {1.0: [candidate]})])
+    candidate = Candidate("[/b]", 1, "[/b]", 0.5)
+    show_tables([NextTokens("a [/b]\nb", [], {1.0: 0.5}, {1.0: [candidate]})])
     shown = capsys.readouterr().out
     assert "a [/b]⏎b" in shown
     assert "50.00%  [/b]" in shown

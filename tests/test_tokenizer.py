@@ -290,6 +290,16 @@ def test_words_are_joined_readably(text):
     assert words.decode(words.encode(text)) == text
 
 
+def test_what_a_token_says_is_text_and_bytes_of_a_character_are_named():
+    tokenizer = trained("bpe", "crème brûlée, the crème " * 9, vocab_size=280)
+    ids = tokenizer.encode("the crème 中").tolist()
+    assert "Ġ" in "".join(tokenizer.tokens(ids))
+    assert "".join(tokenizer.texts(ids)) == "the crème \\xe4\\xb8\\xad"
+    assert tokenizer.texts([tokenizer.stop_id]) == ["<|endoftext|>"]
+    words = trained("word")
+    assert words.texts(range(9)) == words.tokens(range(9))
+
+
 def test_raw_tokens_can_be_had():
     words = trained("word", "salt, pepper")
     assert words.tokens(words.encode("salt, thyme")) == ["salt", ",", "[UNK]"]

@@ -52,6 +52,14 @@ def window_start(count: int, context_length: int | None) -> int:
     return (1 + (count - context_length - 1) // room) * room
 
 
+def visible(
+    ids: Sequence[int], stop_id: int, context_length: int | None
+) -> NDArray[np.int64]:  # (T,)
+    """What a model sees of a text's ids: the stop id and all of them, or the newest that fit."""
+    start = window_start(1 + len(ids), context_length)
+    return np.array(ids[start - 1 :] if start else [stop_id, *ids], np.int64)
+
+
 class Row:
     """One sequence of a batch: the ids of its prompt, number `prompt`, and those written since.
 
@@ -132,10 +140,8 @@ class Batch(Generic[_Row]):
 
     def _read(self, rows: list[_Row]) -> _Read:
         """Prefill with all that each row may look at, the stop id as the start of the context."""
-        seen = []
-        for row in rows:
-            start = window_start(1 + len(row.ids), self._backend.context_length)
-            seen.append(row.ids[start - 1 :] if start else array("q", [self._stop_id]) + row.ids)
+        limit = self._backend.context_length
+        seen = [visible(row.ids, self._stop_id, limit) for row in rows]
         lengths = np.array([len(ids) for ids in seen], np.int64)
         padded = np.zeros((len(rows), lengths.max()), np.int64)
         for place, ids in enumerate(seen):

@@ -323,15 +323,22 @@ def inspect(
     ] = None,
     temperatures: Annotated[str, typer.Option("--temperatures", help="Comma-separated.")] = "1.0",
     top: Annotated[int, typer.Option("--top", min=1, help="How many of the likeliest tokens.")] = 5,
+    gates: Annotated[
+        bool, typer.Option("--gates", help="What the recurrent cells held at each token read.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """What the model expects next: the likeliest tokens after a prompt, at several temperatures."""
     from textwright.api import load
     from textwright.display import show_tables
-    from textwright.inspection import next_tokens
+    from textwright.inspection import next_tokens, tracer
 
     values = _numbers(temperatures, "--temperatures")
-    steps = next_tokens(load(run).generator, prompt or [""], values, top)
+    writer = load(run)
+    trace = tracer(writer.run) if gates or as_json else None
+    steps = next_tokens(writer.generator, prompt or [""], values, top, trace)
+    if gates and not all(step.gates for step in steps):
+        raise GenerationError(f"The model of {run} is not recurrent, so it has no gates.")
     if as_json:
         _print_json({"steps": [step.to_json() for step in steps]})
     else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from textwright.config import Config
     from textwright.evaluate import Scores
     from textwright.generator import Stream
-    from textwright.inspection import NextTokens
+    from textwright.inspection import NextTokens, Token
     from textwright.sampling import SamplingOptions
     from textwright.survey import Survey
     from textwright.trainer import Evaluation, Finished, Step
@@ -296,7 +296,7 @@ def show_summary(name: str, found: dict[str, Any]) -> None:
 
 
 def show_tables(steps: list[NextTokens]) -> None:
-    """The likeliest next tokens, one column a temperature."""
+    """The likeliest next tokens, one column a temperature; and the gates, if they were traced."""
     for step in steps:
         out.print(f"\n{_plain(step.context) or '(start of a text)'}", style="bold")
         table = Table(box=None, pad_edge=False)
@@ -304,8 +304,22 @@ def show_tables(steps: list[NextTokens]) -> None:
             entropy = step.entropy[temperature]
             table.add_column(f"T = {temperature:g}  ({entropy:.2f} nats)", min_width=24)
         for row in zip(*step.next.values(), strict=True):
-            table.add_row(*(f"{c.probability:7.2%}  {_plain(c.shown)}" for c in row))
+            table.add_row(*(f"{c.probability:7.2%}  {c.shown}" for c in row))
         out.print(table)
+        for number, layer in enumerate(step.gates or [], 1):
+            _show_gates(number, layer, step.tokens)
+
+
+def _show_gates(number: int, layer: dict[str, dict[str, list[float]]], read: list[Token]) -> None:
+    """What one layer held, a line for each token read; what can be negative by its magnitude."""
+    signs = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}
+    table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
+    for name in layer:
+        table.add_column(signs.get(name, name), justify="right")
+    columns = [statistics["magnitude"] for statistics in layer.values()]
+    for token, *values in zip(read, *columns, strict=True):
+        table.add_row(token.shown, *(f"{value:.3f}" for value in values))
+    out.print(table)
 
 
 def tell_unknown(stream: Stream) -> None:

@@ -106,6 +106,11 @@ class ByteJoiner:
         return self._utf8.decode(b"", final=True)
 
 
+def spell_bytes(token: str) -> str:
+    """The text of a byte-level token; bytes that are no whole character are written \\xc3."""
+    return bytes(map(_BYTE_OF.__getitem__, token)).decode("utf-8", "backslashreplace")
+
+
 class WordJoiner:
     """Joins words and punctuation readably, by the table at the head of this module."""
 

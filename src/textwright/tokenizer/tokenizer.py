@@ -22,7 +22,14 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from textwright.errors import TokenizerError
 from textwright.options import Options
-from textwright.tokenizer.decoding import ByteJoiner, Decoder, Joiner, PlainJoiner, WordJoiner
+from textwright.tokenizer.decoding import (
+    ByteJoiner,
+    Decoder,
+    Joiner,
+    PlainJoiner,
+    WordJoiner,
+    spell_bytes,
+)
 from textwright.tokenizer.treatment import (
     BPE_STOP,
     STOP,
@@ -163,6 +170,11 @@ class Tokenizer:
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """The raw tokens, as tokenizer.json spells them."""
         return [self._tokens[token_id] for token_id in ids]
+
+    def texts(self, ids: Iterable[int]) -> list[str]:
+        """What each token says by itself; bytes that are no whole character as \\xc3."""
+        tokens = self.tokens(ids)
+        return list(map(spell_bytes, tokens)) if self.kind == "bpe" else tokens
 
     def id_of(self, token: str) -> int | None:
         """The id of a raw token, or None."""
