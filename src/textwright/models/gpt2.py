@@ -1,0 +1,146 @@
+"""GPT-2 as Hugging Face stores it: its names and config.json, to ours and back.
+
+The tensors are the same ones under other names, except that matrices there (`Conv1D`) stand
+input-first, ours (`nn.Linear`) output-first. Queries, keys and values are one matrix in both, in
+this order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from textwright.config import GPTOptions
+from textwright.errors import ConfigError
+from textwright.run import Arrays
+
+PREFIX = "transformer."  # before each name where the language model was saved, not its body alone
+OUTSIDE = {"embedding": "wte.weight", "positions": "wpe.weight"}
+PARTS = {  # ours → theirs, each with a weight and a bias
+    "attention_norm": "ln_1",
+    "attention.input": "attn.c_attn",
+    "attention.output": "attn.c_proj",
+    "feedforward_norm": "ln_2",
+    "feedforward.input": "mlp.c_fc",
+    "feedforward.output": "mlp.c_proj",
+}
+# What older files hold besides: masks, and the embedding once more as the output matrix.
+NO_PARAMETER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)|lm_head\.weight")
+
+ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
+# What gpt.py does one way only, and the value in config.json that means this way.
+FIXED: dict[str, Any] = {
+    "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+}
+
+
+def names(layers: int) -> dict[str, str]:
+    """Canonical name → GPT-2's, without its prefix, for a model of so many layers."""
+    pairs = dict(OUTSIDE)
+    ends = {"norm": "ln_f"} | {
+        f"blocks.{layer}.{ours}": f"h.{layer}.{theirs}"
+        for layer in range(layers)
+        for ours, theirs in PARTS.items()
+    }
+    for ours, theirs in ends.items():
+        pairs |= {f"{ours}.{kind}": f"{theirs}.{kind}" for kind in ("weight", "bias")}
+    return pairs
+
+
+def from_gpt2(tensors: Mapping[str, np.ndarray], layers: int) -> Arrays:
+    """Weights by canonical name. Raises ConfigError where one is missing or left over."""
+    found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    wanted = names(layers)
+    if missing := sorted(set(wanted.values()) - found.keys()):
+        raise ConfigError(f"they lack {missing[0]}")
+    unknown = sorted(n for n in found.keys() - wanted.values() if not NO_PARAMETER.fullmatch(n))
+    if unknown:
+        raise ConfigError(f"they hold {unknown[0]}, which no GPT-2 has")
+    return {ours: _turned(ours, found[theirs]) for ours, theirs in wanted.items()}
+
+
+def to_gpt2(weights: Mapping[str, np.ndarray], layers: int) -> Arrays:
+    """The tensors that `GPT2LMHeadModel` loads, of weights by canonical name."""
+    return {PREFIX + theirs: _turned(ours, weights[ours]) for ours, theirs in names(layers).items()}
+
+
+def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json says of the model's shape, as `[model]` options.
+
+    Raises ConfigError where gpt.py cannot compute what it asks for.
+    """
+    if config.get("model_type") != "gpt2":
+        raise ConfigError(f"its model_type is {config.get('model_type')!r}, not 'gpt2'")
+    for key, value in FIXED.items():
+        if config.get(key, value) != value:
+            raise ConfigError(f"its {key} is {config[key]!r}; only {value!r} can be computed here")
+    activation = config.get("activation_function", "gelu_new")
+    if activation not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise ConfigError(f"its activation_function is {activation!r}, which is none of {known}")
+    try:
+        return {
+            "family": "gpt",
+            "layers": config["n_layer"],
+            "heads": config["n_head"],
+            "width": config["n_embd"],
+            "key_width": 0,
+            "value_width": 0,
+            "feedforward_width": config.get("n_inner") or 0,
+            "activation": ACTIVATIONS[activation],
+            "norm": "pre",
+            "norm_epsilon": config.get("layer_norm_epsilon", 1e-5),
+            "positions": "learned",
+            "context_length": config["n_positions"],
+            "tie_output": True,
+        }
+    except KeyError as error:
+        raise ConfigError(f"its config.json lacks {error.args[0]}") from None
+
+
+def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, Any]:
+    """config.json of a model in GPT-2's form; `options.context_length` must be set.
+
+    Raises ConfigError, which names the option, where no GPT-2 has this form.
+    """
+    head = options.width // options.heads
+    other = {
+        "norm": options.norm != "pre",
+        "positions": options.positions != "learned",
+        "tie_output": not options.tie_output,
+        "key_width": options.key_width not in (0, head),
+        "value_width": options.value_width not in (0, head),
+    }
+    for name, differs in other.items():
+        if differs:
+            raise ConfigError(f"model.{name} is {getattr(options, name)!r}, which no GPT-2 has")
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": vocab_size,
+        "n_positions": options.context_length,
+        "n_embd": options.width,
+        "n_layer": options.layers,
+        "n_head": options.heads,
+        "n_inner": options.feedforward_width or None,
+        "activation_function": {"gelu": "gelu_new", "relu": "relu"}[options.activation],
+        "layer_norm_epsilon": options.norm_epsilon,
+        "resid_pdrop": options.dropout,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "bos_token_id": stop_id,
+        "eos_token_id": stop_id,
+        **FIXED,
+    }
+
+
+def _turned(name: str, tensor: np.ndarray) -> np.ndarray:
+    """Matrices inside blocks change between input-first and output-first, and back."""
+    inside = name.startswith("blocks.") and tensor.ndim == 2
+    return np.ascontiguousarray(tensor.T) if inside else tensor

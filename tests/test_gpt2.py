@@ -1,0 +1,148 @@
+"""GPT-2 in Hugging Face's form: `transformers` is the witness of every number."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from textwright.config import GPTOptions
+from textwright.errors import ConfigError
+from textwright.models import build
+from textwright.models.gpt2 import config_of, from_gpt2, options_of, to_gpt2
+
+SHAPES = [
+    {"n_layer": 1, "n_head": 1, "n_embd": 4},
+    {"n_layer": 2, "n_head": 4, "n_embd": 16, "activation_function": "gelu_pytorch_tanh"},
+    {"n_layer": 3, "n_head": 3, "n_embd": 12, "n_inner": 20, "layer_norm_epsilon": 1e-3},
+    {"n_layer": 2, "n_head": 2, "n_embd": 8, "activation_function": "relu"},
+]
+SIZES = {  # the published models: layers, heads, width, parameters
+    "gpt2": (12, 12, 768, 124_439_808),
+    "gpt2-medium": (24, 16, 1024, 354_823_168),
+    "gpt2-large": (36, 20, 1280, 774_030_080),
+    "gpt2-xl": (48, 25, 1600, 1_557_611_200),
+}
+FORM = {"vocab_size": 300, "n_positions": 24, "bos_token_id": 299, "eos_token_id": 299}
+
+
+def published(spread=0.5, **shape):
+    """A GPT-2 of `transformers` with random weights everywhere, biases and norms too."""
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**FORM, **shape})).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=spread)
+    return model
+
+
+def ours(theirs):
+    """The same model, by way of the names."""
+    options = GPTOptions(**options_of(theirs.config.to_dict()))
+    model = build(options, theirs.config.vocab_size, 8)
+    arrays = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
+    weights = from_gpt2(arrays, options.layers)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    return model.eval()
+
+
+def numpy(tensors):
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_are_those_of_transformers(shape):
+    theirs = published(**shape)
+    model = ours(theirs)
+    ids = torch.randint(300, (3, 24), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        logits = model.project(model.encode(ids)[0])
+        expected = theirs(ids).logits
+    assert expected.std() > 0.3  # there is something to agree on
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_published_sizes_have_their_parameters(name):
+    layers, heads, width, parameters = SIZES[name]
+    config = transformers.GPT2Config(n_layer=layers, n_head=heads, n_embd=width)
+    with torch.device("meta"):
+        model = build(GPTOptions(**options_of(config.to_dict())), config.vocab_size, 128)
+        theirs = transformers.GPT2LMHeadModel(config)
+    assert model.context_length == 1024
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert sum(p.numel() for p in theirs.parameters()) == parameters
+
+
+def test_transformers_loads_what_goes_back():
+    model = build(GPTOptions(layers=2, heads=2, width=8, context_length=12), 50, 12).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    config = transformers.GPT2Config(**config_of(model.options, 50, 0))
+    theirs = transformers.GPT2LMHeadModel(config).eval()
+    arrays = to_gpt2(numpy(model.state_dict()), 2)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    missing, unexpected = theirs.load_state_dict(tensors, strict=False)
+    assert (missing, unexpected) == (["lm_head.weight"], [])  # which is tied
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            theirs(ids).logits, model.project(model.encode(ids)[0]), rtol=1e-5, atol=1e-5
+        )
+    again = from_gpt2(arrays, 2)
+    assert all(np.array_equal(again[n], array) for n, array in numpy(model.state_dict()).items())
+
+
+def test_options_come_back_from_the_config_made_of_them():
+    options = GPTOptions(
+        layers=3, heads=2, width=8, feedforward_width=20, norm_epsilon=1e-3, context_length=9
+    )
+    assert GPTOptions(**options_of(config_of(options, 50, 7))) == options
+
+
+def test_files_of_other_ages_are_read():
+    theirs = published(**SHAPES[1])
+    arrays = numpy(theirs.state_dict())
+    bare = {name.removeprefix("transformer."): array for name, array in arrays.items()}
+    masks = {f"h.{layer}.attn.bias": np.tril(np.ones((1, 1, 24, 24))) for layer in range(2)}
+    again = from_gpt2({**bare, **masks, "h.0.attn.masked_bias": np.array(-1e4)}, 2)
+    expected = from_gpt2(arrays, 2)
+    assert again.keys() == expected.keys()
+    assert all(np.array_equal(again[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "llama"}, "not 'gpt2'"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
+        ({"scale_attn_weights": False}, "scale_attn_weights is False"),
+        ({"tie_word_embeddings": False}, "tie_word_embeddings is False"),
+        ({"activation_function": "silu"}, "activation_function is 'silu'"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused(change, said):
+    config = transformers.GPT2Config(**FORM).to_dict() | change
+    with pytest.raises(ConfigError, match=said):
+        options_of(config)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"norm": "post"}, "model.norm"),
+        ({"positions": "sinusoidal"}, "model.positions"),
+        ({"tie_output": False}, "model.tie_output"),
+        ({"key_width": 8}, "model.key_width"),
+    ],
+)
+def test_forms_that_no_gpt2_has_are_refused(option, said):
+    options = GPTOptions(heads=2, width=8, context_length=9, **option)
+    with pytest.raises(ConfigError, match=said):
+        config_of(options, 50, 0)
+
+
+def test_tensors_of_another_model_are_refused():
+    arrays = numpy(published(**SHAPES[0]).state_dict())
+    with pytest.raises(ConfigError, match=r"lack h\.1\.attn\.c_attn\.bias"):
+        from_gpt2(arrays, 2)
+    with pytest.raises(ConfigError, match=r"hold score\.weight"):
+        from_gpt2({**arrays, "score.weight": np.ones(1)}, 1)
