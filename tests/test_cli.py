@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -249,11 +250,19 @@ def test_inspect_shows_the_six_quantities_of_a_cell(tw, tw_json, trained):
 def test_demo(tw, monkeypatch, tmp_path, tiny):
     monkeypatch.setattr(demo, "NOTES", 250)
     resolve = demo.Config.resolve
-    monkeypatch.setattr(demo.Config, "resolve", lambda preset: resolve(preset, settings=tiny))
+
+    def smaller(preset):
+        return resolve(preset, settings=tiny if preset == "demo" else tiny_gpt)
+
+    tiny_gpt = [setting for setting in tiny if not setting.startswith("model.")]
+    monkeypatch.setattr(demo.Config, "resolve", smaller)
     for _ in range(2):  # a second demo replaces the first
         code, out, err = tw("demo", "--out", "shown")
         assert code == 0, err
-        assert len(out.strip().split("\n\n")) == 3
+        for line in ("LSTM", "GPT", "the truth"):
+            assert line in out
+        for family in ("lstm", "gpt"):
+            assert Run.load(Path("shown") / family).config.model.family == family
     thesis = tmp_path / "mine" / "thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")

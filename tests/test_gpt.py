@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from textwright import evaluate
+from textwright import evaluate as evaluation
 from textwright.batching import Batch, Row, window_start
 from textwright.config import Config, GPTOptions
 from textwright.models import TorchBackend, build
@@ -141,11 +141,11 @@ def test_writing_past_the_context_equals_recomputation():
 @pytest.mark.parametrize("together", [1, 3, 64])
 @pytest.mark.parametrize("stretch", [5, 256])
 def test_a_document_longer_than_the_context_is_scored_by_the_rule(monkeypatch, together, stretch):
-    monkeypatch.setattr(evaluate, "ROWS_AT_A_TIME", together)
-    monkeypatch.setattr(evaluate, "TOKENS_AT_A_TIME", stretch)
+    monkeypatch.setattr(evaluation, "ROWS_AT_A_TIME", together)
+    monkeypatch.setattr(evaluation, "TOKENS_AT_A_TIME", stretch)
     model = gpt()
     rows = [ids_of(length, seed=length).numpy() for length in (2, 12, 13, 14, 31, 60)]
-    for row, found in zip(rows, evaluate.score(model, rows), strict=True):
+    for row, found in zip(rows, evaluation.score(model, rows), strict=True):
         want = []
         for count in range(1, len(row)):
             seen = torch.from_numpy(row[window_start(count, 12) : count])[None]

@@ -120,7 +120,8 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         return self.stopping and self.finished is None
 
     def _ready(self, ready: Ready) -> None:
-        self.ready = ready
+        self.ready, self.finished, self.best = ready, None, None
+        self.recent.clear()
         done = ready.progress
         self.tokens, self.printed = done.tokens, done.seconds
         if done.best_step >= 0:
@@ -277,6 +278,21 @@ def show_scores(scores: Scores) -> None:
             f"within a row        {scores.row_loss:.4f}; "
             f"{scores.padded_loss:.4f} with padding counted"
         )
+
+
+def show_rivals(rivals: list[tuple[str, Scores, float]], floor: float) -> None:
+    """Models side by side, (name, test scores, seconds of training), beside the text's entropy."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("on the test notes")
+    for title in ("nats a token", "bits a character", "95 % interval", "training"):
+        table.add_column(title, justify="right")
+    for name, scores, seconds in rivals:
+        low, high = scores.interval
+        bits = f"{scores.bits_per_character:.3f}"
+        interval = f"{low:.3f} to {high:.3f}"
+        table.add_row(name, f"{scores.loss:.3f}", bits, interval, _clock(seconds))
+    table.add_row("the truth", f"{floor:.3f}", "", "", "")
+    out.print(table)
 
 
 def show_summary(name: str, found: dict[str, Any]) -> None:
