@@ -73,6 +73,11 @@ class LSTMOptions(Options):
     tie_output: bool = Field(
         False, description="Use the embedding as output matrix (needs equal widths)."
     )
+    initialization: Literal["keras", "torch"] = Field(
+        "keras",
+        description="How fresh weights are drawn, as each library does: torch's are larger, which "
+        "three layers need to begin learning.",
+    )
 
     def model_post_init(self, _: object) -> None:
         if self.tie_output and self.embedding_size != self.hidden_size:
@@ -142,7 +147,7 @@ class TrainOptions(Options):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only.")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's memory of gradients.")
     beta2: float = Field(0.999, ge=0, lt=1, description="Adam's memory of squared gradients.")
-    epsilon: float = Field(1e-7, gt=0, description="Adam's; 1e-7 as in Keras.")
+    epsilon: float = Field(1e-8, gt=0, description="Adam's; Keras has 1e-7.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "cosine", description="How the rate falls after the warm-up."
     )

@@ -87,9 +87,17 @@ class Layer(nn.Module):
             self.recurrent_bias = nn.Parameter(recurrent_bias)
         else:
             self.register_buffer("recurrent_bias", recurrent_bias, persistent=False)
+
+    def initialize(self, like: str) -> None:
+        """Fresh weights, as Keras or PyTorch draws them."""
+        width = self.recurrent_weight.shape[1]
+        if like == "torch":
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -(width**-0.5), width**-0.5)
+            return
         nn.init.xavier_uniform_(self.input_weight)
         nn.init.orthogonal_(self.recurrent_weight)
-        if cell == "lstm":  # remember by default (Jozefowicz et al. 2015)
+        if self.cell == "lstm":  # remember by default (Jozefowicz et al. 2015)
             nn.init.ones_(self.bias.data[width : 2 * width])
 
     @property
@@ -161,7 +169,6 @@ class LSTM(LanguageModel):
         self.options, self.vocab_size = options, vocab_size
         width = options.hidden_size
         self.embedding = nn.Parameter(torch.empty(vocab_size, options.embedding_size))
-        nn.init.uniform_(self.embedding, -0.05, 0.05)
         widths = [options.embedding_size] + [width] * options.layers
         self.layers = nn.ModuleList(
             Layer(options.cell, inputs, outputs) for inputs, outputs in pairwise(widths)
@@ -169,7 +176,22 @@ class LSTM(LanguageModel):
         self.dropout = nn.Dropout(options.dropout)
         self.output = nn.ParameterDict({"bias": torch.zeros(vocab_size)})
         if not options.tie_output:
-            self.output["weight"] = nn.init.xavier_uniform_(torch.empty(vocab_size, width))
+            self.output["weight"] = torch.empty(vocab_size, width)
+        self._initialize(options.initialization)
+
+    def _initialize(self, like: str) -> None:
+        if like == "torch":
+            nn.init.normal_(self.embedding)
+        else:
+            nn.init.uniform_(self.embedding, -0.05, 0.05)
+        for layer in self.layers:
+            cast(Layer, layer).initialize(like)
+        if not self.options.tie_output:
+            if like == "torch":
+                limit = self.options.hidden_size**-0.5
+                nn.init.uniform_(self.output["weight"], -limit, limit)
+            else:
+                nn.init.xavier_uniform_(self.output["weight"])
 
     @property
     def output_weight(self) -> Tensor:
