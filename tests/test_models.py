@@ -206,3 +206,19 @@ def test_dropout_acts_in_training_only(name):
     ids = ids_of(2, 5)
     assert not torch.equal(model.train().encode(ids)[0], model.encode(ids)[0])
     assert torch.equal(model.eval().encode(ids)[0], model.encode(ids)[0])
+
+
+def test_weights_are_drawn_as_the_library_named_draws_them():
+    torch.manual_seed(0)
+    widths = {"embedding_size": 60, "hidden_size": 64, "layers": 2}
+    like_torch = build(LSTMOptions(initialization="torch", **widths), 500, 10)
+    torchs = nn.LSTM(60, 64, 2)
+    for layer, number in zip(like_torch.layers, range(2), strict=True):
+        for mine, theirs in (("input_weight", "weight_ih"), ("recurrent_weight", "weight_hh")):
+            want = getattr(torchs, f"{theirs}_l{number}")
+            assert getattr(layer, mine).std().item() == pytest.approx(want.std().item(), rel=0.05)
+    assert like_torch.embedding.std().item() == pytest.approx(1, rel=0.05)
+    like_keras = build(LSTMOptions(**widths), 500, 10)
+    assert like_keras.embedding.abs().max() <= 0.05
+    square = like_keras.layers[0].recurrent_weight
+    torch.testing.assert_close(square.T @ square, torch.eye(64), atol=1e-5, rtol=0)
