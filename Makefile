@@ -24,7 +24,8 @@ format: .venv/installed
 	$(BIN)/ruff format
 
 bench: .venv-bench/installed
-	$(BENCH_BIN)/python benchmarks/speed.py
+	$(BENCH_BIN)/python benchmarks/speed.py recipes-lstm --out speed-recipes.json
+	$(BENCH_BIN)/python benchmarks/speed.py wine-gpt --out speed-wine.json
 
 docs: .venv/installed
 	$(BIN)/python docs/make_cli.py

@@ -1,8 +1,9 @@
-"""The published systems S1 and S2 as their authors built them: Keras models to measure against.
+"""The published systems S1, S2 and S4 as their authors built them: Keras models to measure against.
 
-S1 is the word-level recipe LSTM of D. Foster, *Generative Deep Learning*, chapter 5. S2 is the
-character-level LSTM of the well-known Keras example on Nietzsche. Nothing here is textwright's: it
-needs TensorFlow with Keras 3, which textwright itself never installs.
+S1 is the word-level recipe LSTM of D. Foster, *Generative Deep Learning*, chapter 5, and S4 the
+small GPT of its chapter 9. S2 is the character-level LSTM of the well-known Keras example on
+Nietzsche. Nothing here is textwright's: it needs TensorFlow with Keras 3, which textwright itself
+never installs.
 """
 
 import os
@@ -16,6 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 RECIPES_PARAMETERS = 2_407_248
+WINE_PARAMETERS = 5_809_168
+WINE_CONTEXT = 80  # positions that S4 has vectors for
 PADDING_TARGET = -100  # textwright's mark of a target that does not count
 
 
@@ -40,21 +43,56 @@ def describe_machine(threads: int) -> dict[str, str | int | None]:
     }
 
 
-def build_recipes_model(seed: int, vocab_size: int = 10_000) -> keras.Model:
+def build_recipes_model(seed: int) -> keras.Model:
     """S1: ids (B, T) → probabilities (B, T, V); any B and T. Compiled, Keras' defaults throughout.
 
     Its loss averages over every position, padding included, as the source's does.
     """
     keras.utils.set_random_seed(seed)
+    vocab_size = 10_000
     ids = keras.Input((None,), dtype="int32")
     embedded = keras.layers.Embedding(vocab_size, 100)(ids)
     hidden = keras.layers.LSTM(128, return_sequences=True, name="hidden")(embedded)
     output = keras.layers.Dense(vocab_size, activation="softmax", name="output")(hidden)
-    model = keras.Model(ids, output)
-    if vocab_size == 10_000 and model.count_params() != RECIPES_PARAMETERS:
+    return _finish(keras.Model(ids, output), RECIPES_PARAMETERS)
+
+
+class TokenAndPosition(keras.layers.Layer):
+    """ids (B, T) → the learned vectors of each id and of its place, added (B, T, D)."""
+
+    def __init__(self, vocab_size: int, context: int, width: int) -> None:
+        super().__init__()
+        self.tokens = keras.layers.Embedding(vocab_size, width)
+        self.positions = keras.layers.Embedding(context, width)
+
+    def call(self, ids: tf.Tensor) -> tf.Tensor:
+        return self.tokens(ids) + self.positions(keras.ops.arange(keras.ops.shape(ids)[1]))
+
+
+def build_wine_model(seed: int) -> keras.Model:
+    """S4: ids (B, T) → probabilities (B, T, V); T up to 80. Compiled, Keras' defaults throughout.
+
+    Its loss averages over every position, padding included, as the source's does.
+    """
+    keras.utils.set_random_seed(seed)
+    layers, vocab_size, width = keras.layers, 10_000, 256
+    ids = keras.Input((None,), dtype="int32")
+    x = TokenAndPosition(vocab_size, WINE_CONTEXT, width)(ids)
+    attended = layers.MultiHeadAttention(num_heads=2, key_dim=256)(x, x, use_causal_mask=True)
+    x = layers.LayerNormalization(epsilon=1e-6)(x + layers.Dropout(0.1)(attended))
+    wide = layers.Dense(256, activation="relu")(x)
+    narrow = layers.Dropout(0.1)(layers.Dense(width)(wide))
+    hidden = layers.LayerNormalization(epsilon=1e-6, name="hidden")(x + narrow)
+    output = layers.Dense(vocab_size, activation="softmax", name="output")(hidden)
+    return _finish(keras.Model(ids, output), WINE_PARAMETERS)
+
+
+def _finish(model: keras.Model, parameters: int) -> keras.Model:
+    """The model compiled as Foster's are, once its size is known to be the source's."""
+    if model.count_params() != parameters:
         raise RuntimeError(
-            f"The Keras model has {model.count_params():,} parameters instead of "
-            f"{RECIPES_PARAMETERS:,}; this Keras version builds another LSTM than the source's."
+            f"The Keras model has {model.count_params():,} parameters instead of {parameters:,}; "
+            "this Keras version builds another one than the source's."
         )
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
     return model

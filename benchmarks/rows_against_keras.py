@@ -1,8 +1,8 @@
-"""S1 beside the source's Keras form: the same rows, in the same order, for the same steps.
+"""S1 or S4 beside the source's Keras form: the same rows, in the same order, for the same steps.
 
-    python benchmarks/recipes_against_keras.py CORPUS rows  rows.npz --steps 629
-    KERAS  benchmarks/keras_lstm.py rows.npz --out keras-0.json --seed 0 --measure-at 629
-    python benchmarks/recipes_against_keras.py CORPUS train rows.npz --seed 0 --measure-at 629
+    python benchmarks/rows_against_keras.py wine-gpt rows  rows.npz --corpus CORPUS --steps 1200
+    KERAS  benchmarks/keras_rows.py wine-gpt rows.npz --out keras-0.json --seed 0 --measure-at 1183
+    python benchmarks/rows_against_keras.py wine-gpt train rows.npz --seed 0 --measure-at 1183
 
 (KERAS: a Python that has Keras.) `rows` writes the preset's batches and the held-out rows, padded
 to the context with id 0 as the source does; `train` trains textwright's model on them and prints
@@ -26,17 +26,15 @@ from textwright.models import build
 from textwright.tokenizer import Tokenizer
 from textwright.trainer import Step, Trainer
 
-PRESET = "recipes-lstm"
-
 
 class Recorded:
     """A layout that plays recorded batches."""
 
     carries = False
 
-    def __init__(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+    def __init__(self, inputs: np.ndarray, targets: np.ndarray, steps_per_epoch: int = 0) -> None:
         self.inputs, self.targets = inputs, targets
-        self.steps_per_epoch = len(inputs)
+        self.steps_per_epoch = steps_per_epoch or len(inputs)
 
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
         longest = int((self.targets[step] != PADDING_TARGET).sum(1).max())
@@ -44,9 +42,8 @@ class Recorded:
         return Batch(inputs.astype(np.int64), targets.astype(np.int64), carry=False)
 
 
-def write_rows(corpus: str, path: Path, steps: int) -> None:
-    """The preset's first batches, and the validation part in whole batches of rows."""
-    config = Config.resolve(preset=PRESET)
+def write_rows(config: Config, corpus: str, path: Path, steps: int) -> None:
+    """The config's first batches, and the validation part in whole batches of rows."""
     documents = Corpus([corpus], config.corpus)
     tokenizer = Tokenizer.train(config.tokenizer, documents.documents("train"))
     parts = prepare(documents, tokenizer)
@@ -61,6 +58,7 @@ def write_rows(corpus: str, path: Path, steps: int) -> None:
         path,
         inputs=np.stack([_pad(b.inputs, length, 0) for b in whole]),
         targets=np.stack([_pad(b.targets, length, PADDING_TARGET) for b in whole]),
+        steps_per_epoch=layout.steps_per_epoch,
         held_out_inputs=np.stack([_pad(b.inputs, length, 0) for b in scored]),
         held_out_targets=np.stack([_pad(b.targets, length, PADDING_TARGET) for b in scored]),
     )
@@ -73,14 +71,12 @@ def _pad(cells: np.ndarray, length: int, filler: int) -> np.ndarray:
     )
 
 
-def train(path: Path, seed: int, measure_at: list[int], threads: int, as_keras: bool) -> None:
+def train(config: Config, path: Path, seed: int, measure_at: list[int], as_keras: bool) -> None:
     """Train on recorded rows and print the held-out losses."""
-    set_threads(threads)
     rows = np.load(path)
-    config = Config.resolve(preset=PRESET)
     torch.manual_seed(seed)
     model = build(config.model, config.tokenizer.vocab_size, config.data.context_length)
-    layout = Recorded(rows["inputs"], rows["targets"])
+    layout = Recorded(rows["inputs"], rows["targets"], int(rows["steps_per_epoch"]))
     options = config.train
     if as_keras:
         plain = {"learning_rate": 1e-3, "schedule": "constant", "clip_norm": 0.0}
@@ -116,19 +112,25 @@ def measure(trainer: Trainer, held_out: Recorded) -> dict[str, float]:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus")
+    parser.add_argument("preset", choices=["recipes-lstm", "wine-gpt"])
     parser.add_argument("what", choices=["rows", "train"])
     parser.add_argument("rows", type=Path)
-    parser.add_argument("--steps", type=int, default=629)
+    parser.add_argument("--corpus", help="where `rows` takes them from")
+    parser.add_argument("--steps", type=int, default=629, help="batches that `rows` writes")
+    parser.add_argument("--set", action="append", default=[], metavar="section.key=value")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure-at", type=int, nargs="+", default=[629])
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--as-keras", action="store_true", help="step as Keras' Adam does, at 1e-3")
     given = parser.parse_args()
-    if given.what == "rows":
-        write_rows(given.corpus, given.rows, given.steps)
+    config = Config.resolve(preset=given.preset, settings=given.set)
+    set_threads(given.threads)
+    if given.what == "train":
+        train(config, given.rows, given.seed, given.measure_at, given.as_keras)
+    elif given.corpus:
+        write_rows(config, given.corpus, given.rows, given.steps)
     else:
-        train(given.rows, given.seed, given.measure_at, given.threads, given.as_keras)
+        parser.error("rows needs the --corpus to take them from.")
 
 
 if __name__ == "__main__":

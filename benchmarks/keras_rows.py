@@ -1,6 +1,7 @@
-"""S1 in the source's Keras form, fed textwright's batches: held-out loss, step time, writing speed.
+"""S1 or S4 in the source's Keras form, fed textwright's batches: loss, step time, writing speed.
 
-    python benchmarks/keras_lstm.py rows.npz --out keras.json --seed 0 --measure-at 629 1258 1887
+    python benchmarks/keras_rows.py recipes-lstm rows.npz --out keras.json --measure-at 629 1258
+    python benchmarks/keras_rows.py wine-gpt rows.npz --out keras.json --measure-at 629 1183
 
 `rows.npz` holds four arrays of whole batches: `inputs` and `targets` (N, B, T), trained on in that
 order, and `held_out_inputs` and `held_out_targets` (M, B, T). Inputs are padded with 0, targets
@@ -21,11 +22,13 @@ import tensorflow as tf
 from keras_reference import (
     PADDING_TARGET,
     build_recipes_model,
+    build_wine_model,
     describe_machine,
     make_measure,
     use_threads,
 )
 
+BUILDERS = {"recipes-lstm": build_recipes_model, "wine-gpt": build_wine_model}
 WARM_UP_STEPS = 5  # TensorFlow traces its graph in the first of them
 
 
@@ -92,6 +95,7 @@ def time_writing(model: keras.Model, count: int, seed: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset", choices=BUILDERS, help="which of textwright's it stands against")
     parser.add_argument("rows", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
@@ -102,7 +106,9 @@ def main() -> None:
         metavar="STEP",
         help="measure the held-out loss after these steps, and end after the last (default: all)",
     )
-    parser.add_argument("--write", type=int, default=100, help="tokens to write; 0: none")
+    parser.add_argument(
+        "--write", type=int, default=100, help="tokens to write; wine-gpt: up to 79"
+    )
     parser.add_argument("--threads", type=int, default=0, help="0: TensorFlow's choice")
     arguments = parser.parse_args()
     use_threads(arguments.threads)
@@ -117,10 +123,11 @@ def main() -> None:
             f"{arguments.rows} holds {len(inputs)} steps: measure at {points[-1]} needs more."
         )
 
-    model = build_recipes_model(arguments.seed)
+    model = BUILDERS[arguments.preset](arguments.seed)
     measure = make_measure(model)
     timer = StepTimer()
     result = {
+        "preset": arguments.preset,
         "rows": arguments.rows.name,
         "seed": arguments.seed,
         "parameters": model.count_params(),
