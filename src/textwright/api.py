@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textwright.config import Config
+from textwright.config import Config, GPTOptions
 from textwright.errors import RunError
 from textwright.generator import Backend, Generator, Sample
+from textwright.numpy_gpt import NumpyGPT
 from textwright.numpy_lstm import NumpyLSTM
 from textwright.run import Run
 from textwright.sampling import SamplingOptions, sampling_options
@@ -21,7 +22,7 @@ Source = str | Path
 
 
 class Writer:
-    """A trained model that writes. Needs no torch for recurrent models on the processor."""
+    """A trained model that writes. Needs no torch on the processor."""
 
     def __init__(self, run: Run, device: str = "cpu"):
         self.run = run
@@ -82,7 +83,10 @@ def load(run: Source, device: str = "cpu") -> Writer:
 
 
 def _backend(run: Run, device: str) -> Backend:
-    if device == "cpu" and run.config.model.family == "lstm":
+    model = run.config.model
+    if device == "cpu" and isinstance(model, GPTOptions):
+        return NumpyGPT(run.weights(), model, run.config.data.context_length)
+    if device == "cpu":
         return NumpyLSTM(run.weights())
     from textwright import models
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from textwright.errors import RunError
+from textwright.numpy_weights import REMEDY, Floats, NumpyWeights
 
-Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 _CELLS = {4: "lstm", 3: "gru", 1: "rnn"}
@@ -68,7 +68,7 @@ class NumpyLSTM:
         layers.{i}.bias (G·H), for a GRU also .recurrent_bias · output.weight (V, H), absent where
         it is the embedding · output.bias (V). Raises RunError for names or shapes that do not fit.
         """
-        named = _Weights(weights)
+        named = NumpyWeights(weights)
         self._embedding = named.take("embedding", (None, None))
         self.vocab_size, width = self._embedding.shape
         self._layers: list[_Layer] = []
@@ -77,13 +77,13 @@ class NumpyLSTM:
             self._layers.append(layer)
             width = layer.width
             if (layer.cell, width) != (self._layers[0].cell, self._layers[0].width):
-                raise RunError(f"The layers differ in kind or width. {_REMEDY}")
+                raise RunError(f"The layers differ in kind or width. {REMEDY}")
         tied = "output.weight" not in weights
         output = self._embedding if tied else named.take("output.weight", (self.vocab_size, width))
         if output.shape[1] != width:
             raise RunError(
                 f"output.weight is missing, and the embedding, {output.shape[1]} wide, cannot "
-                f"stand in for it: the model is {width} wide. {_REMEDY}"
+                f"stand in for it: the model is {width} wide. {REMEDY}"
             )
         bias = named.take("output.bias", (self.vocab_size,))
         named.refuse_others()
@@ -164,14 +164,14 @@ class _Layer:
     held halved (exact in binary), because σ(x) = ½ + ½·tanh(x/2): one tanh serves all gates.
     """
 
-    def __init__(self, named: "_Weights", prefix: str, inputs: int) -> None:
+    def __init__(self, named: NumpyWeights, prefix: str, inputs: int) -> None:
         recurrent = named.take(prefix + "recurrent_weight", (None, None))
         rows, self.width = recurrent.shape
         gates, rest = divmod(rows, self.width)
         if rest or gates not in _CELLS:
             raise RunError(
                 f"{prefix}recurrent_weight has shape {recurrent.shape}; an LSTM has 4 times as "
-                f"many rows as columns, a GRU 3, an RNN 1. {_REMEDY}"
+                f"many rows as columns, a GRU 3, an RNN 1. {REMEDY}"
             )
         self.cell = _CELLS[gates]
         # The file's order is i, f, candidate, o (LSTM) and r, z, n (GRU).
@@ -232,34 +232,3 @@ class _Layer:
         np.subtract(h, candidate, out=new_h)
         new_h *= gates[:, width:]
         new_h += candidate
-
-
-_REMEDY = "The weights are damaged or of another model: restore them, or train the run again."
-
-
-class _Weights:
-    """Takes arrays by name, checks their shapes, and knows which nobody asked for."""
-
-    def __init__(self, weights: Mapping[str, NDArray[np.floating]]) -> None:
-        self._weights = weights
-        self._taken: set[str] = set()
-
-    def take(self, name: str, shape: tuple[int | None, ...]) -> Floats:
-        """The array, float32. Raises RunError where it is missing or has another shape."""
-        if name not in self._weights:
-            raise RunError(f"The weights lack {name}. {_REMEDY}")
-        array = np.asarray(self._weights[name], np.float32)
-        fits = array.ndim == len(shape) and all(
-            wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
-        )
-        if not fits:
-            wanted = " × ".join("any" if size is None else str(size) for size in shape)
-            raise RunError(f"{name} has shape {array.shape}, not {wanted}. {_REMEDY}")
-        self._taken.add(name)
-        return array
-
-    def refuse_others(self) -> None:
-        """Raises RunError where an array was never taken: this is not the model it seems to be."""
-        others = sorted(set(self._weights) - self._taken)
-        if others:
-            raise RunError(f"The weights hold {', '.join(others)}, which no LSTM has. {_REMEDY}")

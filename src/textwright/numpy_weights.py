@@ -1,0 +1,41 @@
+"""A model's arrays by name, for the backends without torch: each is asked for with its shape."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textwright.errors import RunError
+
+Floats = NDArray[np.float32]
+REMEDY = "The weights are damaged or of another model: restore them, or train the run again."
+
+
+class NumpyWeights:
+    """Gives arrays by name, checks their shapes, and knows which nobody asked for."""
+
+    def __init__(self, weights: Mapping[str, NDArray[np.floating]]) -> None:
+        self._weights = weights
+        self._taken: set[str] = set()
+
+    def take(self, name: str, shape: tuple[int | None, ...]) -> Floats:
+        """The array, float32. Raises RunError where it is missing or has another shape."""
+        if name not in self._weights:
+            raise RunError(f"The weights lack {name}. {REMEDY}")
+        array = np.asarray(self._weights[name], np.float32)
+        fits = array.ndim == len(shape) and all(
+            wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
+        )
+        if not fits:
+            wanted = " × ".join("any" if size is None else str(size) for size in shape)
+            raise RunError(f"{name} has shape {array.shape}, not {wanted}. {REMEDY}")
+        self._taken.add(name)
+        return array
+
+    def refuse_others(self) -> None:
+        """Raises RunError where an array was never taken: this is not the model it seems to be."""
+        others = sorted(set(self._weights) - self._taken)
+        if others:
+            raise RunError(
+                f"The weights hold {', '.join(others)}, which this model does not have. {REMEDY}"
+            )
