@@ -196,7 +196,8 @@ class _Block:
     def read(self, x: Floats) -> tuple[Floats, Floats, Floats]:
         """x (B, T, D) → the block's output, keys (B, H, T, K), values (B, H, T, U)."""
         q, k, v = (np.swapaxes(part, 1, 2) for part in self._queries_keys_values(x))
-        scores = (q * self.scale) @ np.swapaxes(k, 2, 3)  # (B, H, T, T)
+        q *= self.scale
+        scores = q @ np.swapaxes(k, 2, 3)  # (B, H, T, T)
         later = np.triu(np.ones(scores.shape[2:], bool), 1)
         np.copyto(scores, np.float32(-np.inf), where=later)
         found = np.swapaxes(_softmax(scores) @ v, 1, 2)
