@@ -66,7 +66,9 @@ def place(tmp_path, monkeypatch, trained, tiny):
     resolve = Config.resolve
 
     def resolve_tiny(preset="", file=None, settings=(), base=None):
-        return resolve(preset, file, [*settings, *tiny], base)
+        family = resolve(preset, file, settings, base).model.family
+        kept = [s for s in tiny if family == "lstm" or not s.startswith("model.")]
+        return resolve(preset, file, [*settings, *kept], base)
 
     monkeypatch.setattr(Config, "resolve", resolve_tiny)
     return tmp_path
