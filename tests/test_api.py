@@ -6,8 +6,9 @@ import pytest
 import textwright
 from textwright import models
 from textwright.config import Config
-from textwright.errors import GenerationError, RunError, TextwrightError
+from textwright.errors import ConfigError, GenerationError, RunError, TextwrightError
 from textwright.generator import Generator
+from textwright.run import Run
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -37,6 +38,23 @@ def test_a_config_can_be_given_whole(notes, tiny, tmp_path):
     writer = textwright.train([str(notes)], out=tmp_path / "run", config=config)
     assert writer.run.config.model.cell == "gru"
     assert writer.generate(max_new_tokens=3)[0].text
+
+
+def test_settings_change_what_a_resumed_run_may_change_and_no_more(notes, tiny, tmp_path):
+    out = tmp_path / "run"
+    first = textwright.train(notes, out=out, preset="demo", settings=[*tiny, "train.max_steps=1"])
+    again = textwright.train([], out=out, settings=["train.max_steps=2"], resume=True)
+    assert [m["step"] for m in again.run.metrics() if m["event"] == "step"] == [1, 2]
+    assert again.run.config.model == first.run.config.model
+    with pytest.raises(ConfigError, match=r"cannot change model\.hidden_size from 8 to 9"):
+        textwright.train([], out=out, settings=["model.hidden_size=9"], resume=True)
+
+
+def test_what_shapes_a_model_comes_from_the_run_it_starts_from(notes, trained, tmp_path):
+    settings = ["train.max_steps=1", "train.threads=1"]
+    origin = Run.load(trained)
+    writer = textwright.train(notes, out=tmp_path / "run", settings=settings, init_from=origin)
+    assert writer.run.config.model == origin.config.model
 
 
 def test_what_is_streamed_is_what_is_generated(writer):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import textwright
 from textwright import demo, grammar, survey
 from textwright.cli import app, main
 from textwright.config import presets
@@ -76,6 +77,10 @@ def test_help_names_every_command(tw):
         assert re.search(rf"^  {command} ", out, re.MULTILINE)
 
 
+def test_version_is_told(tw):
+    assert tw("--version") == (0, f"textwright {textwright.__version__}\n", "")
+
+
 def test_no_command_shows_the_help(tw):
     _, out, err = tw()
     assert "Usage: " in out + err
@@ -128,6 +133,19 @@ def test_corpus(tw, tw_json, notes, flags, monkeypatch):
     _, out, _ = tw("corpus", notes, "--preset", "demo", *flags)
     assert "300 (267 train" in out
     assert "Note: 100% of the documents are cut" in out
+
+
+def test_a_corpus_is_looked_at_with_the_split_that_training_will_see(
+    tw_json, notes, flags, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(survey, "MEASURED_SECONDS", 0.0)
+    valid = tmp_path / "valid.txt"
+    valid.write_text("".join(f"{note}\n" for note in grammar.documents(7, seed=9)))
+    argv = [notes, "--preset", "demo", *flags, "--valid", valid, "--test", valid, "--threads", "1"]
+    found = tw_json("corpus", *argv)
+    tw_json("train", *argv, "--set", "train.max_steps=1")
+    assert found["parts"] == Run.load(tmp_path / "runs/notes").corpus()["parts"]
+    assert found["parts"] == {"train": 300, "valid": 7, "test": 7}
 
 
 def test_train_and_what_it_says(tw, tw_json, notes, flags):

@@ -20,7 +20,7 @@ ROW_OF = {
         [
             "errors options",
             "corpus grammar tokenizer escape sampling_steps sampling",
-            "config run",
+            "config run resuming",
             "batching generator numpy_weights numpy_lstm numpy_gpt",
             "device distributed dataset models",
             "evaluate trainer",

@@ -11,6 +11,7 @@ from textwright.errors import RunError
 from textwright.generator import Backend, Generator, Sample
 from textwright.numpy_gpt import NumpyGPT
 from textwright.numpy_lstm import NumpyLSTM
+from textwright.resuming import choose_config
 from textwright.run import Run
 from textwright.sampling import SamplingOptions, sampling_options
 from textwright.tokenizer import Tokenizer
@@ -71,7 +72,9 @@ def train(
     from textwright.training import train_run
 
     names = [sources] if isinstance(sources, str | Path) else list(sources)
-    config = config or Config.resolve(preset=preset, settings=settings)
+    if config is None:
+        kept = {key: how[key] for key in ("resume", "init_from") if key in how}
+        config = choose_config(Path(out), preset, settings=settings, **kept)
     for event in train_run(names, Path(out), config, **how):
         on_event(event)
     return load(out)

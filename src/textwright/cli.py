@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from textwright import __version__
 from textwright.errors import ConfigError, CorpusError, GenerationError, TextwrightError
 
 if TYPE_CHECKING:
-    from textwright.config import Config
     from textwright.generator import Sample, Stream
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C stopped, as shells give it
@@ -36,13 +36,29 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Train, understand and trust small autoregressive text models.",
     epilog="Begin with: textwright demo · textwright train my.txt · textwright generate runs/my",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"textwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Train, understand and trust small autoregressive text models."""
+
 
 Sources = Annotated[
     list[str] | None,
@@ -69,6 +85,13 @@ Settings = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
 ]
+Valid = Annotated[
+    list[str] | None, typer.Option("--valid", help="Held-out documents, taken as they are.")
+]
+Test = Annotated[
+    list[str] | None, typer.Option("--test", help="Test documents, taken as they are.")
+]
+Threads = Annotated[int, typer.Option("--threads", help="Processor threads; 0: one a core.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same text.")]
 
 
@@ -94,16 +117,21 @@ def corpus(
     preset: PresetName = "",
     config: ConfigFile = None,
     settings: Settings = None,
+    valid: Valid = None,
+    test: Test = None,
+    threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
     """Look at a corpus before training: its size, what would be lost, what training would cost."""
+    from textwright.config import Config
     from textwright.corpus import Corpus
     from textwright.display import Progression, show_survey
     from textwright.survey import survey
 
-    chosen = _resolve(preset, config, settings)
+    chosen = Config.resolve(preset, config, _with_threads(settings, threads))
+    named = Corpus(_need(sources), chosen.corpus, valid=valid or [], test=test or [])
     with Progression(quiet=as_json) as shown:
-        found = survey(Corpus(_need(sources), chosen.corpus), chosen, shown.show)
+        found = survey(named, chosen, shown.show)
     if as_json:
         _print_json(found.to_json())
     else:
@@ -124,18 +152,12 @@ def train(
         typer.Option("--from", help="Go on from another run's weights, with its tokenizer."),
     ] = None,
     settings: Settings = None,
-    valid: Annotated[
-        list[str] | None, typer.Option("--valid", help="Held-out documents, taken as they are.")
-    ] = None,
-    test: Annotated[
-        list[str] | None, typer.Option("--test", help="Test documents, taken as they are.")
-    ] = None,
+    valid: Valid = None,
+    test: Test = None,
     time_budget: Annotated[
         str, typer.Option("--time-budget", help="Stop after so much training: 90s, 20m, 2h.")
     ] = "",
-    threads: Annotated[
-        int, typer.Option("--threads", help="Processor threads; 0: one a core.")
-    ] = 0,
+    threads: Threads = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out where it was interrupted.")
     ] = False,
@@ -153,20 +175,16 @@ def train(
     that generate, evaluate and inspect need. Ctrl-C stops after the current step; --resume goes on.
     """
     from textwright.display import TrainDisplay
+    from textwright.resuming import choose_config
     from textwright.run import Run
     from textwright.training import train_run
 
+    settings = _with_threads(settings, threads)
     if time_budget:
-        settings = [*(settings or []), f"train.time_budget={time_budget}"]
-    if threads:
-        settings = [*(settings or []), f"train.threads={threads}"]
+        settings.append(f"train.time_budget={time_budget}")
     out = out or _default_run(sources)
     origin = Run.load(start) if start else None
-    base = _inherited(origin.config) if origin else None
-    if resume and (out / "config.toml").exists():
-        chosen = _resumed(Run.load(out).config, preset, config, settings, base)
-    else:
-        chosen = _resolve(preset, config, settings, base)
+    chosen = choose_config(out, preset, config, settings, resume=resume, init_from=origin)
     speaks = os.environ.get("RANK", "0") == "0"  # of several processes, the first
     board = out / "tensorboard" if tensorboard and speaks else None
     with TrainDisplay(quiet=as_json or not speaks, tensorboard=board) as display:
@@ -394,30 +412,8 @@ def _default_run(sources: list[str] | None) -> Path:
     return Path("runs") / (first.name.partition(".")[0] or "corpus")
 
 
-def _resolve(
-    preset: str, file: Path | None, settings: list[str] | None, base: Any = None
-) -> Config:
-    from textwright.config import Config
-
-    return Config.resolve(preset, file, settings or [], base)
-
-
-def _inherited(origin: Config) -> dict[str, Any]:
-    """What a run that goes on from another's weights takes over: all that shapes the model."""
-    kept = origin.model_dump(exclude_unset=True)
-    return {part: kept[part] for part in ("tokenizer", "data", "model", "sample") if part in kept}
-
-
-def _resumed(
-    kept: Config, preset: str, file: Path | None, settings: list[str] | None, base: Any
-) -> Config:
-    """A run's own config, or the one that the command line names again."""
-    anew = preset or file or base is not None
-    chosen = _resolve(preset, file, settings, base if anew else kept.model_dump(exclude_none=True))
-    if chosen.data.layout == "auto":
-        data = chosen.data.model_copy(update={"layout": kept.data.layout})
-        chosen = chosen.model_copy(update={"data": data})
-    return chosen
+def _with_threads(settings: list[str] | None, threads: int) -> list[str]:
+    return [*(settings or []), *([f"train.threads={threads}"] if threads else [])]
 
 
 def _lines(path: Path | None) -> list[str]:

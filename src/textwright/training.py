@@ -22,19 +22,19 @@ from textwright.config import Config
 from textwright.corpus import Corpus, Part
 from textwright.dataset import Documents, choose_layout, cut, prepare
 from textwright.device import choose_device, choose_dtype, set_threads
-from textwright.errors import ConfigError, CorpusError, RunError
+from textwright.errors import CorpusError, RunError
 from textwright.escape import EscapeCode
 from textwright.evaluate import HeldOut, evaluate
 from textwright.generator import Generator
 from textwright.models import LanguageModel, TorchBackend, build, fill
 from textwright.report import draw_loss_curve, write_model_card
+from textwright.resuming import resumed
 from textwright.run import SAMPLE_MARK, Arrays, Checkpoint, Run
 from textwright.tokenizer import Tokenizer
 from textwright.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
 
 OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total or 0)
 
-BATCHES = ("batch_size", "accumulate", "seed")  # what a step number means depends on these
 ROLES = ("sources", "valid", "test")
 ESCAPE_CHARACTERS = 4_000_000  # enough to fit the escape code, however large the corpus
 
@@ -90,8 +90,7 @@ def train_run(
     sources, valid, test = _listed(sources), _listed(valid), _listed(test)
     if resume and (out / "config.toml").exists():
         run = Run.load(out)
-        config = config or run.config
-        _check_unchanged(run.config, config)
+        config = resumed(run.config, config or run.config)
         sources, valid, test = _recorded(run, sources, valid, test)
     elif resume and not sources:
         raise RunError(f"No run at {out} to resume; name the corpus to begin one.")
@@ -239,18 +238,6 @@ def _write_preview(
     generator = Generator(TorchBackend(model), tokenizer)
     stream = generator.stream([options.sample_prompt], run.config.sample, seed=options.seed)
     return "" if begin_only else "".join(s.prompt + s.text for s in stream.samples())
-
-
-def _check_unchanged(kept: Config, chosen: Config) -> None:
-    """Raises ConfigError if a run would go on with other data, another model or other batches."""
-    for part in ("corpus", "tokenizer", "data", "model", "train"):
-        before, now = getattr(kept, part).model_dump(), getattr(chosen, part).model_dump()
-        for key in BATCHES if part == "train" else before:
-            if before[key] != now.get(key):
-                raise ConfigError(
-                    f"A run that is resumed cannot change {part}.{key} from {before[key]!r} to "
-                    f"{now.get(key)!r}; leave it as it was, or train a new run."
-                )
 
 
 def _tokenizer(

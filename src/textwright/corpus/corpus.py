@@ -269,9 +269,13 @@ class Corpus:
 
     def _nothing_left(self, role: str, cleaner: Cleaner) -> CorpusError:
         which = "the corpus" if role == "sources" else f"the {role} files"
+        files = self.files[role]
+        names = ", ".join(str(file.path) for file in files[:3])
+        if not cleaner.dropped:
+            return CorpusError(f"There is no record in {names}: give a file that holds some.")
+        if {*cleaner.dropped} == {"no text"} and all(file.format == "text" for file in files):
+            return CorpusError(f"There is no text in {names}: give a file that is not empty.")
         reasons = ", ".join(f"{why}: {n:,}" for why, n in cleaner.dropped.most_common())
-        if not reasons:
-            return CorpusError(f"There is no document in {which}: the files hold no record.")
         return CorpusError(
             f"No document of {which} is left ({reasons}): loosen that template or cleaning step."
         )

@@ -177,7 +177,8 @@ def _decode(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:
         codecs.lookup(encoding)
     except LookupError as error:
         raise CorpusError(
-            f"There is no encoding {encoding}: name one such as utf-8, cp1252 or utf-16."
+            f"There is no encoding {encoding}: name one such as utf-8, cp1252 or utf-16 "
+            "with --set corpus.encoding=…"
         ) from error
     if codecs.lookup(encoding).name == "utf-8":
         encoding = "utf-8-sig"  # the same, but for a byte-order mark
@@ -195,7 +196,7 @@ def _refuse_other_encodings(stream: IO[bytes], path: Path, encoding: str) -> Non
         name = "utf-16" if marked else "utf-16-be" if even else "utf-16-le"
         raise CorpusError(
             f"{path} is not {encoding} from byte 0 on: it looks like {name}; "
-            f'set the corpus option encoding = "{name}".'
+            f"give --set corpus.encoding={name}."
         )
     for magic, name in ((b"PK\x03\x04", "zip"), (b"%PDF", "PDF"), (b"\x28\xb5\x2f\xfd", "zstd")):
         if head.startswith(magic):
@@ -218,10 +219,10 @@ def _wrong_encoding(path: Path, encoding: str) -> CorpusError:
                 value = error.object[error.start]
                 break
             position += len(block)
-    hint = "set the corpus option encoding to the one it was saved in."
+    hint = "give the one it was saved in with --set corpus.encoding=…"
     if encoding.lower().startswith("utf"):
         hint = (
-            'if a Windows program wrote it, set the corpus option encoding = "cp1252" (Western '
-            'European) or "cp1251" (Cyrillic), else the encoding it was saved in.'
+            "give the encoding it was saved in, such as --set corpus.encoding=cp1252 if a Windows "
+            "program wrote it in a Western European language (Cyrillic: cp1251)."
         )
     return CorpusError(f"{path} is not {encoding} at byte {position:,} (0x{value:02x}): {hint}")
