@@ -36,47 +36,39 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 class KeyValueState:
     """The keys and values of all that each row has read, one column an id.
 
-    All rows end in the same column; a shorter one begins in a later column, or has columns inside,
-    where it was padded, that are not its own. New columns are written beside the old into tensors
-    that states share, so reading on copies nothing; a state that is read on a second time takes a
-    copy first.
+    All rows end in the same column; a row's own are the last `lengths` of them. New columns are
+    written beside the old, into tensors that states share, so reading on copies nothing; a state
+    that is read on a second time takes a copy first.
     """
 
     layers: list[tuple[Tensor, Tensor]]  # keys (B, H, room, K), values (B, H, room, U)
     lengths: Tensor  # (B,) ids read so far
-    columns: int  # C
-    own: Tensor | None  # (B, C) which columns the row may look at; None: at all of them
+    columns: int  # C: the longest row's length
     written: list[int]  # columns written by any of the states that share these tensors
 
     def select(self, rows: Tensor | Sequence[int]) -> KeyValueState:
         """The state of these rows, in this order; a row may be named twice."""
         rows = torch.as_tensor(rows, device=self.lengths.device)
-        start, own = 0, None if self.own is None else self.own[rows]
-        if own is not None:  # columns that no row left looks at
-            start = int(own.any(0).int().argmax())
-            own = None if own[:, start:].all() else own[:, start:]
-        layers = [
-            (k[rows, :, start : self.columns], v[rows, :, start : self.columns])
-            for k, v in self.layers
-        ]
-        columns = self.columns - start
-        return KeyValueState(layers, self.lengths[rows], columns, own, [columns])
+        lengths = self.lengths[rows]
+        columns = int(lengths.max())
+        own = slice(self.columns - columns, self.columns)
+        layers = [(keys[rows, :, own], values[rows, :, own]) for keys, values in self.layers]
+        return KeyValueState(layers, lengths, columns, [columns])
 
     @classmethod
     def concat(cls, states: Sequence[KeyValueState]) -> KeyValueState:
         """One state of all rows, in order."""
         columns = max(state.columns for state in states)
+
+        def join(tensors: Sequence[Tensor]) -> Tensor:
+            kept = zip(tensors, (state.columns for state in states), strict=True)
+            return torch.cat([pad(t[:, :, :own], (0, 0, columns - own, 0)) for t, own in kept])
+
         layers = []
-        for parts in zip(*(state.layers for state in states), strict=True):
-            moved = [
-                [pad(t[:, :, : s.columns], (0, 0, columns - s.columns, 0)) for t in pair]
-                for s, pair in zip(states, parts, strict=True)
-            ]
-            keys, values = zip(*moved, strict=True)
-            layers.append((torch.cat(keys), torch.cat(values)))
-        own = torch.cat([pad(s.owned(), (columns - s.columns, 0)) for s in states])
-        lengths = torch.cat([state.lengths for state in states])
-        return cls(layers, lengths, columns, None if own.all() else own, [columns])
+        for pairs in zip(*(state.layers for state in states), strict=True):
+            keys, values = zip(*pairs, strict=True)
+            layers.append((join(keys), join(values)))
+        return cls(layers, torch.cat([state.lengths for state in states]), columns, [columns])
 
     @property
     def nbytes(self) -> int:
@@ -88,7 +80,7 @@ class KeyValueState:
 
     def tensors(self) -> dict[str, Tensor]:
         """By name, for a checkpoint; `from_tensors` is the way back."""
-        named = {"lengths": self.lengths, "own": self.owned()}
+        named = {"lengths": self.lengths}
         for layer, (keys, values) in enumerate(self.layers):
             named[f"{layer}.keys"] = keys[:, :, : self.columns]
             named[f"{layer}.values"] = values[:, :, : self.columns]
@@ -98,9 +90,8 @@ class KeyValueState:
     def from_tensors(cls, tensors: dict[str, Tensor]) -> KeyValueState:
         count = sum(name.endswith(".keys") for name in tensors)
         layers = [(tensors[f"{at}.keys"], tensors[f"{at}.values"]) for at in range(count)]
-        own = tensors["own"]
-        columns = own.shape[1]
-        return cls(layers, tensors["lengths"], columns, None if own.all() else own, [columns])
+        columns = layers[0][0].shape[2]
+        return cls(layers, tensors["lengths"], columns, [columns])
 
     def with_room(self, count: int) -> KeyValueState:
         """The same state, `count` columns after its own free to be written."""
@@ -117,24 +108,17 @@ class KeyValueState:
         layers = [(copy(keys), copy(values)) for keys, values in self.layers]
         return replace(self, layers=layers, written=[self.columns])
 
-    def read_on(self, count: int, lengths: Tensor | None) -> KeyValueState:
-        """The state after `count` more columns, of each row's first `lengths` (B,) its own."""
-        own, columns = None, self.columns + count
-        if self.own is not None or lengths is not None:
-            new = torch.arange(count, device=self.lengths.device).expand(len(self.lengths), -1)
-            new = new < (count if lengths is None else lengths[:, None])
-            own = torch.cat([self.owned(), new], 1)
-        self.written[0] = columns
-        read = count if lengths is None else lengths
-        return replace(self, columns=columns, own=own, lengths=self.lengths + read)
+    def aligned(self, padding: Tensor) -> KeyValueState:
+        """The same rows, whose last `padding` (B,) columns are no ids, moved right by as many."""
+        source = torch.arange(self.columns, device=padding.device) - padding[:, None]
+        source = source.clamp(min=0)[:, None, :, None]  # (B, 1, C, 1)
 
-    def owned(self) -> Tensor:
-        """`own`, written out (B, C)."""
-        if self.own is not None:
-            return self.own
-        return torch.ones(
-            len(self.lengths), self.columns, dtype=torch.bool, device=self.lengths.device
-        )
+        def move(tensor: Tensor) -> Tensor:
+            kept = tensor[:, :, : self.columns]
+            return kept.gather(2, source.expand_as(kept))
+
+        layers = [(move(keys), move(values)) for keys, values in self.layers]
+        return replace(self, layers=layers, written=[self.columns])
 
 
 class Attention(nn.Module):
@@ -236,12 +220,9 @@ class GPT(LanguageModel):
         padded on the right and their lengths (B,) given.
         """
         count = ids.shape[1]
-        if lengths is not None:
-            lengths = lengths.to(ids.device)
         state = self.start(len(ids)) if state is None else state.with_room(count)
         before, end = state.columns, state.columns + count
-        after = state.read_on(count, lengths)
-        mask = _mask(after, count) if before else None
+        mask = _mask(state, count) if before else None
         layers: list[tuple[Tensor, Tensor]] = []
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -258,12 +239,17 @@ class GPT(LanguageModel):
         x = self._embed(ids, state.lengths)
         for block in self.blocks:
             x = block(x, attend)
-        return self._finish(x), replace(after, layers=layers)
+        state.written[0] = end
+        after = KeyValueState(layers, state.lengths + count, end, state.written)
+        if lengths is not None:
+            padding = count - lengths.to(ids.device)
+            after = replace(after.aligned(padding), lengths=after.lengths - padding)
+        return self._finish(x), after
 
     def start(self, rows: int) -> KeyValueState:
         """The state before the first id."""
         lengths = torch.zeros(rows, dtype=torch.long, device=self.embedding.device)
-        return KeyValueState([], lengths, 0, None, [0])
+        return KeyValueState([], lengths, 0, [0])
 
     def trace(self, ids: Tensor) -> Trace:
         """What every head of every layer looks at, for ids (B, T), by the written-out equations."""
@@ -307,11 +293,13 @@ def sinusoids(count: int, width: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
 
 
-def _mask(after: KeyValueState, count: int) -> Tensor | None:
-    """What each of the newest `count` columns may look at, (B or 1, 1, count, C); None: all."""
-    if count == 1 and after.own is None:
+def _mask(state: KeyValueState, count: int) -> Tensor | None:
+    """What each of `count` new columns may look at, (B or 1, 1, count, C); None: at all."""
+    ragged = bool((state.lengths < state.columns).any())
+    if count == 1 and not ragged:
         return None
-    columns = torch.arange(after.columns, device=after.lengths.device)
+    columns = torch.arange(state.columns + count, device=state.lengths.device)
     earlier = columns <= columns[-count:, None]
-    own = earlier[None] if after.own is None else earlier & after.own[:, None]
-    return own[:, None]
+    if ragged:
+        return (earlier & (columns >= (state.columns - state.lengths)[:, None, None]))[:, None]
+    return earlier[None, None]
