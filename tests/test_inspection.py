@@ -60,6 +60,33 @@ def test_each_family_gives_what_it_has(letters, options, quantities):
 
     (step,) = next_tokens(generator, ["to be"], [1.0], trace=trace)
     assert quantities == (step.gates and list(step.gates[1]))
+    if quantities is None:
+        assert np.shape(step.attention) == (2, 2, len(step.tokens))
+        assert np.sum(step.attention, axis=-1) == pytest.approx(np.ones((2, 2)), abs=1e-4)
+    else:
+        assert step.attention is None
+
+
+def test_a_token_that_heads_look_at_wholly_gets_all_of_the_attention(letters):
+    """Queries that are the same, and keys that differ in the letter b alone."""
+    model = build(GPTOptions(layers=1, heads=1, width=4), letters.vocab_size, context_length=8)
+    with torch.no_grad():
+        model.embedding.copy_(torch.tensor([[-1.0, 1.0, -1.0, 1.0]]))
+        model.embedding[letters.id_of("b")] *= -1
+        model.positions.zero_()
+        attention = model.blocks[0].attention
+        attention.input.weight.zero_()
+        attention.input.weight[4, 0] = 50.0  # the first key
+        attention.input.bias.zero_()
+        attention.input.bias[0] = 50.0  # the first query
+
+    def trace(ids):
+        return model.trace(torch.from_numpy(ids)[None])
+
+    generator = Generator(TorchBackend(model), letters)
+    with torch.inference_mode():
+        (step,) = next_tokens(generator, ["to be"], [1.0], trace=trace)
+    assert step.attention == [[[0, 0, 0, 0, 1, 0]]]
 
 
 def test_a_prompt_longer_than_the_context_is_seen_as_the_generator_sees_it(letters):

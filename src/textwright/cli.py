@@ -344,6 +344,9 @@ def inspect(
     gates: Annotated[
         bool, typer.Option("--gates", help="What the recurrent cells held at each token read.")
     ] = False,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="What each head looks at to say what comes next.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """What the model expects next: the likeliest tokens after a prompt, at several temperatures."""
@@ -353,10 +356,12 @@ def inspect(
 
     values = _numbers(temperatures, "--temperatures")
     writer = load(run)
-    trace = tracer(writer.run) if gates or as_json else None
+    trace = tracer(writer.run) if gates or attention or as_json else None
     steps = next_tokens(writer.generator, prompt or [""], values, top, trace)
     if gates and not all(step.gates for step in steps):
         raise GenerationError(f"The model of {run} is not recurrent, so it has no gates.")
+    if attention and not all(step.attention for step in steps):
+        raise GenerationError(f"The model of {run} is recurrent, so it has no attention.")
     if as_json:
         _print_json({"steps": [step.to_json() for step in steps]})
     else:

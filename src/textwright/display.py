@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from textwright.training import Event, Ready, Sample
 
 PLAIN_INTERVAL = 10.0  # seconds of training between progress lines where there is no terminal
+ATTENTION_BAR = 20  # characters for a head that looks at one token only
 RECENT_STEPS = 50  # over which loss and speed are shown
 
 # Texts, paths and reasons come from users: their brackets are no markup, their :names: no emoji.
@@ -312,7 +313,7 @@ def show_summary(name: str, found: dict[str, Any]) -> None:
 
 
 def show_tables(steps: list[NextTokens]) -> None:
-    """The likeliest next tokens, one column a temperature; and the gates, if they were traced."""
+    """The likeliest next tokens, one column a temperature; gates and attention, if traced."""
     for step in steps:
         out.print(f"\n{_plain(step.context) or '(start of a text)'}", style="bold")
         table = Table(box=None, pad_edge=False)
@@ -324,6 +325,8 @@ def show_tables(steps: list[NextTokens]) -> None:
         out.print(table)
         for number, layer in enumerate(step.gates or [], 1):
             _show_gates(number, layer, step.tokens)
+        for number, heads in enumerate(step.attention or [], 1):
+            _show_attention(number, heads, step.tokens)
 
 
 def _show_gates(number: int, layer: dict[str, dict[str, list[float]]], read: list[Token]) -> None:
@@ -335,6 +338,20 @@ def _show_gates(number: int, layer: dict[str, dict[str, list[float]]], read: lis
     columns = [statistics["magnitude"] for statistics in layer.values()]
     for token, *values in zip(read, *columns, strict=True):
         table.add_row(token.shown, *(f"{value:.3f}" for value in values))
+    out.print(table)
+
+
+def _show_attention(number: int, heads: list[list[float]], read: list[Token]) -> None:
+    """What one layer's heads look at, a line for each token read, with a bar for their mean."""
+    table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
+    for head in range(1, len(heads) + 1):
+        table.add_column(f"head {head}", justify="right")
+    table.add_column("mean", justify="right")
+    table.add_column("")
+    for token, *shares in zip(read, *heads, strict=True):
+        mean = sum(shares) / len(shares)
+        bar = "█" * round(mean * ATTENTION_BAR)
+        table.add_row(token.shown, *(f"{share:.1%}" for share in (*shares, mean)), bar)
     out.print(table)
 
 

@@ -1,4 +1,4 @@
-"""What a model thinks: the tokens it expects next, how sure it is, and what its cells hold."""
+"""What a model thinks: the tokens it expects next, how sure it is, what it holds and looks at."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ Tracer = Callable[[NDArray[np.int64]], "Trace"]  # ids (T,) → the trace of one
 
 Gates = list[dict[str, dict[str, list[float]]]]
 """A layer each: quantity → statistic over the layer's units → one value a token."""
+
+Attention = list[list[list[float]]]
+"""A layer each: a head each: the share of its look that each token gets, of the newest token."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class NextTokens:
     """After `context`: by temperature, the entropy in nats and the likeliest tokens.
 
     tokens: what the model has read, the stop that begins a text included. gates: what its cells
-    held at each of them, where that was asked for and the model has any.
+    held at each of them; attention: what its heads looked at when it had read the last. Both only
+    where that was asked for and the model has any.
     """
 
     context: str
@@ -62,9 +66,10 @@ class NextTokens:
     entropy: dict[float, float]
     next: dict[float, list[Candidate]]
     gates: Gates | None = None
+    attention: Attention | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "attention": None, "saliency": None}
+        return {**asdict(self), "saliency": None}
 
 
 def next_tokens(
@@ -99,7 +104,8 @@ def next_tokens(
             ]
         traced = trace(seen) if trace else None
         gates = list(map(_summarize, traced.gates)) if traced and traced.gates else None
-        found.append(NextTokens(context, _tokens(tokenizer, seen), entropy, tables, gates))
+        looks = list(map(_newest, traced.attention)) if traced and traced.attention else None
+        found.append(NextTokens(context, _tokens(tokenizer, seen), entropy, tables, gates, looks))
     return found
 
 
@@ -131,6 +137,12 @@ def _summarize(layer: dict[str, Tensor]) -> dict[str, dict[str, list[float]]]:
         }
         summary[name] = {key: value.round(6).tolist() for key, value in statistics.items()}
     return summary
+
+
+def _newest(layer: Tensor) -> list[list[float]]:
+    """Attention (1, heads, T, T) → what the last token looks at, (heads, T)."""
+    shares: list[list[float]] = layer[0, :, -1].double().numpy().round(6).tolist()
+    return shares
 
 
 def _tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[Token]:
