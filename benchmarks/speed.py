@@ -27,8 +27,9 @@ from rows_against_keras import Recorded, write_rows
 
 from textwright.config import Config, GPTOptions
 from textwright.corpus import Corpus
-from textwright.generator import Generator
+from textwright.generator import Backend, Generator
 from textwright.models import TorchBackend, build
+from textwright.numpy_gpt import NumpyGPT
 from textwright.numpy_lstm import NumpyLSTM
 from textwright.sampling import SamplingOptions
 from textwright.tokenizer import Tokenizer
@@ -81,16 +82,19 @@ def writers(config: Config, tokenizer: Tokenizer) -> dict[str, Write]:
     prompt, count = config.train.sample_prompt, TOKENS[config.preset]
     options = SamplingOptions(max_new_tokens=count, min_new_tokens=count)
 
-    def textwright(backend: TorchBackend | NumpyLSTM) -> Write:
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+
+    def textwright(backend: Backend) -> Write:
         generator = Generator(backend, tokenizer)
         return lambda texts: generator.generate(prompt, options, num=texts) and None
 
     found = {"textwright, torch": textwright(TorchBackend(model))}
     if isinstance(config.model, GPTOptions):
+        numpy = NumpyGPT(weights, config.model, config.data.context_length)
         found["transformers"] = transformers_writer(config, tokenizer.encode(prompt).tolist())
     else:
-        weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        found["textwright, NumPy"] = textwright(NumpyLSTM(weights))
+        numpy = NumpyLSTM(weights)
+    found["textwright, NumPy"] = textwright(numpy)
     return found
 
 
