@@ -12,6 +12,7 @@ from textwright.config import Config
 from textwright.run import Run
 from textwright.training import train_run
 
+STREAM = ["data.layout=stream", "train.accumulate=2"]
 UNEVEN = ["train.batch_size=31", "train.clip_norm=1"]  # one process has a row more
 TIMEOUT = 240  # seconds, where all hangs
 
@@ -69,24 +70,33 @@ def losses(folder):
 
 @pytest.fixture(scope="module")
 def trained(notes, tiny, tmp_path_factory):
-    """The same training by one process and by two; and begun by one, gone on with by two."""
+    """The same training by one process and by two; and begun by one, gone on with by two. The same
+    on one continuous stream, begun by one, gone on with by two, and ended by one."""
     folder = tmp_path_factory.mktemp("worlds")
     settings = [*tiny, "model.dropout=0", "train.schedule=constant", *UNEVEN]
 
-    def alone(out, *more):
+    def alone(out, *more, resume=False):
         config = Config.resolve("demo", settings=[*settings, *more])
-        for _ in train_run([notes], folder / out, config):
+        for _ in train_run([notes], folder / out, config, resume=resume):
             pass
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TEXTWRIGHT_CACHE", str(folder / "cache of one"))
         alone("one")
         alone("both", "train.max_steps=7")
+        alone("stream", *STREAM)
+        alone("stream by turns", *STREAM, "train.max_steps=7")
     argv = ["train", str(notes), "--preset", "demo", "--json"]
     argv += [part for setting in settings for part in ("--set", setting)]
     two = [*argv, "--out", str(folder / "two")]
     both = [*argv, "--out", str(folder / "both"), "--resume"]
-    return folder, start(2, [two, both], folder)
+    turns = [*argv, "--out", str(folder / "stream by turns"), "--resume"]
+    turns += [part for setting in STREAM for part in ("--set", setting)]
+    said = start(2, [two, both, [*turns, "--set", "train.max_steps=13"]], folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TEXTWRIGHT_CACHE", str(folder / "cache of one"))
+        alone("stream by turns", *STREAM, resume=True)
+    return folder, said
 
 
 @pytest.mark.parametrize("name", ["two", "both"])
@@ -99,13 +109,25 @@ def test_two_processes_give_the_losses_of_one(trained, name):
     assert steps[-1] < steps[0] - 0.1
 
 
+def test_a_carried_state_goes_on_with_any_number_of_processes(trained):
+    folder, _ = trained
+    steps, evaluations = losses(folder / "stream")
+    by_turns = losses(folder / "stream by turns")
+    assert by_turns[0] == pytest.approx(steps, abs=1e-5)
+    assert by_turns[1][-1] == pytest.approx(evaluations[-1], abs=1e-5)
+    assert len(steps) == 20
+
+
 def test_only_the_first_process_speaks(trained):
     """One JSON document for each training, and nothing from the second process."""
     (first, complaints), (second, others) = trained[1]
     decoder = json.JSONDecoder()
-    summary, end = decoder.raw_decode(first)
-    again, _ = decoder.raw_decode(first[end:].lstrip())
-    assert (summary["steps"], again["steps"]) == (20, 20)
+    ends = []
+    while first := first.lstrip():
+        summary, end = decoder.raw_decode(first)
+        ends.append(summary["steps"])
+        first = first[end:]
+    assert ends == [20, 20, 13]
     assert second == ""
     assert "Training" not in complaints + others
 

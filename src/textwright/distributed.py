@@ -7,10 +7,13 @@ many processes take the very step that one would.
 from __future__ import annotations
 
 import os
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 def start(device: torch.device) -> torch.device:
@@ -53,6 +56,15 @@ def agree(value: float) -> float:
         dist.broadcast(shared, src=0)
         value = float(shared)
     return value
+
+
+def gather(value: T) -> list[T]:
+    """Every process' value, in their order."""
+    world = rank_and_world()[1]
+    values = [value] * world
+    if world > 1:
+        dist.all_gather_object(values, value)
+    return values
 
 
 def sum_gradients(model: nn.Module) -> None:

@@ -232,22 +232,21 @@ class Trainer:
         return Evaluation(done.step, self.epoch, scores, best)
 
     def snapshot(self) -> Snapshot:
-        """All that `restore` needs, on the processor's side."""
+        """All that `restore` needs, on the processor's side; all processes must ask for it."""
         tensors = {"random.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{name}.{key}"] = value
-        for part, state in enumerate(self.states):
-            if state is not None:
-                for key, value in state.tensors().items():
-                    tensors[f"carried.{part}.{key}"] = value
+        if state := self._gather_state():
+            tensors |= {f"carried.{key}": value for key, value in state.tensors().items()}
         weights = self.model.state_dict()
         return Snapshot(asdict(self.progress), _on_cpu(weights), _on_cpu(tensors))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot of a trainer with the same model, layout and options."""
+        """Go on from a snapshot of a trainer with the same model, layout and options, in whatever
+        number of processes."""
         self.progress = Progress(**snapshot.progress)  # type: ignore[arg-type]
         self.model.load_state_dict(snapshot.weights)
         tensors = snapshot.tensors
@@ -260,22 +259,40 @@ class Trainer:
                 self.optimizer.state[parameter] = {
                     key: value.to(self.device) for key, value in moments.items()
                 }
-        for part in range(len(self.states)):
-            prefix = f"carried.{part}."
-            named = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            if named:
-                moved = {key: value.to(self.device) for key, value in named.items()}
-                state = self.model.State.from_tensors(moved)
-                lanes = range(self.layout.batch_size)[part :: self.options.accumulate]
-                if distributed.rank_and_world()[1] > 1 or len(state.lengths) != len(lanes):
-                    raise TrainingError(
-                        "A run on one continuous stream is resumed by one process that began it "
-                        "alone: a checkpoint holds the carried state of the first process only."
-                    )
-                self.states[part] = state
+        carried = {
+            key.removeprefix("carried."): value.to(self.device)
+            for key, value in tensors.items()
+            if key.startswith("carried.")
+        }
+        if carried:
+            state = self.model.State.from_tensors(carried)
+            rank, _ = distributed.rank_and_world()
+            own = self._lanes()[rank]
+            self.states = [state.select(lanes) if lanes else None for lanes in own]
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+
+    def _lanes(self) -> list[list[list[int]]]:
+        """Which rows of a batch each part of each process computes."""
+        _, world = distributed.rank_and_world()
+        parts, rows = self.options.accumulate, list(range(self.layout.batch_size))
+        return [
+            [rows[rank * parts + part :: world * parts] for part in range(parts)]
+            for rank in range(world)
+        ]
+
+    def _gather_state(self) -> State | None:
+        """The carried state of all rows of a batch, in order, whichever process has them."""
+        if not self.layout.carries:
+            return None
+        own = [None if state is None else _on_cpu(state.tensors()) for state in self.states]
+        found = [part for parts in distributed.gather(own) for part in parts if part]
+        if not found:  # nothing was read yet
+            return None
+        state = self.model.State.concat([self.model.State.from_tensors(part) for part in found])
+        order = [row for parts in self._lanes() for lanes in parts for row in lanes]
+        return state.select(np.argsort(order).tolist())
 
 
 def _optimizer(
