@@ -319,6 +319,27 @@ def test_fewer_than_200_documents_are_split_by_position_within_each(tmp_path):
     assert by_position.scan().split["by"] == "position"
 
 
+@pytest.mark.parametrize("stretch", [64, 1 << 20])
+def test_by_position_symbols_stay_whole_where_they_must(tmp_path, monkeypatch, stretch):
+    monkeypatch.setattr(plain_text, "STRETCH", stretch)
+    monkeypatch.setattr("textwright.corpus.corpus.STRETCH", stretch)
+    symbols = [f"C{n}#" * (1 + n % 4) for n in range(300)]
+    path = tmp_path / "a.txt"
+    path.write_text(" ".join(symbols), "utf-8")
+    corpus = Corpus(path, whole_symbols=True)
+    parts = ["".join(corpus.documents(part)) for part in PARTS]
+    assert "".join(parts) == " ".join(symbols)
+    assert [symbol for part in parts for symbol in part.split()] == symbols
+    for part, share in zip(parts, (0.9, 0.05, 0.05), strict=True):
+        assert len(part) == pytest.approx(share * len(" ".join(symbols)), abs=30)
+    pieces = list(corpus.pieces("valid"))
+    assert [piece.first for piece in pieces] == [True] + [False] * (len(pieces) - 1)
+    assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    elsewhere = Corpus(path)
+    assert corpus.fingerprint != elsewhere.fingerprint
+    assert parts[0] not in elsewhere.documents("train")
+
+
 @pytest.mark.parametrize("count", [50, 1000])
 def test_given_files_are_held_out_as_they_are(tmp_path, count):
     options = CorpusOptions(unit="line")

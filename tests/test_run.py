@@ -288,14 +288,14 @@ def test_nothing_in_a_run_is_a_pickle(run):
 @pytest.mark.parametrize(
     ("evaluated", "kept"),
     [
-        (4, ["step 2", "evaluation 2", "step 4", "evaluation 4"]),
-        (2, ["step 2", "evaluation 2", "step 4"]),
+        (4, ["ready 2", "step 2", "evaluation 2", "ready 4", "step 4", "evaluation 4"]),
+        (2, ["ready 2", "step 2", "evaluation 2", "ready 4", "step 4"]),
     ],
 )
 def test_metrics_and_samples_are_cut_back_to_the_checkpoint(run, evaluated, kept):
     run.write_text("metrics.jsonl", "")
     for step in (2, 4, 6):
-        for event in ("step", "evaluation"):
+        for event in ("ready", "step", "evaluation"):
             run.append("metrics.jsonl", json.dumps({"event": event, "step": step}) + "\n")
         run.append(
             "samples.md",

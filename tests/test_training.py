@@ -92,6 +92,14 @@ def test_the_layout_that_auto_chose_is_kept(train, tmp_path):
     assert Run.load(tmp_path / "run").config.data.layout in ("windows", "stream")
 
 
+def test_a_run_tells_what_computed_it(trained):
+    (ready,) = [m for m in Run.load(trained).metrics() if m["event"] == "ready"]
+    told = {"device": "cpu", "dtype": "float32", "threads": 1, "processes": 1}
+    assert ready.items() >= told.items()
+    card = (trained / "README.md").read_text()
+    assert f"| computed on | cpu, float32, 1 thread, torch {torch.__version__} |" in card
+
+
 def test_a_run_names_its_corpus(trained, notes):
     kept = Run.load(trained).corpus()
     assert kept["files"][0]["sha256"] == hashlib.sha256(notes.read_bytes()).hexdigest()
@@ -388,7 +396,9 @@ def struck(notes, tiny, tmp_path_factory):
 
 def metrics(folder):
     """Every line, but for its timing."""
-    return [{k: v for k, v in m.items() if k != "seconds"} for m in Run.load(folder).metrics()]
+    """All but seconds, and but when the run was taken up."""
+    kept = [m for m in Run.load(folder).metrics() if m["event"] != "ready"]
+    return [{k: v for k, v in m.items() if k != "seconds"} for m in kept]
 
 
 def assert_same_run(one, other):

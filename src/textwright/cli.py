@@ -129,7 +129,13 @@ def corpus(
     from textwright.survey import survey
 
     chosen = Config.resolve(preset, config, _with_threads(settings, threads))
-    named = Corpus(_need(sources), chosen.corpus, valid=valid or [], test=test or [])
+    named = Corpus(
+        _need(sources),
+        chosen.corpus,
+        valid=valid or [],
+        test=test or [],
+        whole_symbols=chosen.tokenizer.kind == "symbols",
+    )
     with Progression(quiet=as_json) as shown:
         found = survey(named, chosen, shown.show)
     if as_json:

@@ -59,8 +59,10 @@ def draw_loss_curve(run: Run) -> bool:
 def write_model_card(run: Run) -> None:
     """Write README.md into the run: what it was trained on, how well it does, how to use it."""
     corpus, config = run.corpus(), run.config
-    evaluations = [m for m in run.metrics() if m["event"] == "evaluation"]
+    metrics = run.metrics()
+    evaluations = [m for m in metrics if m["event"] == "evaluation"]
     best = min(evaluations, key=lambda e: e["scores"]["loss"])
+    last = [m for m in metrics if m["event"] == "ready"][-1]
     files = "\n".join(f"- {_file(file)}" for file in corpus["files"])
     name, shape = _model(config)
     run.write_text(
@@ -74,6 +76,7 @@ An autoregressive {name} language model, trained by textwright{_from(config.pres
 | model | {shape} |
 | tokens | {config.tokenizer.kind}, {run.tokenizer.vocab_size:,} in the vocabulary |
 | trained | {best["step"]:,} steps of {config.train.batch_size} rows ({best["epoch"]:.2f} epochs) |
+| computed on | {last["device"]}, {last["dtype"]}, {_counted(last)}, torch {last["torch"]} |
 | held-out loss | {best["scores"]["loss"]:.4f} nats a token |
 | held-out bits per character | {best["scores"]["bits_per_character"]:.4f} {_interval(best)} |
 
@@ -112,6 +115,11 @@ def _from(preset: str) -> str:
 
 def _file(file: dict[str, Any]) -> str:
     return f"`{Path(file['path']).name}` (sha256 {file['sha256'][:16]}…)"
+
+
+def _counted(start: dict[str, Any]) -> str:
+    threads = f"{start['threads']} thread{'s' * (start['threads'] > 1)}"
+    return threads if start["processes"] == 1 else f"{start['processes']} processes of {threads}"
 
 
 def _interval(evaluation: dict[str, Any]) -> str:

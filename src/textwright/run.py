@@ -188,7 +188,7 @@ class Run:
     def rewind(self, step: int, evaluated: int) -> None:
         """Cut metrics.jsonl and samples.md back to a checkpoint's step and its last evaluation,
         which may lie before the step."""
-        last = {"step": step, "evaluation": evaluated}
+        last = {"ready": step, "step": step, "evaluation": evaluated}
         kept = [record for record in self.metrics() if record["step"] <= last[record["event"]]]
         self.write_text("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
         if self.has("samples.md"):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from textwright import distributed
+from textwright import __version__, distributed
 from textwright.config import Config
 from textwright.corpus import Corpus, Part
 from textwright.dataset import Documents, choose_layout, cut, prepare
@@ -103,7 +103,8 @@ def train_run(
     threads = set_threads(config.train.threads)
     leads = distributed.rank_and_world()[0] == 0
 
-    corpus = Corpus(sources, config.corpus, valid=valid, test=test)
+    symbols = config.tokenizer.kind == "symbols"
+    corpus = Corpus(sources, config.corpus, valid=valid, test=test, whole_symbols=symbols)
     summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     if run is None:
         run = Run.create(out, config) if leads else Run(out, config)
@@ -162,7 +163,7 @@ def train_run(
         _save(run, trainer, leads)  # so that --from is not forgotten by --resume
     if resume and leads:
         run.rewind(trainer.progress.step, trainer.progress.evaluated)
-    yield Ready(
+    ready = Ready(
         run,
         trainer.progress,
         trainer.total_steps,
@@ -174,6 +175,9 @@ def train_run(
         str(dtype).removeprefix("torch."),
         threads,
     )
+    if leads:
+        _note_start(ready, trainer.epoch)
+    yield ready
     try:
         yield from _train(run, trainer, model, tokenizer, leads)
     finally:
@@ -211,6 +215,22 @@ def _train(
         if trainer.progress.step > saved:
             _save(run, trainer, leads)
         raise
+
+
+def _note_start(ready: Ready, epoch: float) -> None:
+    """What `auto` came to, which may be another thing each time that a run is gone on with."""
+    record = {
+        "event": "ready",
+        "step": ready.progress.step,
+        "epoch": epoch,
+        "device": ready.device,
+        "dtype": ready.dtype,
+        "threads": ready.threads,
+        "processes": distributed.rank_and_world()[1],
+        "textwright": __version__,
+        "torch": torch.__version__,
+    }
+    ready.run.append("metrics.jsonl", json.dumps(record) + "\n")
 
 
 def _note(run: Run, event: Step | Evaluation | Finished) -> None:

@@ -35,7 +35,8 @@ class Corpus:
     """The documents of some files, folders, globs or hub data sets.
 
     `valid` and `test` name files that are held out as they are; the parts not given are held
-    out of the sources. Raises CorpusError where a source leads nowhere.
+    out of the sources. whole_symbols: a document that is split by position is cut after white
+    space, so that no symbol is. Raises CorpusError where a source leads nowhere.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Corpus:
         *,
         valid: Source | Sequence[Source] = (),
         test: Source | Sequence[Source] = (),
+        whole_symbols: bool = False,
     ):
         self.options = options = options or CorpusOptions()
         named = {"sources": _listed(sources), "valid": _listed(valid), "test": _listed(test)}
@@ -53,9 +55,9 @@ class Corpus:
             for role, names in named.items()
             if names or role == "sources"
         }
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = self._fingerprint(whole_symbols)
         self.template = Template(options.template) if options.template else self._only_column()
-        self._split = Split(options.split_salt, given=self.files)
+        self._split = Split(options.split_salt, self.files, whole_symbols)
         self._split_by = options.split_by or sorted(self.template.fields)
         self._columns = sorted({*self._cleaner().columns, *self._split_by})
         self._summary: Summary | None = None
@@ -297,13 +299,15 @@ class Corpus:
                     )
         return Template("{text}")
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, whole_symbols: bool) -> str:
         # The format counts too: a renamed file may be read in another way.
         files = {
             role: [(file.sha256, file.format) for file in files]
             for role, files in self.files.items()
         }
         known = {"version": _VERSION, "options": self.options.model_dump(), "files": files}
+        if whole_symbols:
+            known["whole_symbols"] = True
         return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ move none of the old. Fewer than FEW_DOCUMENTS are split by position within each
 same shares.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -14,6 +15,7 @@ Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
 FEW_DOCUMENTS = 200  # fewer are split, and redrawn for an interval, by stretches of text
+_SPACE = re.compile(r"\s+")
 _HELD_OUT = 0.05  # the share of each part that is held out
 
 
@@ -30,9 +32,13 @@ class Piece:
 
 
 class Split:
-    """The shares of the parts that are not `given` as files of their own."""
+    """The shares of the parts that are not `given` as files of their own.
 
-    def __init__(self, salt: str, given: Collection[str] = ()):
+    whole_symbols: by position, cut after the next white space, and so never inside a symbol.
+    """
+
+    def __init__(self, salt: str, given: Collection[str] = (), whole_symbols: bool = False):
+        self._whole_symbols = whole_symbols
         parts = [part for part in PARTS if part not in given]
         # Rounded: 1 − 2·0.05 must be the 0.90 of the definition, not its neighbor.
         self.ends = {
@@ -64,9 +70,26 @@ class Split:
         bounds = list(self.bounds(length))
         at = 0
         for piece in pieces:
+            if self._whole_symbols:
+                bounds = list(_after_space(bounds, piece.text, at))
             for part, start, stop in bounds:
                 low, high = max(start, at), min(stop, at + len(piece.text))
                 if low < high:
                     text = piece.text[low - at : high - at]
                     yield part, Piece(text, first=low == start, last=high == stop)
             at += len(piece.text)
+
+
+def _after_space(
+    bounds: Iterable[tuple[Part, int, int]], text: str, at: int
+) -> Iterator[tuple[Part, int, int]]:
+    """The same bounds, but those inside a symbol of the text, which begins at `at`, after it."""
+
+    def moved(place: int) -> int:
+        if not at < place < at + len(text) or text[place - at - 1].isspace():
+            return place
+        found = _SPACE.search(text, place - at)
+        return at + (found.end() if found else len(text))
+
+    for part, start, stop in bounds:
+        yield part, moved(start), moved(stop)
