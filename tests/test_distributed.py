@@ -18,10 +18,20 @@ TIMEOUT = 240  # seconds, where all hangs
 
 # One of several processes, as torchrun would have started it, for one training after another.
 PROGRAM = """
-import json, os, sys
+import json, os, signal, sys
 from textwright.cli import main
+from textwright.trainer import Trainer
 
-for port, argv in json.loads(sys.argv[1]):
+given, strike = json.loads(sys.argv[1]), sys.argv[2]
+train_step = Trainer.train_step
+
+def struck(trainer):
+    if trainer.progress.step == 5 and os.environ["RANK"] == "1":
+        exec(strike)
+    return train_step(trainer)
+
+Trainer.train_step = struck
+for port, argv in given:
     os.environ["MASTER_PORT"] = str(port)
     sys.argv = ["textwright", *argv]
     try:
@@ -38,14 +48,15 @@ def free_port():
         return found.getsockname()[1]
 
 
-def start(world, trainings, folder):
-    """These command lines, one after another, in `world` processes → what each wrote."""
+def start(world, trainings, folder, strike="", codes=(0, 0)):
+    """These command lines, one after another, in `world` processes → what each wrote. strike: what
+    happens to the second process before its sixth step."""
     given = json.dumps([(free_port(), argv) for argv in trainings])
     together = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
     together |= {"OMP_NUM_THREADS": "1", "TEXTWRIGHT_CACHE": str(folder / "cache")}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, given],
+            [sys.executable, "-c", PROGRAM, given, strike],
             env={**os.environ, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -58,7 +69,7 @@ def start(world, trainings, folder):
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0] * world, said
+    assert tuple(process.returncode for process in processes) == codes, said
     return said
 
 
@@ -130,6 +141,27 @@ def test_only_the_first_process_speaks(trained):
     assert ends == [20, 20, 13]
     assert second == ""
     assert "Training" not in complaints + others
+
+
+@pytest.mark.parametrize(
+    ("strike", "codes", "sentence"),
+    [
+        ("signal.raise_signal(signal.SIGINT)", (130, 130), "Stopped at step 6; --resume goes on"),
+        ("os._exit(9)", (2, 9), "The processes of this training lost touch"),
+    ],
+    ids=["Ctrl-C", "a death"],
+)
+def test_what_ends_one_process_ends_all_with_a_sentence(
+    notes, tiny, tmp_path, strike, codes, sentence
+):
+    argv = ["train", str(notes), "--preset", "demo", "--out", str(tmp_path / "run")]
+    argv += [part for setting in [*tiny, *STREAM] for part in ("--set", setting)]
+    (_, first), (_, second) = start(2, [argv], tmp_path, strike, codes)
+    assert sentence in first
+    assert "Traceback" not in first + second
+    assert second == ""
+    saved = sorted(folder.name for folder in (tmp_path / "run/checkpoints").iterdir())
+    assert saved[-1] == ("step-00000006" if codes[1] == 130 else "step-00000005")
 
 
 def test_a_run_of_two_processes_is_like_any_other(trained):

@@ -30,7 +30,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("\ntextwright: interrupted.", err=True)
+            if _speaks():
+                typer.echo("\ntextwright: interrupted.", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -180,7 +181,7 @@ def train(
     Documents are held out by themselves, the best weights are kept, and the run folder holds all
     that generate, evaluate and inspect need. Ctrl-C stops after the current step; --resume goes on.
     """
-    from textwright.display import TrainDisplay
+    from textwright.display import TrainDisplay, err
     from textwright.resuming import choose_config
     from textwright.run import Run
     from textwright.training import train_run
@@ -191,8 +192,9 @@ def train(
     out = out or _default_run(sources)
     origin = Run.load(start) if start else None
     chosen = choose_config(out, preset, config, settings, resume=resume, init_from=origin)
-    speaks = os.environ.get("RANK", "0") == "0"  # of several processes, the first
+    speaks = _speaks()
     board = out / "tensorboard" if tensorboard and speaks else None
+    err.quiet = not speaks
     with TrainDisplay(quiet=as_json or not speaks, tensorboard=board) as display:
         events = train_run(
             sources or [] if resume else _need(sources),
@@ -409,6 +411,11 @@ def summary(
         _print_json(found)
     else:
         show_summary(target, found)
+
+
+def _speaks() -> bool:
+    """Of several processes on one training, the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _need(sources: list[str] | None) -> list[str]:

@@ -105,6 +105,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
 
     def follow(self, events: Generator[Event]) -> dict[str, Any]:
         """Show events to the end, or until Ctrl-C → the summary that `train --json` prints."""
+        self.ready = self.finished = None
         with self._finishing_the_step(), closing(events):
             for event in events:
                 getattr(self, f"_{type(event).__name__.lower()}")(event)
@@ -117,8 +118,8 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C came before training was over."""
-        return self.stopping and self.finished is None
+        """Whether Ctrl-C, here or in another process, ended the training before it was over."""
+        return self.finished is None
 
     def _ready(self, ready: Ready) -> None:
         self.ready, self.finished, self.best = ready, None, None

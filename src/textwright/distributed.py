@@ -7,13 +7,29 @@ many processes take the very step that one would.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from textwright.errors import TrainingError
+
 T = TypeVar("T")
+
+
+@contextmanager
+def _in_touch() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0].strip().rstrip(".")
+        raise TrainingError(
+            f"The processes of this training lost touch ({reason}): see what the others say; what "
+            "was saved before is intact, and --resume goes on from there."
+        ) from error
 
 
 def start(device: torch.device) -> torch.device:
@@ -45,7 +61,8 @@ def total(value: Tensor) -> Tensor:
     """The sum over all processes."""
     if rank_and_world()[1] > 1:
         value = value.to(_device(), copy=True)
-        dist.all_reduce(value)
+        with _in_touch():
+            dist.all_reduce(value)
     return value
 
 
@@ -53,9 +70,15 @@ def agree(value: float) -> float:
     """The first process' value, so that all take the same decision."""
     if rank_and_world()[1] > 1:
         shared = torch.tensor(value, dtype=torch.float64, device=_device())
-        dist.broadcast(shared, src=0)
+        with _in_touch():
+            dist.broadcast(shared, src=0)
         value = float(shared)
     return value
+
+
+def any_says(value: bool) -> bool:
+    """Whether it is so in any process."""
+    return bool(total(torch.tensor(float(value))))
 
 
 def gather(value: T) -> list[T]:
@@ -63,7 +86,8 @@ def gather(value: T) -> list[T]:
     world = rank_and_world()[1]
     values = [value] * world
     if world > 1:
-        dist.all_gather_object(values, value)
+        with _in_touch():
+            dist.all_gather_object(values, value)
     return values
 
 
@@ -78,7 +102,8 @@ def sum_gradients(model: nn.Module) -> None:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    dist.all_reduce(flat)
+    with _in_touch():
+        dist.all_reduce(flat)
     sums = flat.split([gradient.numel() for gradient in gradients])
     for gradient, summed in zip(gradients, sums, strict=True):
         gradient.copy_(summed.view_as(gradient))
@@ -87,7 +112,8 @@ def sum_gradients(model: nn.Module) -> None:
 def wait() -> None:
     """Until every process is here."""
     if rank_and_world()[1] > 1:
-        dist.barrier()
+        with _in_touch():
+            dist.barrier()
 
 
 def _device() -> torch.device:

@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -45,6 +45,7 @@ class Ready:
 
     run: Run
     progress: Progress
+    epoch: float
     total_steps: int
     parameters: int
     documents: int
@@ -166,6 +167,7 @@ def train_run(
     ready = Ready(
         run,
         trainer.progress,
+        trainer.epoch,
         trainer.total_steps,
         sum(p.numel() for p in model.parameters()),
         len(train),
@@ -175,68 +177,66 @@ def train_run(
         str(dtype).removeprefix("torch."),
         threads,
     )
-    if leads:
-        _note_start(ready, trainer.epoch)
-    yield ready
     try:
-        yield from _train(run, trainer, model, tokenizer, leads)
+        yield from _train(ready, trainer, model, tokenizer, leads)
     finally:
         distributed.stop()
 
 
 def _train(
-    run: Run, trainer: Trainer, model: LanguageModel, tokenizer: Tokenizer, leads: bool
+    ready: Ready, trainer: Trainer, model: LanguageModel, tokenizer: Tokenizer, leads: bool
 ) -> Events:
     """The trainer's events, each with all it brings kept in the run folder before it is passed on,
     so that whoever stops at it loses nothing."""
+    run = ready.run
     every = run.config.train.checkpoint_every
     saved = trainer.progress.step
-    try:
-        for event in trainer.run():
-            sample = None
-            if leads:
-                _note(run, event)
-            if leads and isinstance(event, Evaluation):
-                if event.best:
-                    run.keep_weights(_to_arrays(model.state_dict()))
-                sample = Sample(event.step, event.epoch, _write_preview(run, model, tokenizer))
-                text = f"{SAMPLE_MARK}{event.step}\n\n{sample.text}\n\n"
-                run.append("samples.md", text)
-            due = isinstance(event, Step) and every and event.step % every == 0
-            if due or isinstance(event, Evaluation):
-                saved = _save(run, trainer, leads)
-            yield event
-            if sample is not None:
-                yield sample
+    for event in chain([ready], trainer.run()):
+        news: list[Event] = [event]
         if leads:
-            draw_loss_curve(run)
-            write_model_card(run)
-    except GeneratorExit:
-        if trainer.progress.step > saved:
-            _save(run, trainer, leads)
-        raise
+            _note(run, event)
+        if leads and isinstance(event, Evaluation):
+            if event.best:
+                run.keep_weights(_to_arrays(model.state_dict()))
+            text = _write_preview(run, model, tokenizer)
+            run.append("samples.md", f"{SAMPLE_MARK}{event.step}\n\n{text}\n\n")
+            news.append(Sample(event.step, event.epoch, text))
+        due = isinstance(event, Step) and every and event.step % every == 0
+        if due or isinstance(event, Evaluation):
+            saved = _save(run, trainer, leads)
+        closed = False
+        try:
+            yield from news
+        except GeneratorExit:
+            closed = True
+        # Processes may be told to stop at different steps; all of them stop at the first.
+        if distributed.any_says(closed):
+            if trainer.progress.step > saved:
+                _save(run, trainer, leads)
+            return
+    if leads:
+        draw_loss_curve(run)
+        write_model_card(run)
 
 
-def _note_start(ready: Ready, epoch: float) -> None:
-    """What `auto` came to, which may be another thing each time that a run is gone on with."""
-    record = {
-        "event": "ready",
-        "step": ready.progress.step,
-        "epoch": epoch,
-        "device": ready.device,
-        "dtype": ready.dtype,
-        "threads": ready.threads,
-        "processes": distributed.rank_and_world()[1],
-        "textwright": __version__,
-        "torch": torch.__version__,
-    }
-    ready.run.append("metrics.jsonl", json.dumps(record) + "\n")
-
-
-def _note(run: Run, event: Step | Evaluation | Finished) -> None:
+def _note(run: Run, event: Ready | Step | Evaluation | Finished) -> None:
     if isinstance(event, Finished):
         return
-    record = {"event": type(event).__name__.lower(), **asdict(event)}
+    if isinstance(event, Ready):
+        # What `auto` came to may be another thing each time that a run is taken up.
+        known: dict[str, object] = {
+            "step": event.progress.step,
+            "epoch": event.epoch,
+            "device": event.device,
+            "dtype": event.dtype,
+            "threads": event.threads,
+            "processes": distributed.rank_and_world()[1],
+            "textwright": __version__,
+            "torch": torch.__version__,
+        }
+    else:
+        known = asdict(event)
+    record = {"event": type(event).__name__.lower(), **known}
     run.append("metrics.jsonl", json.dumps(record) + "\n")
 
 
