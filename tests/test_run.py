@@ -130,8 +130,10 @@ FILES = [
 def test_a_damaged_file_is_named_with_what_to_do(run, name, how):
     file = run.path / name
     whole = file.read_bytes()
+    # After an equals sign if there is one: cut between two lines, TOML is sound.
+    end = len(whole) * 2 // 3
     left = {
-        "truncated": whole[: len(whole) * 2 // 3 - 2],
+        "truncated": whole[: whole.find(b"=", end) + 1 or end],
         "empty": b"",
         "garbled": b"\xff\x00" * 40,
     }
