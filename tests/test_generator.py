@@ -12,10 +12,11 @@ import pytest
 
 from textwright.batching import window_start
 from textwright.errors import GenerationError
-from textwright.generator import Generator, Sample, StopWatch
+from textwright.generator import Generator, Sample
 from textwright.numpy_lstm import NumpyLSTM
 from textwright.sampling import process, sampling_options, uniforms
 from textwright.sampling_steps import draw, probabilities
+from textwright.texts import StopWatch
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 
 CHARACTERS = Tokenizer.train(
@@ -100,12 +101,29 @@ def lstm(tokenizer: Tokenizer, batch_size: int = 32) -> Generator:
     return Generator(NumpyLSTM(weights), tokenizer, batch_size=batch_size)
 
 
+def assert_follows(counts: Counter[str], expected: dict[str, float]) -> None:
+    """Chi-square of texts against their probabilities; false alarm about 1 in 10^6."""
+    times = counts.total()
+    assert counts.keys() <= {text for text, p in expected.items() if p > 0}
+    common = {text: times * p for text, p in expected.items() if times * p >= 5}
+    statistic = sum((counts[text] - n) ** 2 / n for text, n in common.items())
+    # What is rare is counted together.
+    if (rare := times - sum(common.values())) >= 5:
+        statistic += (times - sum(counts[text] for text in common) - rare) ** 2 / rare
+    freedom = len(common) - (rare < 5)
+    # Wilson and Hilferty's normal form of chi-square; 4.8 standard deviations are 1 in 10^6.
+    normal = ((statistic / freedom) ** (1 / 3) - 1 + 2 / (9 * freedom)) / math.sqrt(
+        2 / (9 * freedom)
+    )
+    assert normal < 4.8
+
+
 # --- what is written -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("setting", [{}, {"temperature": 0.6, "no_repeat_ngram": 2, "top_k": 3}])
 def test_texts_follow_the_enumerated_distribution(setting: dict[str, float]) -> None:
-    """Every text of at most 3 tokens, with its exact probability; false alarm about 1 in 10^6."""
+    """Every text of at most 3 tokens, with its exact probability."""
     rule, prompt = table(5), CHARACTERS.encode("ab").tolist()
     options = sampling_options(max_new_tokens=3, **setting)
     expected: dict[str, float] = {}
@@ -122,18 +140,8 @@ def test_texts_follow_the_enumerated_distribution(setting: dict[str, float]) -> 
 
     spread([], 1.0)
     assert sum(expected.values()) == pytest.approx(1)
-    times = 8000
-    samples = characters(batch_size=500).generate("ab", options, num=times, seed=3)
-    counts = Counter(sample.text for sample in samples)
-    assert counts.keys() <= {text for text, p in expected.items() if p > 0}
-    common = {text: times * p for text, p in expected.items() if times * p >= 5}
-    statistic = sum((counts[text] - n) ** 2 / n for text, n in common.items())
-    freedom = len(common) - 1
-    # Wilson and Hilferty's normal form of chi-square; 4.8 standard deviations are 1 in 10^6.
-    normal = ((statistic / freedom) ** (1 / 3) - 1 + 2 / (9 * freedom)) / math.sqrt(
-        2 / (9 * freedom)
-    )
-    assert normal < 4.8
+    samples = characters(batch_size=500).generate("ab", options, num=8000, seed=3)
+    assert_follows(Counter(sample.text for sample in samples), expected)
 
 
 def test_greedy_writes_the_likeliest_token_each_time() -> None:

@@ -21,7 +21,7 @@ ROW_OF = {
             "errors options",
             "corpus grammar tokenizer escape sampling_steps sampling",
             "config run resuming",
-            "batching generator numpy_weights numpy_lstm numpy_gpt",
+            "batching texts beams generator numpy_weights numpy_lstm numpy_gpt",
             "device distributed dataset models",
             "evaluate trainer",
             "inspection comparison export report scoring training survey",

@@ -28,53 +28,60 @@ PROMPT, TEXT = [4, 2, 5, 4], [3, 2, 3, 1, 3, 2]
 IDS = np.array(PROMPT + TEXT, np.int64)
 
 
-def enumerated(logits: np.ndarray, options: SamplingOptions) -> list[float]:
-    """The probabilities that DESIGN.md's sampling order defines, by plain sums over the tokens."""
+def processed(
+    logits: np.ndarray,
+    options: SamplingOptions,
+    prompt: list[int] = PROMPT,
+    text: list[int] = TEXT,
+    least: int = 1,
+) -> dict[int, float]:
+    """The logits of the tokens that the sampling order leaves, by plain sums over the tokens.
+
+    A filter leaves `least` tokens, whatever it is set to.
+    """
     o = options
-    x = {token: float(value) for token, value in enumerate(logits)}
+    x = {token: float(value) for token, value in enumerate(logits) if value > -inf}
     for token, bias in o.logit_bias.items():
-        x[int(token)] += bias
+        if int(token) in x:
+            x[int(token)] += bias
     for token in o.forbid:
         x.pop(int(token), None)
-    for token in set(PROMPT + TEXT) & set(x):
+    for token in set(prompt + text) & set(x):
         worse = x[token] * o.repetition_penalty, x[token] / o.repetition_penalty
         x[token] = worse[0] if x[token] < 0 else worse[1]
-    for token, count in Counter(TEXT).items():
+    for token, count in Counter(text).items():
         if token in x:
             x[token] -= o.presence_penalty + count * o.frequency_penalty
-    n, told = o.no_repeat_ngram, PROMPT + TEXT
+    n, told = o.no_repeat_ngram, prompt + text
     if n:
         grams = {tuple(told[i : i + n]) for i in range(len(told) - n + 1)}
         x = {t: v for t, v in x.items() if (*told[len(told) - n + 1 :], t) not in grams}
-    if len(TEXT) < o.min_new_tokens:
+    if len(text) < o.min_new_tokens:
         x.pop(STOP, None)
-
-    def shares(values: dict[int, float]) -> dict[int, float]:
-        total = sum(math.exp(value) for value in values.values())
-        return {token: math.exp(value) / total for token, value in values.items()}
 
     def until(share: float, ranked: list[int], p: dict[int, float]) -> set[int]:
         kept: set[int] = set()
         for token in ranked:
-            if sum(p[t] for t in kept) < share - 1e-9:
+            if sum(p[t] for t in kept) < share - 1e-9 or len(kept) < least:
                 kept.add(token)
         return kept
 
     if o.temperature == 0:
         best = min(x, key=lambda token: (-x[token], token))
-        return [float(token == best) for token in range(len(logits))]
+        return {best: x[best]}
     if o.temperature != inf:
         x = {token: value / o.temperature for token, value in x.items()}
     if o.top_k:
-        least = sorted(x.values(), reverse=True)[: o.top_k][-1]
-        x = {token: value for token, value in x.items() if value >= least}
+        floor = sorted(x.values(), reverse=True)[: max(o.top_k, least)][-1]
+        x = {token: value for token, value in x.items() if value >= floor}
     if o.top_p < 1:
         p = shares(x)
         kept = until(o.top_p, sorted(p, key=lambda token: (-p[token], token)), p)
         x = {token: x[token] for token in kept}
     if o.min_p:
         p = shares(x)
-        x = {t: x[t] for t in x if p[t] >= o.min_p * max(p.values())}
+        likeliest = sorted(p, key=lambda token: -p[token])[:least]
+        x = {t: x[t] for t in x if p[t] >= o.min_p * max(p.values()) or t in likeliest}
     if o.typical_p < 1:
         p = shares(x)
         entropy = -sum(value * math.log(value) for value in p.values())
@@ -83,7 +90,17 @@ def enumerated(logits: np.ndarray, options: SamplingOptions) -> list[float]:
         x = {token: x[token] for token in kept}
     if o.temperature == inf:
         x = dict.fromkeys(x, 0.0)
-    p = shares(x)
+    return x
+
+
+def shares(values: dict[int, float]) -> dict[int, float]:
+    total = sum(math.exp(value) for value in values.values())
+    return {token: math.exp(value) / total for token, value in values.items()}
+
+
+def enumerated(logits: np.ndarray, options: SamplingOptions) -> list[float]:
+    """The probabilities that the sampling order defines, by plain sums over the tokens."""
+    p = shares(processed(logits, options))
     return [p.get(token, 0.0) for token in range(len(logits))]
 
 
@@ -411,6 +428,14 @@ def witnesses(hf: Any) -> dict[str, tuple[Callable[[], Any], dict[str, Any]]]:
         "minimum length": (
             lambda: hf.MinNewTokensLengthLogitsProcessor(4, 8, STOP, "cpu"),
             {"min_new_tokens": 8},
+        ),
+        # For beams, transformers has a filter leave one token more than there are stop tokens.
+        "top-k of beams": (lambda: hf.TopKLogitsWarper(1, -inf, 2), {"top_k": 1, "beams": 3}),
+        "top-p of beams": (lambda: hf.TopPLogitsWarper(0.1, -inf, 2), {"top_p": 0.1, "beams": 3}),
+        "min-p of beams": (lambda: hf.MinPLogitsWarper(1.0, -inf, 2), {"min_p": 1.0, "beams": 3}),
+        "typical of beams": (
+            lambda: hf.TypicalLogitsWarper(0.01, -inf, 2),
+            {"typical_p": 0.01, "beams": 3},
         ),
     }
 

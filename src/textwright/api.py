@@ -42,11 +42,13 @@ class Writer:
         *,
         num: int = 1,
         seed: int = 0,
+        logprobs: bool = False,
         **options: Any,
     ) -> list[Sample]:
-        """`num` samples of each prompt, in order."""
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        return self.generator.generate(prompts, self.options(**options), num=num, seed=seed)
+        """`num` samples of each prompt, in order; with `logprobs`, those of their tokens."""
+        return self.generator.generate(
+            prompts, self.options(**options), num=num, seed=seed, logprobs=logprobs
+        )
 
     def options(self, **changes: Any) -> SamplingOptions:
         """The run's own sampling defaults with these changed."""

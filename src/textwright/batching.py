@@ -109,11 +109,14 @@ class Batch(Generic[_Row]):
 
     def keep(self, places: list[int]) -> None:
         """Go on with the rows at these places only."""
-        if len(places) == len(self.rows):
-            return
-        self.rows = [self.rows[place] for place in places]
-        if self.rows:
+        if len(places) < len(self.rows):
+            self.replace([self.rows[place] for place in places], places)
+
+    def replace(self, rows: list[_Row], places: list[int]) -> None:
+        """Go on with other rows, each from what was read of the row at its place."""
+        if rows and places != list(range(len(self.rows))):
             self._state = self._state.select(places)
+        self.rows = rows
 
     def advance(self) -> None:
         """Feed every row its newest id. Rows whose context is full keep the newest half of it."""

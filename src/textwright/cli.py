@@ -263,11 +263,37 @@ def generate(
         list[str] | None, typer.Option(help="A text that ends the text. Repeatable.")
     ] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Same as --temperature 0.")] = False,
+    beams: Annotated[
+        int | None,
+        typer.Option(
+            help="Follow so many texts side by side and write the best --num of them: "
+            "sampled beams, or with --greedy beam search."
+        ),
+    ] = None,
+    length_penalty: Annotated[
+        float | None,
+        typer.Option(help="Beams rank by score / tokens^this: above 0 longer texts gain."),
+    ] = None,
+    early_stopping: Annotated[
+        str | None,
+        typer.Option(
+            help="true: end when as many texts as beams have ended; false: when also no other is "
+            "better as it is; never: when none can become better."
+        ),
+    ] = None,
     interactive: Annotated[
         bool, typer.Option("--interactive", help="Type prompts; an empty line or Ctrl-D ends.")
     ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the sampling steps in force, in order.")
+    ] = False,
+    logprobs: Annotated[
+        bool,
+        typer.Option(
+            "--logprobs",
+            help="Tell the model's own log-probability of each token, in nats, in --json or "
+            "--out FILE.jsonl.",
+        ),
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the texts to this file.")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")] = "cpu",
@@ -293,7 +319,12 @@ def generate(
         "min_new_tokens": min_new_tokens,
         "max_new_tokens": max_new_tokens,
         "stop": stop,
+        "beams": beams,
+        "length_penalty": length_penalty,
+        "early_stopping": early_stopping,
     }
+    if logprobs and not as_json and not (out and out.suffix == ".jsonl"):
+        raise GenerationError("--logprobs needs --json or --out FILE.jsonl, which tell them.")
     writer = load(run, device)
     options = writer.options(**{key: value for key, value in given.items() if value is not None})
     if explain:
@@ -303,7 +334,7 @@ def generate(
         converse(writer, options, seed)
         return
     starts = [*(prompt or []), *_lines(prompts)] or [""]
-    stream = writer.generator.stream(starts, options, num=num, seed=seed)
+    stream = writer.generator.stream(starts, options, num=num, seed=seed, logprobs=logprobs)
     tell_unknown(stream)
     if as_json or out:
         samples = list(stream.samples())
@@ -487,12 +518,13 @@ def _describe(samples: list[Sample], stream: Stream, seed: int) -> dict[str, Any
 
 
 def _record(sample: Sample) -> dict[str, Any]:
-    return {
+    record = {
         "prompt": sample.prompt,
         "text": sample.text,
         "tokens": len(sample.ids),
         "finish_reason": sample.finish_reason,
     }
+    return record if sample.logprobs is None else {**record, "logprobs": sample.logprobs}
 
 
 def _print_json(value: Any) -> None:

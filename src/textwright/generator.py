@@ -1,7 +1,8 @@
 """The one decode loop: prompts in, text out, over any backend.
 
 A backend reads ids and gives the logits of the next one; everything else about writing happens
-here: which rows run together, drawing, stopping, turning ids into text as they come.
+here and in the modules above: which rows run together (`batching`), drawing (`sampling`), beams
+(`beams`), stopping and turning ids into text as they come (`texts`).
 
 Letters: B rows that run together, T time, V vocabulary.
 """
@@ -11,29 +12,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
-from typing import Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.batching import Backend, Batch, Row
+from textwright.batching import Backend, Batch
+from textwright.beams import Beam, Search, write_searches
 from textwright.errors import GenerationError
 from textwright.sampling import SamplingOptions, choose, uniforms
+from textwright.sampling_steps import log_probabilities
+from textwright.texts import Event, FinishReason, Text
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.treatment import UNKNOWN
 
-__all__ = ["Backend", "Event", "Generator", "Sample", "StopWatch", "Stream"]
-
-FinishReason = Literal["stop", "length"]
-
-
-class Event(NamedTuple):
-    """One token of one sample. A sample's texts, put together, are the sample's text."""
-
-    sample: int  # which: prompt number · num + number within the prompt
-    text: str  # what can be shown now; may be empty, and may come later than its token
-    id: int | None  # None for the event that tells of the stop token
-    finish_reason: FinishReason | None  # set on the sample's last event
+__all__ = ["Backend", "Event", "Generator", "Sample", "Stream"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +37,14 @@ class Sample:
     text: str
     ids: list[int]  # all new tokens, those of a stop text included, the stop token not
     finish_reason: FinishReason
+    logprobs: list[float] | None = None  # of each id, if asked for: the model's own, in nats
 
 
 class Generator:
     """Writes texts with a backend and the tokenizer it was trained with.
 
-    `batch_size` rows run together at most, however many texts are asked for.
+    `batch_size` rows run together at most, however many texts are asked for; but the beams of one
+    prompt always do.
     """
 
     def __init__(self, backend: Backend, tokenizer: Tokenizer, *, batch_size: int = 32) -> None:
@@ -66,20 +61,26 @@ class Generator:
         *,
         num: int = 1,
         seed: int = 0,
+        logprobs: bool = False,
     ) -> "Stream":
-        """`num` texts for each prompt, token by token, as they are written.
+        """`num` texts for each prompt, token by token, as they are written; of beams, the best.
 
         A text's draws depend on the seed and on its number among the samples of its prompt (a
         prompt that is given again counts on), and on nothing else that is written with it.
+        logprobs: tell each token's log-probability, before the options have their say.
         Raises GenerationError where an option does not suit the tokenizer.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if num < 1:
             raise GenerationError(f"{num} texts were asked for: ask for 1 or more.")
         uniforms(seed, 0)  # refuse a bad seed now, not at the first token
-        return Stream(
-            self, prompts, _with_ids(options or SamplingOptions(), self.tokenizer), num, seed
-        )
+        options = _with_ids(options or SamplingOptions(), self.tokenizer)
+        if num > options.beams > 1:
+            raise GenerationError(
+                f"{num} texts were asked for of {options.beams} beams: "
+                "ask for at most one text a beam, or give more beams."
+            )
+        return Stream(self, prompts, options, num, seed, logprobs)
 
     def generate(
         self,
@@ -88,9 +89,11 @@ class Generator:
         *,
         num: int = 1,
         seed: int = 0,
+        logprobs: bool = False,
     ) -> list[Sample]:
         """`num` finished texts for each prompt, in the order of the prompts. See `stream`."""
-        return list(self.stream(prompts, options, num=num, seed=seed).samples())
+        stream = self.stream(prompts, options, num=num, seed=seed, logprobs=logprobs)
+        return list(stream.samples())
 
 
 class Stream(Iterator[Event]):
@@ -106,10 +109,12 @@ class Stream(Iterator[Event]):
         options: SamplingOptions,
         num: int,
         seed: int,
+        logprobs: bool,
     ) -> None:
         tokenizer = generator.tokenizer
         self.prompts = prompts
         self.num = num
+        self.logprobs = logprobs
         self.tokens = 0
         self.seconds = 0.0
         start = perf_counter()
@@ -119,7 +124,8 @@ class Stream(Iterator[Event]):
             tokenizer.unknown(prompt) if tokenizer.unknown_id in ids else []
             for prompt, ids in zip(prompts, self._prompt_ids, strict=True)
         ]
-        self._events = self._write(generator, options, seed)
+        write = self._search if options.beams > 1 else self._draw
+        self._events = write(generator, options, seed)
         self.seconds += perf_counter() - start
 
     def __next__(self) -> Event:
@@ -138,25 +144,26 @@ class Stream(Iterator[Event]):
 
     def samples(self) -> Iterator[Sample]:
         """The finished texts, in the order of the prompts; each as soon as those before it are."""
-        texts: dict[int, list[str]] = {}
-        ids: dict[int, list[int]] = {}
-        finished: dict[int, FinishReason] = {}
+        told: dict[int, list[Event]] = {}
         turn = 0
         for event in self:
-            texts.setdefault(event.sample, []).append(event.text)
-            new_ids = ids.setdefault(event.sample, [])
-            if event.id is not None:
-                new_ids.append(event.id)
-            if event.finish_reason is not None:
-                finished[event.sample] = event.finish_reason
-            while turn in finished:
-                prompt = self.prompts[turn // self.num]
-                yield Sample(prompt, "".join(texts.pop(turn)), ids.pop(turn), finished.pop(turn))
+            told.setdefault(event.sample, []).append(event)
+            while turn in told and (reason := told[turn][-1].finish_reason):
+                events = told.pop(turn)
+                yield Sample(
+                    self.prompts[turn // self.num],
+                    "".join(event.text for event in events),
+                    [event.id for event in events if event.id is not None],
+                    reason,
+                    [event.logprob for event in events if event.logprob is not None]
+                    if self.logprobs
+                    else None,
+                )
                 turn += 1
 
-    def _write(self, generator: Generator, options: SamplingOptions, seed: int) -> Iterator[Event]:
-        waiting = self._rows(generator.tokenizer, options, seed)
-        batch: Batch[_Text] = Batch(generator.backend, generator.tokenizer.stop_id)
+    def _draw(self, generator: Generator, options: SamplingOptions, seed: int) -> Iterator[Event]:
+        waiting = self._drawn(generator.tokenizer, options, seed)
+        batch: Batch[_Drawn] = Batch(generator.backend, generator.tokenizer.stop_id)
         while True:
             # Rows join when half the places are free: each joining costs the others a pause.
             if len(batch.rows) <= generator.batch_size // 2:
@@ -165,110 +172,52 @@ class Stream(Iterator[Event]):
                 return
             going = []
             for place, row in enumerate(batch.rows):
-                event = row.take(row.choose(batch.logits[place]))
+                logits = batch.logits[place]
+                new_id = row.choose(logits)
+                logprob = float(log_probabilities(logits)[new_id]) if self.logprobs else None
+                event = row.take(new_id, logprob)
                 if event.finish_reason is None:
                     going.append(place)
                 yield event
             batch.keep(going)
             batch.advance()
 
-    def _rows(self, tokenizer: Tokenizer, options: SamplingOptions, seed: int) -> Iterator["_Text"]:
+    def _search(self, generator: Generator, options: SamplingOptions, seed: int) -> Iterator[Event]:
+        tokenizer = generator.tokenizer
+        searches = (
+            Search(Beam(number * self.num, number, ids, options, tokenizer), uniforms(seed, index))
+            for number, ids, index in self._numbered()
+        )
+        width = max(1, generator.batch_size // options.beams)
+        return write_searches(searches, generator.backend, tokenizer.stop_id, width, self.num)
+
+    def _drawn(
+        self, tokenizer: Tokenizer, options: SamplingOptions, seed: int
+    ) -> Iterator["_Drawn"]:
+        for number, ids, index in self._numbered():
+            for k in range(self.num):
+                draws = uniforms(seed, index + k)
+                yield _Drawn(number * self.num + k, number, ids, options, tokenizer, draws=draws)
+
+    def _numbered(self) -> Iterator[tuple[int, list[int], int]]:
+        """Each prompt's number, its ids, and how many texts were begun for the same prompt."""
         given: Counter[str] = Counter()
         for number, (prompt, ids) in enumerate(zip(self.prompts, self._prompt_ids, strict=True)):
-            for k in range(self.num):
-                draws = uniforms(seed, given[prompt] + k)
-                yield _Text(number * self.num + k, number, ids, options, draws, tokenizer)
+            yield number, ids, given[prompt]
             given[prompt] += self.num
 
 
-class _Text(Row):
-    """One text on its way."""
+class _Drawn(Text):
+    """A text whose ids are drawn one by one."""
 
-    def __init__(
-        self,
-        sample: int,
-        prompt: int,
-        prompt_ids: list[int],
-        options: SamplingOptions,
-        draws: np.random.Generator,
-        tokenizer: Tokenizer,
-    ) -> None:
-        super().__init__(prompt, prompt_ids)
-        self.sample = sample
-        self._prompt_length = len(prompt_ids)
-        self._options = options
+    def __init__(self, *of_text: Any, draws: np.random.Generator) -> None:
+        super().__init__(*of_text)
         self._draws = draws
-        self._stop_id = tokenizer.stop_id
-        self._decoder = tokenizer.decoder(prompt_ids)
-        self._watch = StopWatch(options.stop) if options.stop else None
 
     def choose(self, logits: NDArray[np.float32]) -> int:
         """The next id, given its logits (V,)."""
         ids = np.frombuffer(self.ids, np.int64)  # a view: `ids` may grow once it is gone
-        return choose(logits, self._options, self._draws, ids, self._prompt_length, self._stop_id)
-
-    def take(self, new_id: int) -> Event:
-        """Append the id, or end at it."""
-        if new_id == self._stop_id:
-            text = self._decoder.flush()
-            if self._watch:
-                text = self._watch.push(text) + self._watch.flush()
-            return Event(self.sample, text, None, "stop")
-        self.ids.append(new_id)
-        text = self._decoder.push(new_id)
-        count = len(self.ids) - self._prompt_length
-        reason: FinishReason | None = None
-        if count >= self._options.max_new_tokens:
-            text += self._decoder.flush()
-            reason = "length"
-        # What the first min_new_tokens tokens spell cannot end the text.
-        if self._watch and count > self._options.min_new_tokens:
-            text = self._watch.push(text)
-            if self._watch.found:
-                reason = "stop"
-            elif reason:
-                text += self._watch.flush()
-        return Event(self.sample, text, new_id, reason)
-
-
-class StopWatch:
-    """Lets text through until one of the stop texts is complete, in whatever pieces it comes.
-
-    Text that may still become a stop text is held back. Of two stop texts, the one complete first
-    counts; complete at once, the longer one.
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = stops
-        self._held = ""
-        self.found = False
-
-    def push(self, text: str) -> str:
-        """What can be shown: nothing of a stop text, nor of what follows it."""
-        if self.found:
-            return ""
-        text = self._held + text
-        ends = [
-            (start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0
-        ]
-        if ends:
-            self.found = True
-            self._held = ""
-            return text[: min(ends)[1]]
-        held = max(_overlap(text, stop) for stop in self._stops)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
-
-    def flush(self) -> str:
-        """What was held back, when no more text follows."""
-        held, self._held = self._held, ""
-        return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of text that begins the stop text."""
-    longest = min(len(text), len(stop) - 1)
-    return next((n for n in range(longest, 0, -1) if stop.startswith(text[-n:])), 0)
+        return choose(logits, self.options, self._draws, ids, self.prompt_length, self.stop_id)
 
 
 def _with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:

@@ -15,7 +15,7 @@ give the same result.
 """
 
 from math import inf
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -96,6 +96,26 @@ class SamplingOptions(Options):
         [], description="texts that end the text; they are not part of it"
     )
 
+    beams: int = Field(
+        1,
+        ge=1,
+        description="texts of a prompt that are followed side by side, the best of them written: "
+        "beam search at temperature 0, else sampled beams (1: off)",
+    )
+    length_penalty: float = Field(
+        1.0,
+        ge=-10,
+        le=10,
+        description="finished beams rank by score / tokens^this: above 0 longer texts gain, "
+        "below 0 shorter ones",
+    )
+    early_stopping: bool | Literal["never"] = Field(
+        False,
+        description="when a search ends: true, as soon as it has as many finished texts as beams; "
+        "false, when no beam would better the worst of them if it ended now; never, when none "
+        "could at its full length either",
+    )
+
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
         if self.min_new_tokens > self.max_new_tokens:
@@ -158,16 +178,18 @@ def penalize(
 def truncate(logits: Logits, options: SamplingOptions) -> Logits:
     """Steps 7 to 11: temperature, then the filters, each on what the one before left."""
     temperature = options.temperature
+    # A beam needs another way on where the likeliest token ends the text.
+    least = 2 if options.beams > 1 else 1
     if temperature != 1.0 and temperature != inf:
         logits = temper(logits, temperature)
     if options.top_k:
-        logits = keep_top_k(logits, options.top_k)
+        logits = keep_top_k(logits, max(options.top_k, least))
     if options.top_p < 1.0:
-        logits = keep_top_p(logits, options.top_p)
+        logits = keep_top_p(logits, options.top_p, least)
     if options.min_p > 0.0:
-        logits = keep_min_p(logits, options.min_p)
+        logits = keep_min_p(logits, options.min_p, least)
     if options.typical_p < 1.0:
-        logits = keep_typical(logits, options.typical_p)
+        logits = keep_typical(logits, options.typical_p, least)
     if temperature == inf:
         # Filters on a flat distribution would be blind (top-k would keep everything, as ties), so
         # they see the model's own, and what they leave is made flat: "uniform among the top k".
@@ -198,11 +220,11 @@ def choose(
 
     Raises GenerationError where every token is banned, or the logits are not numbers.
     """
-    logits = penalize(logits, options, ids, prompt_length, stop_id)
     if options.temperature == 0.0:
+        logits = penalize(logits, options, ids, prompt_length, stop_id)
         peak(logits)
         return int(logits.argmax())
-    return draw(truncate(logits, options), uniforms.random())
+    return draw(process(logits, options, ids, prompt_length, stop_id), uniforms.random())
 
 
 def uniforms(seed: int, index: int) -> np.random.Generator:
@@ -222,7 +244,9 @@ def explain(options: SamplingOptions) -> list[str]:
     bias = ", ".join(f"{token!r} {value:+g}" for token, value in o.logit_bias.items())
     forbidden = ", ".join(repr(token) for token in o.forbid)
     temperature = {
-        0.0: "0: the likeliest token, always (of equals, the lowest id)",
+        0.0: "0: the likeliest token, always (of equals, the lowest id)"
+        if o.beams == 1
+        else "0: beam search, the likeliest always",
         1.0: "1: the model's own distribution",
         inf: "inf: even odds for what the filters below leave (they see the model's own)",
     }.get(o.temperature, f"{o.temperature:g}: logits divided by it")
@@ -253,7 +277,30 @@ def explain(options: SamplingOptions) -> list[str]:
         ("typical", f"nearest the entropy, up to {o.typical_p:g}" if o.typical_p < 1 else off),
         ("draw", "no chance involved" if o.temperature == 0 else "by seed, sample, position"),
     ]
+    if o.beams > 1:
+        steps[-1] = ("draw", f"{steps[-1][1]}; {2 * o.beams} of what may follow {o.beams} beams")
     stops = ", ".join(repr(text) for text in o.stop)
     ends = "the stop token" + (f", {stops}" if stops else "")
     lines = [f"{number:2} {name}: {value}" for number, (name, value) in enumerate(steps, 1)]
-    return [*lines, f"   ends at {ends} or {o.max_new_tokens} new tokens"]
+    lines.append(f"   ends at {ends} or {o.max_new_tokens} new tokens")
+    return lines if o.beams == 1 else [*lines, *_explain_beams(o)]
+
+
+def _explain_beams(options: SamplingOptions) -> list[str]:
+    """How beams are chosen by what the steps make of their log-probabilities."""
+    beams, penalty = options.beams, options.length_penalty
+    ends = {
+        True: f"when {beams} have ended",
+        False: f"when {beams} have ended and no other is better as it is",
+        "never": f"when {beams} have ended and no other can become better",
+    }
+    steps = [
+        ("score", "what the steps above make of log-probabilities, summed over a beam's tokens"),
+        (
+            "ended",
+            f"beams among the first {beams} that end; they rank by score / tokens^{penalty:g}",
+        ),
+        ("go on", f"the {beams} best of the others, by score"),
+        ("search ends", ends[options.early_stopping]),
+    ]
+    return [f"   {name}: {value}" for name, value in steps]

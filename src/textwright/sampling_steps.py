@@ -19,6 +19,9 @@ Ids = NDArray[np.int64]
 # Float32 logits cannot tell sums of probabilities apart below this: a sum that misses its share
 # by less has reached it. So probabilities .5, .3, .2 under top-p .8 keep two tokens, not three.
 RESOLUTION = 1e-6
+NO_TOKEN_LEFT = (
+    "No token is left to choose: forbid fewer tokens, or loosen no_repeat_ngram or min_new_tokens."
+)
 _BLOCK = 128
 
 
@@ -79,35 +82,41 @@ def temper(logits: Logits, temperature: float) -> Logits:
 
 def keep_top_k(logits: Logits, k: int) -> Logits:
     """The k largest logits, and all that equal the k-th."""
-    if k >= len(logits):
-        return logits
-    return _at_least(logits, np.partition(logits, -k)[-k])
+    return _at_least(logits, _largest(logits, k)) if k < len(logits) else logits
 
 
-def keep_top_p(logits: Logits, p: float) -> Logits:
+def keep_top_p(logits: Logits, p: float, least: int = 1) -> Logits:
     """The smallest set of likeliest tokens with probability p or more; of equals, lower ids first.
 
-    Holtzman et al. 2020, nucleus sampling.
+    Holtzman et al. 2020, nucleus sampling. `least` tokens stay, whatever p is.
     """
     weights = _weights(logits)
     total = weights.sum(dtype=np.float64)
     # Tokens below (1-p)/V hold less than 1-p together, so the others reach p without them: only
     # those need sorting, and the result is the same.
-    likely = np.flatnonzero(weights >= (1.0 - p) / len(logits) * total)
+    floor = (1.0 - p) / len(logits) * total
+    if least > 1:
+        floor = min(floor, _largest(weights, least))
+    likely = np.flatnonzero(weights >= floor)
     # The bits of positive floats, read as integers, are in the floats' order.
     by_rank = likely[_ranking(-weights[likely].view(np.int32).astype(np.int64))]
-    return _only(logits, by_rank[: _sufficient(weights[by_rank], p * total)])
+    return _only(logits, by_rank[: max(least, _sufficient(weights[by_rank], p * total))])
 
 
-def keep_min_p(logits: Logits, min_p: float) -> Logits:
-    """Tokens whose probability is `min_p` times the largest, or more (Nguyen et al. 2024)."""
-    return _at_least(logits, peak(logits) + np.float32(np.log(min_p) - RESOLUTION))
+def keep_min_p(logits: Logits, min_p: float, least: int = 1) -> Logits:
+    """Tokens whose probability is `min_p` times the largest, or more (Nguyen et al. 2024).
+
+    The `least` likeliest stay, whatever min_p is.
+    """
+    floor = peak(logits) + np.float32(np.log(min_p) - RESOLUTION)
+    return _at_least(logits, min(floor, _largest(logits, least)) if least > 1 else floor)
 
 
-def keep_typical(logits: Logits, p: float) -> Logits:
+def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
     """Tokens nearest in surprise to the entropy, until they hold p or more (Meister et al. 2022).
 
-    Distances are told apart to 1e-6 nats; of equals, lower ids first.
+    Distances are told apart to 1e-6 nats; of equals, lower ids first. `least` tokens stay,
+    whatever p is.
     """
     weights = _weights(logits)
     possible = np.flatnonzero(weights)
@@ -117,7 +126,8 @@ def keep_typical(logits: Logits, p: float) -> Logits:
     entropy = weights @ surprise / total
     distance = np.rint(np.abs(surprise - entropy) / RESOLUTION).astype(np.int64)
     by_rank = _ranking(distance)
-    return _only(logits, possible[by_rank[: _sufficient(weights[by_rank], p * total)]])
+    enough = max(least, _sufficient(weights[by_rank], p * total))
+    return _only(logits, possible[by_rank[:enough]])
 
 
 def draw(logits: Logits, uniform: float) -> int:
@@ -148,16 +158,26 @@ def draw(logits: Logits, uniform: float) -> int:
     return start + place
 
 
+def draw_several(scores: NDArray[np.floating], uniforms: NDArray[np.float64]) -> list[int]:
+    """Places drawn one after another, none twice, each in proportion to exp(score) of those left.
+
+    As many as there are uniforms, or fewer where fewer places have a score above -inf.
+    """
+    scores = scores.copy()
+    drawn = []
+    for uniform in uniforms[: np.count_nonzero(scores > -inf)]:
+        drawn.append(draw(scores, uniform))
+        scores[drawn[-1]] = -inf
+    return drawn
+
+
 def peak(logits: Logits) -> np.float32:
     """The largest logit. Raises GenerationError where all are banned, or one is not finite."""
     top: np.float32 = np.maximum.reduce(logits)  # what logits.max() calls, a microsecond later
     if isfinite(top):
         return top
     if top == -inf:
-        raise GenerationError(
-            "No token is left to choose: forbid fewer tokens, or loosen no_repeat_ngram "
-            "or min_new_tokens."
-        )
+        raise GenerationError(NO_TOKEN_LEFT)
     raise GenerationError(
         "The model's logits are not finite numbers: its training diverged or its file is damaged; "
         "use an earlier checkpoint."
@@ -169,6 +189,13 @@ def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     shifted = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
     np.exp(shifted, out=shifted)
     shifted /= shifted.sum(axis=-1, keepdims=True)
+    return shifted
+
+
+def log_probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log-softmax over the last axis in float64, in nats: logits (…, V) → (…, V)."""
+    shifted = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted
 
 
@@ -187,6 +214,13 @@ def _only(logits: Logits, ids: Any) -> Logits:
 
 def _at_least(logits: Logits, threshold: np.float32) -> Logits:
     return np.where(logits >= threshold, logits, np.float32(-inf))
+
+
+def _largest(values: Logits, k: int) -> np.float32:
+    """The k-th largest; the smallest where there are fewer."""
+    k = min(k, len(values))
+    kth: np.float32 = np.partition(values, -k)[-k]
+    return kth
 
 
 def _ranking(order: Ids) -> Ids:

@@ -32,6 +32,7 @@ any other                      one space on either side
 
 import codecs
 from collections.abc import Sequence
+from copy import copy
 from typing import Protocol
 
 from tokenizers import pre_tokenizers
@@ -46,7 +47,7 @@ _BEFORE_APOSTROPHE = frozenset(("d", "l", "o"))
 
 
 class Joiner(Protocol):
-    """Joins the tokens of one kind."""
+    """Joins the tokens of one kind. What it remembers is immutable, so that a copy goes its way."""
 
     def push(self, token: str) -> str:
         """The text that this token makes final; it may be empty."""
@@ -73,6 +74,10 @@ class Decoder:
         """What was held back, when no id follows."""
         return self._joiner.flush()
 
+    def fork(self) -> "Decoder":
+        """Another decoder that has read the same ids."""
+        return Decoder(self._tokens, self._stop_id, copy(self._joiner))
+
 
 class PlainJoiner:
     """Joins tokens by one separator: none for characters, a space for symbols."""
@@ -97,13 +102,17 @@ class ByteJoiner:
     """
 
     def __init__(self) -> None:
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = b""
 
     def push(self, token: str) -> str:
-        return self._utf8.decode(bytes(map(_BYTE_OF.__getitem__, token)))
+        held = self._held + bytes(map(_BYTE_OF.__getitem__, token))
+        text, used = codecs.utf_8_decode(held, "replace")
+        self._held = held[used:]
+        return text
 
     def flush(self) -> str:
-        return self._utf8.decode(b"", final=True)
+        held, self._held = self._held, b""
+        return codecs.utf_8_decode(held, "replace", True)[0]
 
 
 def spell_bytes(token: str) -> str:
@@ -118,7 +127,7 @@ class WordJoiner:
         self._before_last = ""
         self._last = ""
         self._space_next = False  # whether the last token leaves a space after it
-        self._open: set[str] = set()  # the quotation marks that have opened and not closed
+        self._open: frozenset[str] = frozenset()  # quotation marks that have opened, not closed
 
     def push(self, token: str) -> str:
         space_before, space_after = self._spacing(token)
@@ -138,7 +147,7 @@ class WordJoiner:
             apostrophe = token == "'" and _is_word(last)
             if token not in self._open and (inch or apostrophe):
                 return False, True
-            self._open ^= {token}
+            self._open = self._open ^ {token}
             opened = token in self._open
             return opened, not opened
         if token in _CLOSING:
