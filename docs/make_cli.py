@@ -84,9 +84,10 @@ def _section(name: str, options: type[BaseModel]) -> str:
     rows = []
     for key, field in options.model_fields.items():
         help_text = (field.description or "").removesuffix(".")
-        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        literal = get_origin(field.annotation) is Literal
+        choices = [_toml(choice).strip('`"') for choice in get_args(field.annotation) if literal]
         if not all(choice in help_text for choice in choices):
-            listed = ", ".join(map(str, choices))
+            listed = ", ".join(choices)
             help_text = f"{help_text} ({listed})" if help_text else listed
         rows.append((f"`{key}`", help_text, _toml(field.default)))
     return "\n".join([f"### [{name}]", "", *_table(rows, "default")]) + "\n"

@@ -334,6 +334,9 @@ def test_every_sampling_flag_reaches_the_sampler(tw, trained):
         "min_new_tokens": 2,
         "max_new_tokens": 9,
         "stop": ["."],
+        "beams": 4,
+        "length_penalty": 0.5,
+        "early_stopping": "never",
     }
     assert set(values) == set(SamplingOptions.model_fields)
     given = []
@@ -363,6 +366,56 @@ def test_explain_prints_the_steps_in_force(tw, trained):
     assert code == 0
     assert re.search(r"^ *7 temperature.*0\.5", out, re.MULTILINE)
     assert re.search(r"^ *8 top-k.*7", out, re.MULTILINE)
+
+
+def test_explain_prints_what_beams_do(tw, trained):
+    given = ["--beams", "4", "--length-penalty", "2", "--early-stopping", "true"]
+    _, out, _ = tw("generate", trained, "--explain", *given)
+    assert re.search(r"^12 draw: by seed.*8 of what may follow 4 beams", out, re.MULTILINE)
+    assert "score / tokens^2" in out
+    assert re.search(r"^ +search ends: when 4 have ended$", out, re.MULTILINE)
+    _, out, _ = tw("generate", trained, "--explain", *given, "--greedy")
+    assert "7 temperature: 0: beam search" in out
+    assert "12 draw: no chance involved; 8 of" in out
+    _, out, _ = tw("generate", trained, "--explain")
+    assert "score" not in out
+
+
+def test_beams_of_several_prompts_go_to_a_file(tw, tw_json, trained, tmp_path):
+    """The settings that the synopses are written with, on eight prompts."""
+    prompts = ["The", "A soup", "Slow", "", "Serve the", "Winter rice", "Stir", "In a bowl"]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts), "utf-8")
+    given = ["--prompts", "prompts.txt", "--beams", "5", "--early-stopping", "true"]
+    given += [
+        "--top-k",
+        "1000",
+        "--top-p",
+        "0.95",
+        "--temperature",
+        "0.6",
+        "--no-repeat-ngram",
+        "2",
+    ]
+    given += ["--min-new-tokens", "10", "--max-new-tokens", "30"]
+    argv = ["generate", trained, *given, "--out", "texts.txt"]
+    found = tw_json(*argv)["samples"]
+    assert [sample["prompt"] for sample in found] == prompts
+    assert all(10 <= sample["tokens"] <= 30 for sample in found)
+    written = (tmp_path / "texts.txt").read_text("utf-8")
+    assert written == "\n\n".join(s["prompt"] + s["text"] for s in found) + "\n"
+    best = tw_json("generate", trained, "--beams", "3", "--greedy", "--num", "3")["samples"]
+    assert len({sample["text"] for sample in best}) == 3
+
+
+@pytest.mark.parametrize("more", [[], ["--beams", "3"]], ids=str)
+def test_logprobs_are_told_where_asked_for(tw, tw_json, trained, tmp_path, more):
+    argv = ["generate", trained, "--prompt", "Slow", *more]
+    (plain,) = tw_json(*argv)["samples"]
+    (told,) = tw_json(*argv, "--logprobs", "--out", "texts.jsonl")["samples"]
+    logprobs = told.pop("logprobs")
+    assert told == plain
+    assert len(logprobs) == told["tokens"] and max(logprobs) < 0
+    assert json.loads((tmp_path / "texts.jsonl").read_text("utf-8"))["logprobs"] == logprobs
 
 
 def test_prompts_from_a_file(tw_json, trained, tmp_path):
@@ -445,6 +498,10 @@ def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):
         (["generate", "RUN", "--logit-bias", "the=much"], "should be numbers"),
         (["generate", "RUN", "--forbid", "xylophone"], "xylophone"),
         (["generate", "RUN", "--device", "tpu"], "tpu"),
+        (["generate", "RUN", "--beams", "0"], "beams cannot be 0"),
+        (["generate", "RUN", "--beams", "2", "--num", "3"], "3 texts were asked for of 2 beams"),
+        (["generate", "RUN", "--early-stopping", "soon"], "early_stopping cannot be 'soon'"),
+        (["generate", "RUN", "--logprobs"], "--logprobs needs --json or --out FILE.jsonl"),
         (["generate", "RUN", "--out", "NOTES/x.txt"], "Cannot write to"),
         (["evaluate", "nowhere"], "No run at nowhere"),
         (["evaluate", "RUN", "missing.txt"], "missing.txt"),

@@ -111,6 +111,7 @@ def assert_follows(counts: Counter[str], expected: dict[str, float]) -> None:
     if (rare := times - sum(common.values())) >= 5:
         statistic += (times - sum(counts[text] for text in common) - rare) ** 2 / rare
     freedom = len(common) - (rare < 5)
+    assert freedom > 1, "too few texts are common enough for a test"
     # Wilson and Hilferty's normal form of chi-square; 4.8 standard deviations are 1 in 10^6.
     normal = ((statistic / freedom) ** (1 / 3) - 1 + 2 / (9 * freedom)) / math.sqrt(
         2 / (9 * freedom)

@@ -349,6 +349,12 @@ def test_a_seed_out_of_range_is_refused(seed: int) -> None:
         ({"max_new_tokens": 0}, "max_new_tokens cannot be 0"),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, r"min_new_tokens \(9\) should not exceed"),
         ({"stop": [""]}, "stop cannot be ''"),
+        ({"beams": 0}, "beams cannot be 0"),
+        ({"length_penalty": nan}, "length_penalty cannot be nan"),
+        (
+            {"early_stopping": "soon"},
+            "'soon': input should be True, False or 'never'",
+        ),
         ({"topk": 3}, "topk cannot be 3: extra"),
     ],
     ids=str,

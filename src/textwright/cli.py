@@ -321,7 +321,7 @@ def generate(
         "stop": stop,
         "beams": beams,
         "length_penalty": length_penalty,
-        "early_stopping": early_stopping,
+        "early_stopping": {"true": True, "false": False}.get(early_stopping or "", early_stopping),
     }
     if logprobs and not as_json and not (out and out.suffix == ".jsonl"):
         raise GenerationError("--logprobs needs --json or --out FILE.jsonl, which tell them.")

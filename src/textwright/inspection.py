@@ -13,6 +13,7 @@ from textwright.batching import visible
 from textwright.errors import GenerationError
 from textwright.generator import Generator
 from textwright.run import Run
+from textwright.sampling_steps import log_probabilities
 from textwright.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def next_tokens(
         logits, _ = backend.prefill(seen[None], np.array([len(seen)]))
         entropy, tables = {}, {}
         for temperature in temperatures:
-            logp = _log_softmax(logits[0].astype(np.float64) / temperature)
+            logp = log_probabilities(logits[0].astype(np.float64) / temperature)
             p = np.exp(logp)
             entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
             best = np.argsort(-p, kind="stable")[:top]
@@ -148,8 +149,3 @@ def _newest(layer: Tensor) -> list[list[float]]:
 def _tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[Token]:
     ids = [int(token_id) for token_id in ids]
     return list(map(Token, tokenizer.tokens(ids), ids, tokenizer.texts(ids)))
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max()
-    return shifted - np.log(np.exp(shifted).sum())

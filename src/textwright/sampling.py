@@ -109,7 +109,7 @@ class SamplingOptions(Options):
         description="finished beams rank by score / tokens^this: above 0 longer texts gain, "
         "below 0 shorter ones",
     )
-    early_stopping: bool | Literal["never"] = Field(
+    early_stopping: Literal[True, False, "never"] = Field(
         False,
         description="when a search ends: true, as soon as it has as many finished texts as beams; "
         "false, when no beam would better the worst of them if it ended now; never, when none "
