@@ -29,7 +29,7 @@ from test_generator import (
 )
 from test_sampling import SETTINGS, processed, shares
 
-from textwright.batching import window_start
+from textwright.batching import Backend, visible
 from textwright.errors import GenerationError
 from textwright.generator import Generator
 from textwright.sampling import SamplingOptions, sampling_options, uniforms
@@ -441,27 +441,48 @@ def test_beams_beyond_the_context_read_what_a_text_alone_would(
     writer = Generator(RuleBackend(rule, context_length=limit), CHARACTERS)
     samples = writer.generate(["", "abcabcabcabc", "ab"], options, num=4, logprobs=True)
     for sample in samples:
-        ids = [0, *CHARACTERS.encode(sample.prompt).tolist()]
+        ids = CHARACTERS.encode(sample.prompt).tolist()
         assert sample.logprobs is not None and len(sample.logprobs) == 12
         for token, logprob in zip(sample.ids, sample.logprobs, strict=True):
-            seen = tuple(ids[window_start(len(ids), limit) :])
+            seen = tuple(visible(ids, STOP, limit).tolist())
             assert logprob == pytest.approx(log_probabilities(rule(seen))[token])
             ids.append(token)
 
 
-def test_real_states_follow_their_beams() -> None:
-    """An LSTM's state, forked and rearranged, against reading every beam from its start."""
-    writer = lstm(CHARACTERS)
+def real_backend(name: str) -> Backend:
+    if name == "NumPy LSTM":
+        return lstm(CHARACTERS).backend
+    import torch
+
+    from textwright.config import GPTOptions
+    from textwright.models import TorchBackend, build
+    from textwright.numpy_gpt import NumpyGPT
+
+    torch.manual_seed(1)
+    options = GPTOptions(layers=2, heads=2, width=8)
+    model = build(options, CHARACTERS.vocab_size, 8)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    if name == "torch GPT":
+        return TorchBackend(model)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return NumpyGPT(weights, options, 8)
+
+
+@pytest.mark.parametrize("name", ["NumPy LSTM", "NumPy GPT", "torch GPT"])
+def test_real_states_follow_their_beams(name: str) -> None:
+    """States forked, rearranged and read anew, against reading every beam from its start."""
+    backend = real_backend(name)
     options = sampling_options(max_new_tokens=15, min_new_tokens=15, beams=5, temperature=2)
+    writer = Generator(backend, CHARACTERS)
     for sample in writer.generate(["ab", "cabca"], options, num=5, logprobs=True):
-        prompt = [0, *CHARACTERS.encode(sample.prompt)]
+        ids = CHARACTERS.encode(sample.prompt).tolist()
         assert sample.logprobs
-        for place, logprob in enumerate(sample.logprobs):
-            row = np.array([[*prompt, *sample.ids[:place]]])
-            logits, _ = writer.backend.prefill(row, np.array([row.shape[1]]))
-            assert logprob == pytest.approx(
-                log_probabilities(logits[0])[sample.ids[place]], abs=1e-5
-            )
+        for token, logprob in zip(sample.ids, sample.logprobs, strict=True):
+            seen = visible(ids, STOP, backend.context_length)
+            logits, _ = backend.prefill(seen[None], np.array([len(seen)]))
+            assert logprob == pytest.approx(log_probabilities(logits[0])[token], abs=1e-5)
+            ids.append(token)
 
 
 # --- what is written -------------------------------------------------------------------------
