@@ -96,7 +96,7 @@ def test_a_prompt_longer_than_the_context_is_seen_as_the_generator_sees_it(lette
     assert len(step.tokens) <= 8
     greedy = SamplingOptions(temperature=0.0, max_new_tokens=1)
     (sample,) = generator.generate("to be or not to be", greedy)
-    assert sample.ids == [step.next[1.0][0].id]
+    assert (sample.ids or [letters.stop_id]) == [step.next[1.0][0].id]
 
 
 @pytest.mark.parametrize(
