@@ -9,8 +9,11 @@ from torch import nn
 from textwright import evaluate as evaluation
 from textwright.batching import Batch, Row, window_start
 from textwright.config import Config, GPTOptions
+from textwright.generator import Generator
 from textwright.models import TorchBackend, build
 from textwright.models.gpt import sinusoids
+from textwright.sampling import SamplingOptions
+from textwright.tokenizer import Tokenizer, TokenizerOptions
 
 
 def gpt(vocab_size=11, context_length=12, spread=0.4, **options):
@@ -152,3 +155,14 @@ def test_a_document_longer_than_the_context_is_scored_by_the_rule(monkeypatch, t
             logp = model.project(model.encode(seen)[0])[0, -1].double().log_softmax(-1)
             want.append(-float(logp[row[count]]))
         assert found == pytest.approx(want, abs=1e-4)
+
+
+@pytest.mark.parametrize(("new_tokens", "outgrown"), [(10, False), (11, True)])
+def test_a_text_longer_than_the_context_is_told(new_tokens, outgrown):
+    letters = Tokenizer.train(TokenizerOptions(kind="char"), ["abc"])
+    generator = Generator(TorchBackend(gpt(letters.vocab_size)), letters)
+    options = SamplingOptions(max_new_tokens=new_tokens, min_new_tokens=new_tokens)
+    stream = generator.stream("ab", options)
+    assert not stream.outgrown
+    list(stream)
+    assert stream.outgrown == outgrown

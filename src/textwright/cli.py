@@ -301,7 +301,7 @@ def generate(
 ) -> None:
     """Write text with a trained run."""
     from textwright.api import load
-    from textwright.display import converse, show_stream, tell_unknown
+    from textwright.display import converse, show_stream, tell_outgrown, tell_unknown
     from textwright.sampling import explain as explain_sampling
 
     given = {
@@ -344,6 +344,7 @@ def generate(
             _print_json(_describe(samples, stream, seed))
     else:
         show_stream(stream)
+    tell_outgrown(stream)
 
 
 @app.command()

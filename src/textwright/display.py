@@ -364,6 +364,15 @@ def tell_unknown(stream: Stream) -> None:
         err.print(f"Not in the vocabulary, read as [UNK]: {listed}")
 
 
+def tell_outgrown(stream: Stream) -> None:
+    """That the model has not seen all of a text at once, if that is so."""
+    if stream.outgrown and stream.context_length:
+        err.print(
+            f"A text is longer than the {stream.context_length} tokens that the model can look "
+            "back on: it went on from the newest half of them whenever they were full."
+        )
+
+
 def show_stream(stream: Stream) -> None:
     """Texts on the terminal as they are written, one after another."""
     pending: dict[int, list[str]] = {}

@@ -117,6 +117,8 @@ class Stream(Iterator[Event]):
         self.logprobs = logprobs
         self.tokens = 0
         self.seconds = 0.0
+        self.context_length = generator.backend.context_length
+        self._new: Counter[int] = Counter()  # tokens of each sample
         start = perf_counter()
         self._prompt_ids = [ids.tolist() for ids in tokenizer.encode_batch(prompts)]
         # The words of each prompt that the model has never seen, for the caller to tell.
@@ -136,11 +138,20 @@ class Stream(Iterator[Event]):
             self.seconds += perf_counter() - start
         if event.id is not None:
             self.tokens += 1
+            self._new[event.sample] += 1
         return event
 
     @property
     def tokens_per_second(self) -> float:
         return self.tokens / self.seconds if self.tokens else 0.0
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether a text so far is longer than what the model can look back on."""
+        return self.context_length is not None and any(
+            len(self._prompt_ids[sample // self.num]) + new > self.context_length
+            for sample, new in self._new.items()
+        )
 
     def samples(self) -> Iterator[Sample]:
         """The finished texts, in the order of the prompts; each as soon as those before it are."""
