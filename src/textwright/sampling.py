@@ -298,7 +298,7 @@ def _explain_beams(options: SamplingOptions) -> list[str]:
         ("score", "what the steps above make of log-probabilities, summed over a beam's tokens"),
         (
             "ended",
-            f"beams among the first {beams} that end; they rank by score / tokens^{penalty:g}",
+            f"those of the first {beams} that end; they rank by score / tokens^{penalty:g}",
         ),
         ("go on", f"the {beams} best of the others, by score"),
         ("search ends", ends[options.early_stopping]),
