@@ -12,6 +12,7 @@ import pytest
 
 from textwright.corpus import plain_text
 from textwright.corpus.corpus import Corpus, CorpusOptions, Template, hash_document
+from textwright.corpus.readers import read_records
 from textwright.corpus.split import PARTS
 from textwright.errors import CorpusError
 
@@ -338,6 +339,25 @@ def test_by_position_symbols_stay_whole_where_they_must(tmp_path, monkeypatch, s
     elsewhere = Corpus(path)
     assert corpus.fingerprint != elsewhere.fingerprint
     assert parts[0] not in elsewhere.documents("train")
+
+
+@pytest.mark.parametrize("count", [50, 300])
+@pytest.mark.parametrize("given", [{}, {"valid": "v.txt"}])
+def test_parts_that_are_read_together_are_those_read_alone(tmp_path, monkeypatch, count, given):
+    write_lines(tmp_path / "v.txt", 20, start=900)
+    given = {role: tmp_path / name for role, name in given.items()}
+    corpus = Corpus(write_lines(tmp_path / "a.txt", count), CorpusOptions(unit="line"), **given)
+    alone = {part: list(corpus.documents(part)) for part in PARTS}
+    opened = []
+    monkeypatch.setattr(
+        "textwright.corpus.corpus.read_records",
+        lambda file, **how: opened.append(file.path.name) or read_records(file, **how),
+    )
+    together = {part: [] for part in PARTS}
+    for part, text in corpus.documents_of(*PARTS):
+        together[part].append(text)
+    assert together == alone
+    assert opened == ["a.txt", "v.txt"][: 1 + len(given)]
 
 
 @pytest.mark.parametrize("count", [50, 1000])

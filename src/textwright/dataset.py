@@ -14,14 +14,16 @@ import os
 import shutil
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from textwright.config import Config, DataOptions
-from textwright.corpus import PARTS, Corpus, Part
+from textwright.corpus import PARTS, Corpus, Part, Piece
 from textwright.errors import CorpusError
 from textwright.tokenizer import Tokenizer
 
@@ -98,11 +100,10 @@ def prepare(
         try:
             building.mkdir(parents=True)
             total, done = corpus.scan().characters, 0
-            for part in PARTS:
-                for characters in _encode(corpus, part, tokenizer, building):
-                    done += characters
-                    if on_progress:
-                        on_progress(done, total)
+            for characters in _encode(corpus, tokenizer, building):
+                done += characters
+                if on_progress:
+                    on_progress(done, total)
             (building / "meta.json").write_text(json.dumps({"corpus": corpus.fingerprint}))
             if not (folder / "meta.json").exists():  # another process may have been faster
                 shutil.rmtree(folder, ignore_errors=True)  # half deleted, so not to be trusted
@@ -117,34 +118,47 @@ def prepare(
     return {part: _open(folder, part, tokenizer) for part in PARTS}
 
 
-def _encode(corpus: Corpus, part: Part, tokenizer: Tokenizer, folder: Path) -> Iterator[int]:
-    """Write one part's two files, yielding the characters done."""
-    kind = _narrowest(tokenizer.vocab_size)
-    starts, written = array("q", [0]), 0
-    with (folder / f"{part}.ids").open("wb") as file:
-        for texts, lasts in _chunks(corpus, part):
-            for ids, last in zip(tokenizer.encode_batch(texts), lasts, strict=True):
-                file.write(ids.astype(kind).tobytes())
-                written += len(ids)
-                if last:
-                    starts.append(written)
-            yield sum(map(len, texts))
-    np.save(folder / f"{part}.starts.npy", np.frombuffer(starts, dtype=np.int64))
+def _encode(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> Iterator[int]:
+    """Write the two files of every part, yielding the characters done."""
+    with ExitStack() as files:
+        writers = {
+            part: _Writer(files.enter_context((folder / f"{part}.ids").open("wb")), tokenizer)
+            for part in PARTS
+        }
+        for part, piece in corpus.pieces_of(*PARTS):
+            writers[part].add(piece)
+            if writers[part].size >= ENCODE_CHARACTERS:
+                yield writers[part].write()
+        for part, writer in writers.items():
+            yield writer.write()
+            np.save(folder / f"{part}.starts.npy", np.frombuffer(writer.starts, dtype=np.int64))
 
 
-def _chunks(corpus: Corpus, part: Part) -> Iterator[tuple[list[str], list[bool]]]:
-    texts: list[str] = []
-    lasts: list[bool] = []
-    size = 0
-    for piece in corpus.pieces(part):
-        texts.append(piece.text)
-        lasts.append(piece.last)
-        size += len(piece.text)
-        if size >= ENCODE_CHARACTERS:
-            yield texts, lasts
-            texts, lasts, size = [], [], 0
-    if texts:
-        yield texts, lasts
+class _Writer:
+    """Collects the pieces of one part and writes their ids, many at a time."""
+
+    def __init__(self, file: IO[bytes], tokenizer: Tokenizer):
+        self.file, self.tokenizer = file, tokenizer
+        self.kind = _narrowest(tokenizer.vocab_size)
+        self.starts = array("q", [0])
+        self.pieces: list[Piece] = []
+        self.size = self.written = 0
+
+    def add(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+        self.size += len(piece.text)
+
+    def write(self) -> int:
+        """Write what was collected → its characters."""
+        done = self.size
+        encoded = self.tokenizer.encode_batch([piece.text for piece in self.pieces])
+        for ids, piece in zip(encoded, self.pieces, strict=True):
+            self.file.write(ids.astype(self.kind).tobytes())
+            self.written += len(ids)
+            if piece.last:
+                self.starts.append(self.written)
+        self.pieces, self.size = [], 0
+        return done
 
 
 def _open(folder: Path, part: Part, tokenizer: Tokenizer) -> Documents:

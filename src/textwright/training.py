@@ -117,9 +117,7 @@ def train_run(
         record = {**summary.to_json(), "named": named}
         run.write_bytes("train_hashes.bin", summary.train_hashes.tobytes())
         if not private:
-            run.keep_held_out(
-                (part, text) for part in ("valid", "test") for text in corpus.documents(part)
-            )
+            run.keep_held_out(corpus.documents_of("valid", "test"))
         run.write_text("corpus.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
     on_progress("Building the vocabulary", 0, 0)

@@ -7,7 +7,7 @@ byte a record and 8 bytes a document. `pieces` reads the files again and hands t
 import difflib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -79,37 +79,50 @@ class Corpus:
 
     def pieces(self, part: Part) -> Iterator[Piece]:
         """The text of a part, in the order of the files, long documents in several pieces."""
+        for _, piece in self.pieces_of(part):
+            yield piece
+
+    def pieces_of(self, *parts: Part) -> Iterator[tuple[Part, Piece]]:
+        """The pieces of several parts, each with its part; the files are read once for all."""
         self.scan()
-        role = part if part in self.files else "sources"
-        if role == "sources" and self._lengths is not None:
-            for at, each, piece in self._by_position(self._lengths):
-                if each == part and (at, part) not in self._leaked:
-                    yield piece
-        else:
-            for pieces in self._chosen(role, PARTS.index(part)):
-                yield from pieces
+        for role in self.files:
+            wanted = {part for part in parts if (part if part in self.files else "sources") == role}
+            if wanted and role == "sources" and self._lengths is not None:
+                for at, part, piece in self._by_position(self._lengths):
+                    if part in wanted and (at, part) not in self._leaked:
+                        yield part, piece
+            elif wanted:
+                for part, pieces in self._chosen(role, wanted):
+                    for piece in pieces:
+                        yield part, piece
 
     def documents(self, part: Part) -> Iterator[str]:
         """The documents of a part, each whole: use `pieces` where they may be huge."""
+        for _, text in self.documents_of(part):
+            yield text
+
+    def documents_of(self, *parts: Part) -> Iterator[tuple[Part, str]]:
+        """The documents of several parts, each with its part."""
         held: list[str] = []
-        for piece in self.pieces(part):
+        for part, piece in self.pieces_of(*parts):
             held.append(piece.text)
             if piece.last:
-                yield "".join(held)
+                yield part, "".join(held)
                 held = []
 
     # Reading again what the scan has seen
 
-    def _chosen(self, role: str, index: int) -> Iterator[Iterator[Piece]]:
-        """The pieces of each document with this code; other records are not even cleaned."""
+    def _chosen(self, role: str, parts: Collection[Part]) -> Iterator[tuple[Part, Iterator[Piece]]]:
+        """The pieces of each document of these parts; other records are not even cleaned."""
         cleaner, codes = self._cleaner(), self._codes[role]
+        named = {PARTS.index(part): part for part in parts}
         count = 0
         for record in self._records(role):
-            if count < len(codes) and codes[count] == index:
+            if count < len(codes) and codes[count] in named:
                 values = cleaner.values(record)
                 if values is None:
                     raise self._changed()
-                yield self._pieces(cleaner, values)
+                yield named[codes[count]], self._pieces(cleaner, values)
             count += 1
         if count != len(codes):
             raise self._changed()
@@ -137,7 +150,7 @@ class Corpus:
         yield Piece(held, first, last=True)
 
     def _by_position(self, lengths: list[int]) -> Iterator[tuple[int, Part, Piece]]:
-        for at, pieces in enumerate(self._chosen("sources", 0)):
+        for at, (_, pieces) in enumerate(self._chosen("sources", PARTS[:1])):
             for part, piece in self._split.by_position(pieces, lengths[at]):
                 yield at, part, piece
 
