@@ -82,3 +82,24 @@ def trained(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in train_run([notes], out, Config.resolve("demo", settings=TINY)):
             pass
     return out
+
+
+@pytest.fixture(scope="session")
+def formed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained for 20 steps on fields. For reading only: copy it to change it."""
+    from textwright.config import Config
+    from textwright.training import train_run
+
+    rows = [
+        f'{("Soup", "Dish")[number % 2]},{number % 7},"{note}"\n'
+        for number, note in enumerate(notes.read_text("utf-8").splitlines())
+    ]
+    file = tmp_path_factory.mktemp("corpus") / "dishes.csv"
+    file.write_text("course,pans,note\n" + "".join(rows), "utf-8")
+    settings = [*TINY, "corpus.template={course} : {pans} : {note}"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TEXTWRIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        out = tmp_path_factory.mktemp("runs") / "dishes"
+        for _ in train_run([file], out, Config.resolve("demo", settings=settings)):
+            pass
+    return out

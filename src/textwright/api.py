@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textwright.config import Config, GPTOptions
 from textwright.errors import RunError
+from textwright.fields import Form, FormStream
 from textwright.generator import Backend, Generator, Sample
 from textwright.numpy_gpt import NumpyGPT
 from textwright.numpy_lstm import NumpyLSTM
@@ -49,6 +50,21 @@ class Writer:
         return self.generator.generate(
             prompts, self.options(**options), num=num, seed=seed, logprobs=logprobs
         )
+
+    def fill(
+        self, given: Mapping[str, str], *, num: int = 1, seed: int = 0, **options: Any
+    ) -> list[dict[str, str | None]]:
+        """The fields of `num` documents: those given as they are, the others by the model.
+
+        A field that the model did not come to, or did not end, is None.
+        """
+        form = self.form()
+        stream = FormStream(self.generator, form, given, self.options(**options), num, seed)
+        return [form.parse(sample.prompt + sample.text) for sample in stream.samples()]
+
+    def form(self) -> Form:
+        """The template that the run was trained with. Raises GenerationError where it has none."""
+        return Form(self.run.config.corpus, self.tokenizer)
 
     def options(self, **changes: Any) -> SamplingOptions:
         """The run's own sampling defaults with these changed."""

@@ -18,6 +18,7 @@ from textwright import __version__
 from textwright.errors import ConfigError, CorpusError, GenerationError, TextwrightError
 
 if TYPE_CHECKING:
+    from textwright.fields import Form
     from textwright.generator import Sample, Stream
 
 INTERRUPTED = 130  # the exit code of what Ctrl-C stopped, as shells give it
@@ -223,6 +224,14 @@ def generate(
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="A file with one prompt a line.")
     ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            help="name=value: a field of the run's template that is given; the model writes the "
+            "others. Repeatable.",
+        ),
+    ] = None,
     num: Annotated[int, typer.Option("--num", help="Texts for each prompt.")] = 1,
     seed: Seed = 0,
     temperature: Annotated[
@@ -302,6 +311,7 @@ def generate(
     """Write text with a trained run."""
     from textwright.api import load
     from textwright.display import converse, show_stream, tell_outgrown, tell_unknown
+    from textwright.fields import FormStream
     from textwright.sampling import explain as explain_sampling
 
     given = {
@@ -325,6 +335,8 @@ def generate(
     }
     if logprobs and not as_json and not (out and out.suffix == ".jsonl"):
         raise GenerationError("--logprobs needs --json or --out FILE.jsonl, which tell them.")
+    if field and (prompt or prompts or interactive):
+        raise GenerationError("With --field the template begins the text: leave out the prompt.")
     writer = load(run, device)
     options = writer.options(**{key: value for key, value in given.items() if value is not None})
     if explain:
@@ -333,15 +345,20 @@ def generate(
     if interactive:
         converse(writer, options, seed)
         return
-    starts = [*(prompt or []), *_lines(prompts)] or [""]
-    stream = writer.generator.stream(starts, options, num=num, seed=seed, logprobs=logprobs)
+    form = writer.form() if field else None
+    if form:
+        fields = _fields(field or [])
+        stream: Stream = FormStream(writer.generator, form, fields, options, num, seed, logprobs)
+    else:
+        starts = [*(prompt or []), *_lines(prompts)] or [""]
+        stream = writer.generator.stream(starts, options, num=num, seed=seed, logprobs=logprobs)
     tell_unknown(stream)
     if as_json or out:
-        samples = list(stream.samples())
+        records = [_record(sample, form) for sample in stream.samples()]
         if out:
-            _write_texts(out, samples)
+            _write_texts(out, records)
         if as_json:
-            _print_json(_describe(samples, stream, seed))
+            _print_json(_describe(records, stream, seed))
     else:
         show_stream(stream)
     tell_outgrown(stream)
@@ -354,23 +371,34 @@ def evaluate(
     part: Annotated[
         str, typer.Option("--part", help="The held-out part to score: test or valid.")
     ] = "test",
+    fields: Annotated[
+        bool,
+        typer.Option(
+            "--fields", help="Tell also how well the run keeps to the fields of its template."
+        ),
+    ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Score a run on its held-out documents, or on another corpus taken whole."""
-    from textwright.display import Progression, show_scores
+    from textwright.display import Progression, show_adherence, show_scores
     from textwright.run import Run
-    from textwright.scoring import score_run
+    from textwright.scoring import score_fields, score_run
 
     if part not in ("test", "valid"):
         raise ConfigError(f"--part is test or valid, not {part!r}.")
     with Progression(quiet=as_json) as shown:
         shown.show("Scoring", 0, 0)
-        scores = score_run(Run.load(run), sources or [], part, device)
+        kept = Run.load(run)
+        adherence = score_fields(kept, sources or [], part, device) if fields else None
+        scores = score_run(kept, sources or [], part, device)
     if as_json:
-        _print_json(scores.to_json())
-    else:
-        show_scores(scores)
+        told = {"adherence": adherence.to_json()} if adherence else {}
+        _print_json({**scores.to_json(), **told})
+        return
+    show_scores(scores)
+    if adherence:
+        show_adherence(adherence)
 
 
 @app.command()
@@ -489,6 +517,19 @@ def _biases(texts: list[str] | None) -> dict[str, float] | None:
     return biases
 
 
+def _fields(texts: list[str]) -> dict[str, str]:
+    """`name=value`, each; the value may hold = itself."""
+    fields: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise GenerationError(f"--field {text!r} is not of the form name=value.")
+        if name in fields:
+            raise GenerationError(f"--field {name} is given twice: choose one value.")
+        fields[name] = value
+    return fields
+
+
 def _numbers(text: str, option: str) -> list[float]:
     try:
         return [float(number) for number in text.split(",")]
@@ -496,12 +537,12 @@ def _numbers(text: str, option: str) -> list[float]:
         raise GenerationError(f"{option} {text!r} should be numbers, such as 1.0,0.2.") from None
 
 
-def _write_texts(path: Path, samples: list[Sample]) -> None:
+def _write_texts(path: Path, records: list[dict[str, Any]]) -> None:
     """Each text in full, an empty line between two; JSON lines if the name ends so."""
     if path.suffix == ".jsonl":
-        lines = [json.dumps(_record(sample), ensure_ascii=False) + "\n" for sample in samples]
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
     else:
-        lines = ["\n\n".join(sample.prompt + sample.text for sample in samples) + "\n"]
+        lines = ["\n\n".join(record["prompt"] + record["text"] for record in records) + "\n"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(lines), "utf-8")
@@ -509,23 +550,27 @@ def _write_texts(path: Path, samples: list[Sample]) -> None:
         raise GenerationError(f"Cannot write to {path}: {error.strerror}.") from None
 
 
-def _describe(samples: list[Sample], stream: Stream, seed: int) -> dict[str, Any]:
+def _describe(records: list[dict[str, Any]], stream: Stream, seed: int) -> dict[str, Any]:
     return {
-        "samples": [_record(sample) for sample in samples],
+        "samples": records,
         "seed": seed,
         "seconds": stream.seconds,
         "tokens_per_second": stream.tokens_per_second,
     }
 
 
-def _record(sample: Sample) -> dict[str, Any]:
-    record = {
+def _record(sample: Sample, form: Form | None) -> dict[str, Any]:
+    record: dict[str, Any] = {
         "prompt": sample.prompt,
         "text": sample.text,
         "tokens": len(sample.ids),
         "finish_reason": sample.finish_reason,
     }
-    return record if sample.logprobs is None else {**record, "logprobs": sample.logprobs}
+    if sample.logprobs is not None:
+        record["logprobs"] = sample.logprobs
+    if form:
+        record["fields"] = form.parse(sample.prompt + sample.text)
+    return record
 
 
 def _print_json(value: Any) -> None:

@@ -20,6 +20,7 @@ from rich.table import Table
 from textwright.errors import RunError
 
 if TYPE_CHECKING:
+    from textwright.adherence import Adherence, Interval
     from textwright.api import Writer
     from textwright.config import Config
     from textwright.evaluate import Scores
@@ -295,6 +296,35 @@ def show_rivals(rivals: list[tuple[str, Scores, float]], floor: float) -> None:
         table.add_row(name, f"{scores.loss:.3f}", bits, interval, _clock(seconds))
     table.add_row("the truth", f"{floor:.3f}", "", "", "")
     out.print(table)
+
+
+def show_adherence(adherence: Adherence) -> None:
+    """The report of `textwright evaluate --fields`."""
+
+    def told(value: float | None, interval: Interval | None, form: str) -> str:
+        if value is None or interval is None:
+            return ""
+        low, high = interval
+        return f"{value:{form}} ({low:{form}} to {high:{form}})"
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("field", "found", "preferred (95 %)", "nats saved (95 %)"):
+        table.add_column(title)
+    for name, field in adherence.fields.items():
+        table.add_row(
+            name,
+            f"{field.found:.0%}",
+            told(field.preferred, field.preferred_interval, ".1%"),
+            told(field.gain, field.gain_interval, "+.3f"),
+        )
+    out.print(table)
+    out.print(
+        f"found: in {adherence.texts:,} texts that the model wrote by itself; "
+        f"{adherence.complete:.0%} have every field.\n"
+        f"preferred, saved: in {adherence.documents:,} held-out documents, what the true value "
+        f"does for the last field beside another document's; {adherence.unparsed:,} more do not "
+        "parse."
+    )
 
 
 def show_summary(name: str, found: dict[str, Any]) -> None:

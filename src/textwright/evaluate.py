@@ -200,12 +200,17 @@ def _interval(
     characters = held_out.characters.astype(np.float64)
     if held_out.places is not None:
         bits, characters = _blocks(nats, held_out)
+    return redrawn_interval(bits, characters, seed)
+
+
+def redrawn_interval(amounts: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[float, float]:
+    """The middle 95 % of sum(amounts) / sum(sizes) when their units (U,) are redrawn."""
     random = np.random.default_rng(seed)
     redrawn = np.empty(RESAMPLES)
     for at in range(RESAMPLES):  # one at a time: memory does not grow with their number
-        drawn = random.integers(len(bits), size=len(bits))
-        length = max(1.0, characters[drawn].sum())  # all drawn may be empty documents
-        redrawn[at] = bits[drawn].sum() / length
+        drawn = random.integers(len(amounts), size=len(amounts))
+        size = max(1.0, sizes[drawn].sum())  # all drawn may be empty documents
+        redrawn[at] = amounts[drawn].sum() / size
     low, high = np.percentile(redrawn, [2.5, 97.5])
     return float(low), float(high)
 

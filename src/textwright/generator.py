@@ -71,16 +71,7 @@ class Generator:
         Raises GenerationError where an option does not suit the tokenizer.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        if num < 1:
-            raise GenerationError(f"{num} texts were asked for: ask for 1 or more.")
-        uniforms(seed, 0)  # refuse a bad seed now, not at the first token
-        options = _with_ids(options or SamplingOptions(), self.tokenizer)
-        if num > options.beams > 1:
-            raise GenerationError(
-                f"{num} texts were asked for of {options.beams} beams: "
-                "ask for at most one text a beam, or give more beams."
-            )
-        return Stream(self, prompts, options, num, seed, logprobs)
+        return Stream(self, prompts, options or SamplingOptions(), num, seed, logprobs)
 
     def generate(
         self,
@@ -97,7 +88,7 @@ class Generator:
 
 
 class Stream(Iterator[Event]):
-    """The events of one call, and what they took.
+    """The events of one call, and what they took. Arguments and errors: `Generator.stream`.
 
     `seconds` counts the time spent here, not the reader's; `tokens` the ids written so far.
     """
@@ -111,7 +102,16 @@ class Stream(Iterator[Event]):
         seed: int,
         logprobs: bool,
     ) -> None:
+        if num < 1:
+            raise GenerationError(f"{num} texts were asked for: ask for 1 or more.")
+        uniforms(seed, 0)  # refuse a bad seed now, not at the first token
+        if num > options.beams > 1:
+            raise GenerationError(
+                f"{num} texts were asked for of {options.beams} beams: "
+                "ask for at most one text a beam, or give more beams."
+            )
         tokenizer = generator.tokenizer
+        options = _with_ids(options, tokenizer)
         self.prompts = prompts
         self.num = num
         self.logprobs = logprobs
@@ -174,7 +174,7 @@ class Stream(Iterator[Event]):
 
     def _draw(self, generator: Generator, options: SamplingOptions, seed: int) -> Iterator[Event]:
         waiting = self._drawn(generator.tokenizer, options, seed)
-        batch: Batch[_Drawn] = Batch(generator.backend, generator.tokenizer.stop_id)
+        batch: Batch[Drawn] = Batch(generator.backend, generator.tokenizer.stop_id)
         while True:
             # Rows join when half the places are free: each joining costs the others a pause.
             if len(batch.rows) <= generator.batch_size // 2:
@@ -204,11 +204,11 @@ class Stream(Iterator[Event]):
 
     def _drawn(
         self, tokenizer: Tokenizer, options: SamplingOptions, seed: int
-    ) -> Iterator["_Drawn"]:
+    ) -> Iterator["Drawn"]:
         for number, ids, index in self._numbered():
             for k in range(self.num):
                 draws = uniforms(seed, index + k)
-                yield _Drawn(number * self.num + k, number, ids, options, tokenizer, draws=draws)
+                yield Drawn(number * self.num + k, number, ids, options, tokenizer, draws=draws)
 
     def _numbered(self) -> Iterator[tuple[int, list[int], int]]:
         """Each prompt's number, its ids, and how many texts were begun for the same prompt."""
@@ -218,7 +218,7 @@ class Stream(Iterator[Event]):
             given[prompt] += self.num
 
 
-class _Drawn(Text):
+class Drawn(Text):
     """A text whose ids are drawn one by one."""
 
     def __init__(self, *of_text: Any, draws: np.random.Generator) -> None:

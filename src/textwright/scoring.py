@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from textwright import models
+from textwright.adherence import Adherence, adherence
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import CorpusError
 from textwright.evaluate import HeldOut, Scores, evaluate
+from textwright.fields import Form
 from textwright.run import Run
 
 
@@ -20,16 +22,34 @@ def score_run(
     run: Run, sources: Sequence[str | Path] = (), part: str = "test", device: str = "auto"
 ) -> Scores:
     """Score a run on its own held-out documents, or on all documents of another corpus."""
+    held_out = HeldOut.of(_documents(run, sources, part), run.tokenizer, run.escape)
+    model = models.load(run, device)
+    return evaluate(model, held_out, row_length=run.config.data.row_length)
+
+
+def score_fields(
+    run: Run, sources: Sequence[str | Path] = (), part: str = "test", device: str = "auto"
+) -> Adherence:
+    """How a run keeps to the fields of its template, on the documents that `score_run` takes.
+
+    Free texts are drawn as the run's `[sample]` says. Raises GenerationError without a template.
+    """
+    form = Form(run.config.corpus, run.tokenizer)
+    documents = _documents(run, sources, part)
+    model = models.load(run, device)
+    return adherence(model, run.tokenizer, form, documents, run.config.sample)
+
+
+def _documents(run: Run, sources: Sequence[str | Path], part: str) -> list[str]:
     if sources:
         # Files given as test files are taken whole; a corpus has sources too, which go unread here.
         texts = Corpus(sources, run.config.corpus, test=sources).documents("test")
     else:
         texts = run.held_out(part)
-    held_out = HeldOut.of(texts, run.tokenizer, run.escape)
-    if not held_out.rows:
+    documents = list(texts)
+    if not documents:
         raise CorpusError(f"{run.path} holds no {part} documents; name a corpus to score.")
-    model = models.load(run, device)
-    return evaluate(model, held_out, row_length=run.config.data.row_length)
+    return documents
 
 
 def summarize(config: Config, vocab_size: int) -> dict[str, Any]:

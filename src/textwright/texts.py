@@ -43,16 +43,16 @@ class Text(Row):
     def take(self, new_id: int, logprob: float | None = None) -> Event:
         """Append the id, or end at it."""
         if new_id == self.stop_id:
-            text = self._decoder.flush()
+            text = self._decode_rest()
             if self._watch:
                 text = self._watch.push(text) + self._watch.flush()
             return Event(self.sample, text, None, "stop")
         self.ids.append(new_id)
-        text = self._decoder.push(new_id)
+        text = self._decode(new_id)
         count = len(self.ids) - self.prompt_length
         reason: FinishReason | None = None
         if count >= self.options.max_new_tokens:
-            text += self._decoder.flush()
+            text += self._decode_rest()
             reason = "length"
         # What the first min_new_tokens tokens spell cannot end the text.
         if self._watch and count > self.options.min_new_tokens:
@@ -62,6 +62,14 @@ class Text(Row):
             elif reason:
                 text += self._watch.flush()
         return Event(self.sample, text, new_id, reason, logprob)
+
+    def _decode(self, new_id: int) -> str:
+        """The text that this id makes final."""
+        return self._decoder.push(new_id)
+
+    def _decode_rest(self) -> str:
+        """What was held back, when no id follows."""
+        return self._decoder.flush()
 
     def fork(self) -> Self:
         """The same text so far, to go on in another way."""

@@ -64,14 +64,15 @@ class CorpusOptions(Options):
 class Template:
     """A text with `{field}` where values go; `{{` and `}}` stand for braces.
 
-    `fields` are the fields named, in order of their first use. Raises CorpusError where a brace
+    `slots` are the fields in the order of the text, `literals` what stands before, between and
+    after them, `fields` the fields in order of their first use. Raises CorpusError where a brace
     is left alone or no field is named.
     """
 
     def __init__(self, text: str):
         self.text = text
         self.slots: list[str] = []
-        form = []
+        self.literals = [""]
         for literal, escaped, slot, stray in _TEMPLATE.findall(text):
             if stray:
                 raise CorpusError(
@@ -80,12 +81,13 @@ class Template:
                 )
             if slot:
                 self.slots.append(slot)
-            form.append("%s" if slot else (escaped[:1] or literal).replace("%", "%%"))
+                self.literals.append("")
+            self.literals[-1] += escaped[:1] or literal
         if not self.slots:
             raise CorpusError(
                 f'The template "{text}" names no field: write {{column}} where its text goes.'
             )
-        self._form = "".join(form)
+        self._form = "%s".join([literal.replace("%", "%%") for literal in self.literals])
         self.fields = list(dict.fromkeys(self.slots))
         self.plain = text == "{" + self.slots[0] + "}"
 

@@ -64,6 +64,35 @@ def lower(text: str) -> str:
     return text.lower() if text.isascii() else normalizers.Lowercase().normalize_str(text)
 
 
+def finder(literal: str, treatment: Treatment) -> re.Pattern[str] | None:
+    """What finds a literal text in a document, read or written, as far as a model can see it.
+
+    Words are found whatever white space stands around them, but not inside longer words; symbols
+    whatever white space parts them; characters and bytes as they are. At the end of a text, the
+    white space that ends the literal may be missing. None where the treatment keeps nothing.
+    """
+    flags = re.IGNORECASE if treatment.lowercase else re.NOFLAG
+    if treatment.kind == "word":
+        letter = f"[^{_SPACE}{_MARKS}]"
+        pieces = [
+            re.escape(piece)
+            if piece in string.punctuation
+            else f"(?<!{letter}){re.escape(piece)}(?!{letter})"
+            for piece in split(literal, treatment)
+        ]
+        return re.compile(r"\s*".join(["", *pieces, ""]), flags) if pieces else None
+    symbols = treatment.kind == "symbols"
+    core = literal.rstrip() or ("" if symbols else literal)
+    if not core:
+        return None
+
+    def escaped(text: str) -> str:
+        return r"\s+".join(map(re.escape, re.split(r"\s+", text) if symbols else [text]))
+
+    after = literal[len(core) :]
+    return re.compile(escaped(core) + (rf"(?:{escaped(after)}|\Z)" if after else ""), flags)
+
+
 _CUT = re.compile(r"(?<=\S)(?=[ \n])")
 
 
