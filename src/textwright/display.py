@@ -222,7 +222,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         pace = (last.seconds - first.seconds) / max(1, last.step - first.step)
         left = pace * (self.ready.total_steps - last.step)
         budget = self.ready.run.config.train.time_budget
-        return _clock(min(left, budget - last.seconds) if budget else left)
+        return _clock(max(0.0, min(left, budget - last.seconds)) if budget else left)
 
     @contextlib.contextmanager
     def _finishing_the_step(self) -> Iterator[None]:
