@@ -1,5 +1,6 @@
 """What every test may use: the real corpora, and a skip that says what is missing."""
 
+import json
 import os
 from pathlib import Path
 
@@ -103,3 +104,40 @@ def formed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for _ in train_run([file], out, Config.resolve("demo", settings=settings)):
             pass
     return out
+
+
+@pytest.fixture(scope="session")
+def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small GPT-2 as `transformers` saves one, random weights everywhere; the stop id is last."""
+    import tokenizers
+    import torch
+    import transformers
+    from tokenizers import models, pre_tokenizers, trainers
+
+    from textwright import grammar
+
+    folder = tmp_path_factory.mktemp("published") / "small-gpt2"
+    learned = tokenizers.Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    learned.train_from_iterator(grammar.documents(200, seed=1), trainer)
+    told = json.loads(learned.to_str())["model"]
+    vocabulary = {**told["vocab"], "<|endoftext|>": len(told["vocab"])}
+    merges = [tuple(pair) for pair in told["merges"]]
+    transformers.GPT2Tokenizer(vocab=vocabulary, merges=merges).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(vocabulary),
+        n_positions=128,
+        n_layer=2,
+        n_head=2,
+        n_embd=16,
+        bos_token_id=len(vocabulary) - 1,
+        eos_token_id=len(vocabulary) - 1,
+    )
+    model = transformers.GPT2LMHeadModel(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    return folder

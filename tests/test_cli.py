@@ -151,7 +151,8 @@ def test_a_corpus_is_looked_at_with_the_split_that_training_will_see(
 
 def test_train_and_what_it_says(tw, tw_json, notes, flags):
     found = tw_json("train", notes, "--preset", "demo", *flags)
-    assert set(found) == {"run", "steps", "epochs", "seconds", "tokens_per_second", "best"}
+    keys = {"run", "steps", "epochs", "seconds", "tokens_per_second", "best", "before"}
+    assert set(found) == keys
     assert found["run"] == "runs/notes"
     assert found["steps"] == 20
     assert set(found["best"]) == {"step", "loss", "bits_per_character"}

@@ -65,10 +65,10 @@ def place(tmp_path, monkeypatch, trained, tiny):
     monkeypatch.setattr(builtins, "input", lambda prompt="": "")
     resolve = Config.resolve
 
-    def resolve_tiny(preset="", file=None, settings=(), base=None):
-        family = resolve(preset, file, settings, base).model.family
+    def resolve_tiny(preset="", file=None, settings=(), **taken):
+        family = resolve(preset, file, settings, **taken).model.family
         kept = [s for s in tiny if family == "lstm" or not s.startswith("model.")]
-        return resolve(preset, file, [*settings, *kept], base)
+        return resolve(preset, file, [*settings, *kept], **taken)
 
     monkeypatch.setattr(Config, "resolve", resolve_tiny)
     return tmp_path
@@ -89,9 +89,11 @@ def run_command(line: str, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("page", RUNNABLE)
-def test_marked_blocks_run(page, place, monkeypatch):
+def test_marked_blocks_run(page, place, monkeypatch, request):
     blocks = re.findall(r"^<!-- runs -->\n```(\w*)\n(.*?)^```", read(page), re.DOTALL | re.M)
     assert len(blocks) == len(MARK.findall(read(page)))
+    if "--from gpt2" in read(page):
+        shutil.copytree(request.getfixturevalue("gpt2_folder"), place / "gpt2")
     if "textwright train my.txt" not in read(page):  # the page begins with a run at hand
         (place / "runs" / "trained").rename(place / "runs" / "my")
     for language, text in blocks:

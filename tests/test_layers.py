@@ -22,7 +22,7 @@ ROW_OF = {
             "corpus grammar tokenizer escape sampling_steps sampling",
             "config run resuming",
             "batching texts beams generator fields numpy_weights numpy_lstm numpy_gpt",
-            "device distributed dataset models",
+            "device distributed dataset models pretrained memory",
             "evaluate adherence trainer",
             "inspection comparison export report scoring training survey",
             "api __init__",

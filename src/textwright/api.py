@@ -12,7 +12,7 @@ from textwright.fields import Form, FormStream
 from textwright.generator import Backend, Generator, Sample
 from textwright.numpy_gpt import NumpyGPT
 from textwright.numpy_lstm import NumpyLSTM
-from textwright.resuming import choose_config
+from textwright.resuming import Origin, choose_config
 from textwright.run import Run
 from textwright.sampling import SamplingOptions, sampling_options
 from textwright.tokenizer import Tokenizer
@@ -79,21 +79,24 @@ def train(
     preset: str = "",
     config: Config | None = None,
     settings: Sequence[str] = (),
+    init_from: Source | Origin | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
     **how: Any,
 ) -> Writer:
     """Train a run in the folder `out` and load it.
 
-    settings: `section.key=value`, as on the command line. how: what `training.train_run` takes
-    (valid, test, init_from, private, resume, on_progress).
+    settings: `section.key=value`, as on the command line. init_from: what `--from` names there.
+    how: what `training.train_run` takes (valid, test, private, resume, on_progress).
     """
+    from textwright.pretrained import find_origin
     from textwright.training import train_run
 
     names = [sources] if isinstance(sources, str | Path) else list(sources)
+    origin = find_origin(str(init_from)) if isinstance(init_from, str | Path) else init_from
     if config is None:
-        kept = {key: how[key] for key in ("resume", "init_from") if key in how}
+        kept = {"resume": how.get("resume", False), "init_from": origin}
         config = choose_config(Path(out), preset, settings=settings, **kept)
-    for event in train_run(names, Path(out), config, **how):
+    for event in train_run(names, Path(out), config, init_from=origin, **how):
         on_event(event)
     return load(out)
 

@@ -156,9 +156,13 @@ def train(
     preset: PresetName = "",
     config: ConfigFile = None,
     start: Annotated[
-        Path | None,
-        typer.Option("--from", help="Go on from another run's weights, with its tokenizer."),
-    ] = None,
+        str,
+        typer.Option(
+            "--from",
+            help="Begin from trained weights, with their tokenizer: a run, a folder with a GPT-2 "
+            "in Hugging Face's form, or a hub name (openai-community/gpt2).",
+        ),
+    ] = "",
     settings: Settings = None,
     valid: Valid = None,
     test: Test = None,
@@ -183,15 +187,15 @@ def train(
     that generate, evaluate and inspect need. Ctrl-C stops after the current step; --resume goes on.
     """
     from textwright.display import TrainDisplay, err
+    from textwright.pretrained import find_origin
     from textwright.resuming import choose_config
-    from textwright.run import Run
     from textwright.training import train_run
 
     settings = _with_threads(settings, threads)
     if time_budget:
         settings.append(f"train.time_budget={time_budget}")
     out = out or _default_run(sources)
-    origin = Run.load(start) if start else None
+    origin = find_origin(start) if start else None
     chosen = choose_config(out, preset, config, settings, resume=resume, init_from=origin)
     speaks = _speaks()
     board = out / "tensorboard" if tensorboard and speaks else None

@@ -5,6 +5,7 @@ Precedence: flag > config file > preset > default. Defaults stand beside the opt
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
@@ -61,7 +62,33 @@ class DataOptions(Options):
         return self.context_length if self.layout == "rows" else None
 
 
-class LSTMOptions(Options):
+class InitFrom(Options):
+    """The weights that a training began from; written by `train --from`."""
+
+    source: str = Field(description="As named: a run, a folder or a hub name.")
+    revision: str = Field("", description="The hub's commit.")
+    sha256: str = Field("", description="Of the weight files, read in order of name.")
+
+    @classmethod
+    def of(cls, source: str, files: Iterable[Path], revision: str = "") -> Self:
+        """The record of these weight files."""
+        hashed = hashlib.sha256()
+        for path in files:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    hashed.update(block)
+        return cls(source=source, revision=revision, sha256=hashed.hexdigest())
+
+
+class WeightsOptions(Options):
+    """What all families have."""
+
+    init_from: InitFrom | None = Field(
+        None, description="Which weights training began from; train --from writes it."
+    )
+
+
+class LSTMOptions(WeightsOptions):
     """The recurrent family."""
 
     family: Literal["lstm"] = "lstm"
@@ -84,7 +111,7 @@ class LSTMOptions(Options):
             raise ValueError("tie_output needs embedding_size equal to hidden_size")
 
 
-class GPTOptions(Options):
+class GPTOptions(WeightsOptions):
     """The attention family: GPT-2's block by default, or the older one that adds, then norms."""
 
     family: Literal["gpt"] = "gpt"
@@ -142,6 +169,13 @@ class TrainOptions(Options):
     time_budget: Seconds | None = Field(None, gt=0, description="Stop after this long: 90s, 20m.")
     batch_size: int = Field(16, ge=1, description="Rows a step, over all processes.")
     accumulate: int = Field(1, ge=1, description="Parts a batch is computed in, to save memory.")
+    recompute_blocks: bool = Field(
+        False, description="Of a GPT: keep less for the gradient, compute it again; saves memory."
+    )
+    lora_rank: int = Field(
+        0, ge=0, description="Of a GPT: train adapters of this rank, not the weights; 0: weights."
+    )
+    lora_alpha: float = Field(16.0, gt=0, description="Adapters count alpha / rank times.")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam, or AdamW.")
     learning_rate: float = Field(3e-3, gt=0, description="The highest rate.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only.")
@@ -190,7 +224,7 @@ class Config(Options):
     sample: SamplingOptions = SamplingOptions()
 
     @model_validator(mode="after")
-    def _contexts_agree(self) -> Self:
+    def _parts_agree(self) -> Self:
         if isinstance(self.model, GPTOptions):
             held, wanted = self.model.context_length, self.data.context_length
             if 0 < held < wanted:
@@ -202,6 +236,10 @@ class Config(Options):
                     "data.layout stream carries a state from batch to batch, which model.family "
                     "gpt cannot; choose rows or windows"
                 )
+        else:
+            for name in ("recompute_blocks", "lora_rank"):
+                if getattr(self.train, name):
+                    raise ValueError(f"train.{name} is for model.family gpt alone")
         return self
 
     @classmethod
@@ -211,8 +249,10 @@ class Config(Options):
         file: Path | None = None,
         settings: Iterable[str] = (),
         base: Mapping[str, Any] | None = None,
+        given: Mapping[str, Any] | None = None,
     ) -> Config:
-        """Defaults, then `base` or the preset, then the file, then `section.key=value` settings.
+        """Defaults, then `base`, the preset, the file, what is `given` with the weights to begin
+        from, then `section.key=value` settings.
 
         Raises ConfigError that tells every problem at once.
         """
@@ -221,6 +261,8 @@ class Config(Options):
             merged = _merge(merged, {**load_preset(preset), "preset": preset})
         if file is not None:
             merged = _merge(merged, read_toml(file))
+        if given is not None:
+            merged = _merge(merged, given)
         for setting in settings:
             merged = _merge(merged, parse_setting(setting))
         return cls.check(merged, source=str(file or preset or "the options"))
@@ -233,6 +275,11 @@ class Config(Options):
         except ValidationError as error:
             problems = "; ".join(_problem(item) for item in error.errors())
             raise ConfigError(f"{source}: {problems}.") from None
+
+    def beginning_from(self, weights: InitFrom) -> Config:
+        """The same config, of a training that begins from these weights."""
+        model = self.model.model_copy(update={"init_from": weights})
+        return self.model_copy(update={"model": model})
 
     def to_toml(self) -> str:
         """Complete: one table a part, each key with its value; what is unset has no line."""

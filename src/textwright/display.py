@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from textwright.evaluate import Scores
     from textwright.generator import Stream
     from textwright.inspection import NextTokens, Token
+    from textwright.run import Run
     from textwright.sampling import SamplingOptions
     from textwright.survey import Survey
     from textwright.trainer import Evaluation, Finished, Step
@@ -92,7 +93,10 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         self.stopping = False
         self.ready: Ready | None = None
         self.finished: Finished | None = None
-        self.best: dict[str, float] | None = None  # as `train --json` prints it
+        # As `train --json` prints them; before: of weights that were trained before.
+        self.best: dict[str, float] | None = None
+        self.before: dict[str, float] | None = None
+        self.parts = 1
         self.tokens = 0
 
     def __enter__(self) -> Self:
@@ -129,14 +133,19 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         self.tokens, self.printed = done.tokens, done.seconds
         if done.best_step >= 0:
             self.best = _best(done.best_step, done.best_loss, done.best_bits_per_character)
+        self.before = _before(ready.run)
+        self.parts = ready.run.config.train.accumulate
         if not self.quiet:
             at = f" from step {done.step:,}" if done.step else ""
+            adapts = ready.trained < ready.parameters
+            some = f", {ready.trained:,} of them trained" if adapts else ""
             err.print(
                 f"{ready.documents:,} documents ({ready.tokens:,} tokens) to train on, "
-                f"{ready.held_out:,} held out. {ready.parameters:,} parameters.\n"
+                f"{ready.held_out:,} held out. {ready.parameters:,} parameters{some}.\n"
                 f"Training{at} to step {ready.total_steps:,} at most, on {ready.device} "
                 f"({ready.dtype}, {ready.threads} threads), into {ready.run.path}"
             )
+        self._tell_parts(done.parts)
 
     def _step(self, step: Step) -> None:
         self.recent.append(step)
@@ -147,23 +156,36 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         assert self.ready
         text = f"loss {self._loss():.3f}  {self._speed():,.0f} tokens/s  {self._left()} left"
         total = self.ready.total_steps
+        self._tell_parts(step.parts)
         self.progression.plain = False  # the lines below take over
         self.progression.show(f"step {step.step:,}/{total:,}", step.step, total, text)
         if not err.is_terminal and not self.quiet and step.seconds - self.printed > PLAIN_INTERVAL:
             self.printed = step.seconds
             err.print(f"step {step.step:,}/{total:,}  {text}")
 
+    def _tell_parts(self, parts: int) -> None:
+        if parts > self.parts and self.ready and not self.quiet:
+            rows = self.ready.run.config.train.batch_size
+            err.print(
+                f"Memory does not hold a batch of {rows} rows at once: it is computed in {parts} "
+                "parts, for the same step."
+            )
+        self.parts = max(parts, self.parts)
+
     def _evaluation(self, evaluation: Evaluation) -> None:
         scores = evaluation.scores
         if evaluation.best:
             self.best = _best(evaluation.step, scores.loss, scores.bits_per_character)
+        if not evaluation.step:
+            self.before = self.best
         if self.board:
             self.board.add_scalar("loss/held out", scores.loss, evaluation.step)
             self.board.add_scalar("bits per character", scores.bits_per_character, evaluation.step)
         if not self.quiet:
+            training = f"training {self._loss():.3f}" if evaluation.step else "before training"
             err.print(
                 f"epoch {evaluation.epoch:.2f}  step {evaluation.step:,}  "
-                f"training {self._loss():.3f}  held out {scores.loss:.3f} nats a token, "
+                f"{training}  held out {scores.loss:.3f} nats a token, "
                 f"{scores.bits_per_character:.3f} bits a character"
                 + ("  best so far" if evaluation.best else "")
             )
@@ -185,11 +207,15 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         }
         if not self.quiet and self.ready and self.best:
             path = self.ready.run.path
+            before = dict.fromkeys(self.best, "")
+            if self.before:
+                before = {key: f"{value:.3f} → " for key, value in self.before.items()}
             err.print(
                 f"{reasons[finished.reason]} ({_clock(finished.seconds)} of training). Best: "
-                f"{self.best['loss']:.3f} nats a token, "
-                f"{self.best['bits_per_character']:.3f} bits a character at step "
-                f"{self.best['step']:,}.\nWrite with it: textwright generate {path}"
+                f"{before['loss']}{self.best['loss']:.3f} nats a token, "
+                f"{before['bits_per_character']}{self.best['bits_per_character']:.3f} bits a "
+                f"character at step {self.best['step']:,}.\n"
+                f"Write with it: textwright generate {path}"
             )
 
     def _summary(self) -> dict[str, Any]:
@@ -203,6 +229,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             "seconds": seconds,
             "tokens_per_second": self.tokens / seconds if seconds else 0.0,
             "best": self.best,
+            "before": self.before,
         }
 
     def _loss(self) -> float:
@@ -442,6 +469,15 @@ def converse(writer: Writer, options: SamplingOptions, seed: int) -> None:
             tell_unknown(stream)
             show_stream(stream)
             seed += 1
+
+
+def _before(run: Run) -> dict[str, float] | None:
+    """The scores of the weights that a run began from, where it did."""
+    for record in run.metrics():
+        if record["event"] == "evaluation" and record["step"] == 0:
+            scores = record["scores"]
+            return _best(0, scores["loss"], scores["bits_per_character"])
+    return None
 
 
 def _best(step: int, loss: float, bits_per_character: float) -> dict[str, float]:

@@ -24,6 +24,10 @@ class RunError(TextwrightError):
     """A run folder is missing, damaged, or of another version."""
 
 
+class PretrainedError(TextwrightError):
+    """Weights to begin from are not there, out of reach, or of a form that no model here has."""
+
+
 class TrainingError(TextwrightError):
     """Training cannot go on: the loss diverged, the disk is full, memory ran out."""
 

@@ -77,7 +77,7 @@ An autoregressive {name} language model, trained by textwright{_from(config.pres
 | tokens | {config.tokenizer.kind}, {run.tokenizer.vocab_size:,} in the vocabulary |
 | trained | {best["step"]:,} steps of {config.train.batch_size} rows ({best["epoch"]:.2f} epochs) |
 | computed on | {last["device"]}, {last["dtype"]}, {_counted(last)}, torch {last["torch"]} |
-| held-out loss | {best["scores"]["loss"]:.4f} nats a token |
+{_begun(config, evaluations)}| held-out loss | {best["scores"]["loss"]:.4f} nats a token |
 | held-out bits per character | {best["scores"]["bits_per_character"]:.4f} {_interval(best)} |
 
 ## Corpus
@@ -107,6 +107,20 @@ def _model(config: Config) -> tuple[str, str]:
         return "GPT", f"{shape}, context of {context} tokens"
     embedding = f"embedding {model.embedding_size}"
     return model.cell.upper(), f"{model.layers} × {model.cell} of {model.hidden_size}, {embedding}"
+
+
+def _begun(config: Config, evaluations: list[dict[str, Any]]) -> str:
+    """What training began from, and how good that was; nothing for fresh weights."""
+    origin = config.model.init_from
+    if origin is None:
+        return ""
+    revision = f" at {origin.revision[:12]}" if origin.revision else ""
+    scores = evaluations[0]["scores"]
+    return (
+        f"| began from | {origin.source}{revision} (sha256 {origin.sha256[:16]}…) |\n"
+        f"| held-out loss before training | {scores['loss']:.4f} nats a token, "
+        f"{scores['bits_per_character']:.4f} bits a character |\n"
+    )
 
 
 def _from(preset: str) -> str:

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from textwright.config import Config
+from textwright.config import Config, InitFrom
 from textwright.errors import ConfigError
-from textwright.run import Run
+from textwright.run import Arrays, Run
+from textwright.tokenizer import Tokenizer
 
-BATCHES = ("batch_size", "accumulate", "seed")  # what a step number means depends on these
+# What a step number and a checkpoint mean depends on these.
+FIXED = ("batch_size", "accumulate", "seed", "lora_rank", "lora_alpha")
+
+
+class Origin(Protocol):
+    """Trained weights to begin from: another run, or a `pretrained.Pretrained`."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    def weights(self) -> Arrays:
+        """By canonical name."""
+
+    def inherited(self) -> dict[str, dict[str, Any]]:
+        """What a training takes over, as arguments of `Config.resolve`: `base`, which a preset
+        goes before, and `given`, what the weights are, whatever the preset."""
+
+    def record(self) -> InitFrom:
+        """What the new run keeps of where it began."""
 
 
 def choose_config(
@@ -20,34 +40,35 @@ def choose_config(
     settings: Iterable[str] = (),
     *,
     resume: bool = False,
-    init_from: Run | None = None,
+    init_from: Origin | None = None,
 ) -> Config:
     """The config that these options name, for a training into `out`.
 
     What they leave open is as it was in the run that is resumed, unless they name all of it anew;
-    whatever shapes the model is as in the run whose weights are taken. Else it is the default.
+    whatever shapes the model is as in the weights that are taken. Else it is the default.
     """
-    base: dict[str, Any] | None = None
+    taken: dict[str, dict[str, Any]] = {}
     if init_from is not None:
-        kept = init_from.config.model_dump(exclude_unset=True)
-        shaping = ("tokenizer", "data", "model", "sample")
-        base = {part: kept[part] for part in shaping if part in kept}
+        taken = init_from.inherited()
     elif resume and not (preset or file) and (out / "config.toml").exists():
-        base = Run.load(out).config.model_dump(exclude_none=True)
-    return Config.resolve(preset, file, settings, base)
+        taken = {"base": Run.load(out).config.model_dump(exclude_none=True)}
+    return Config.resolve(preset, file, settings, **taken)
 
 
 def resumed(kept: Config, chosen: Config) -> Config:
-    """What a run of the config `kept` goes on with: `chosen`, the layout `auto` as it came out.
+    """What a run of the config `kept` goes on with: `chosen`, the layout `auto` as it came out, and
+    the weights it began from where they are not named again.
 
     Raises ConfigError where the run would go on with other data, another model or other batches.
     """
     if chosen.data.layout == "auto":
         data = chosen.data.model_copy(update={"layout": kept.data.layout})
         chosen = chosen.model_copy(update={"data": data})
+    if chosen.model.init_from is None and kept.model.init_from is not None:
+        chosen = chosen.beginning_from(kept.model.init_from)
     for part in ("corpus", "tokenizer", "data", "model", "train"):
         before, now = getattr(kept, part).model_dump(), getattr(chosen, part).model_dump()
-        for key in BATCHES if part == "train" else before:
+        for key in FIXED if part == "train" else before:
             if before[key] != now.get(key):
                 raise ConfigError(
                     f"A run that is resumed cannot change {part}.{key} from {before[key]!r} to "

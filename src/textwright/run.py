@@ -1,6 +1,7 @@
 """The run folder: everything that training leaves and everything that comes after starts from.
 
     config.toml  tokenizer.json  escape.json.gz  model.safetensors (best)  metrics.jsonl
+    base.safetensors (beside adapters: what they adapt)
     samples.md  README.md  corpus.json  heldout.jsonl.gz  train_hashes.bin
     checkpoints/step-…/  model.safetensors  trainer.safetensors  progress.json
 
@@ -29,12 +30,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from textwright.config import FORMAT_VERSION, Config
+from textwright.config import FORMAT_VERSION, Config, InitFrom, TrainOptions
 from textwright.errors import RunError
 from textwright.escape import EscapeCode
 from textwright.tokenizer import Tokenizer
 
 Arrays = dict[str, np.ndarray]
+BASE = "base.safetensors"
 KEPT_CHECKPOINTS = 2  # the last ones; the best is kept besides
 
 
@@ -60,7 +62,8 @@ class Run:
         cls.check_free(path)
         run = cls(path, config)
         run.write_config(config)
-        for name in ("tokenizer.json", "escape.json.gz", "corpus.json", "heldout.jsonl.gz"):
+        left = ("tokenizer.json", "escape.json.gz", "corpus.json", "heldout.jsonl.gz", BASE)
+        for name in left:
             (path / name).unlink(missing_ok=True)
         return run
 
@@ -117,14 +120,30 @@ class Run:
         self.escape = escape
 
     def weights(self) -> Arrays:
-        """The best weights so far, by canonical name."""
-        return self._load_arrays(self._existing("model.safetensors"))
+        """The best weights so far, by canonical name; adapters are put into what they adapt."""
+        weights = self._load_arrays(self._existing("model.safetensors"))
+        return merged(self.base(), weights, self.config.train) if self.has(BASE) else weights
 
-    def keep_weights(self, weights: Arrays) -> None:
-        with self.written("model.safetensors") as beside:
+    def base(self) -> Arrays:
+        """The weights that adapters stand beside, and that stay as they are."""
+        return self._load_arrays(self._existing(BASE))
+
+    def keep_weights(self, weights: Arrays, name: str = "model.safetensors") -> None:
+        with self.written(name) as beside:
             save_file(weights, beside)
             # safetensors lets its owner alone read it; the run's other files know who else may.
             shutil.copymode(self.path / "config.toml", beside)
+
+    def inherited(self) -> dict[str, dict[str, Any]]:
+        """See `resuming.Origin`: whatever shapes the model."""
+        kept = self.config.model_dump(exclude_unset=True)
+        parts = ("tokenizer", "data", "model", "sample")
+        return {"base": {part: kept[part] for part in parts if part in kept}}
+
+    def record(self) -> InitFrom:
+        """See `resuming.Origin`."""
+        files = [name for name in (BASE, "model.safetensors") if self.has(name)]
+        return InitFrom.of(str(self.path), [self.path / name for name in files])
 
     def corpus(self) -> dict[str, Any]:
         """Files, template, cleaning, split and counts of the corpus this run was trained on."""
@@ -282,3 +301,15 @@ class Run:
 
 
 SAMPLE_MARK = "## Step "
+
+
+def merged(base: Arrays, adapters: Arrays, options: TrainOptions) -> Arrays:
+    """The base, each matrix W with adapters become W + (alpha / rank)·B·A (see models/lora.py)."""
+    weights = dict(base)
+    scale = np.float32(options.lora_alpha / options.lora_rank)
+    for name, b in adapters.items():
+        layer, _, kind = name.rpartition(".")
+        if kind == "lora_b":
+            product = b @ adapters[f"{layer}.lora_a"]
+            weights[f"{layer}.weight"] = base[f"{layer}.weight"] + scale * product
+    return weights

@@ -24,12 +24,15 @@ from textwright.dataset import PADDING_TARGET, Layout
 from textwright.device import autocast
 from textwright.errors import TrainingError
 from textwright.evaluate import Scores
+from textwright.memory import parts_that_fit
 from textwright.models import LanguageModel, State
+from textwright.models.lora import trained
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step. loss: nats a target · seconds: training time so far."""
+    """One optimizer step. loss: nats a target · seconds: training time so far · parts: that the
+    batch was computed in."""
 
     step: int
     epoch: float
@@ -38,11 +41,12 @@ class Step:
     gradient_norm: float
     tokens: int
     seconds: float
+    parts: int
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out scores after a step; best: better than every one before."""
+    """Held-out scores after a step, or before the first; best: better than every one before."""
 
     step: int
     epoch: float
@@ -77,11 +81,12 @@ class Progress:
     rate_scale: float = 1.0
     seconds: float = 0.0
     tokens: int = 0
+    parts: int = 1  # that memory asked for, if more than the options do
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything needed to go on. weights are what `model.load_state_dict` takes; tensors hold the
+    """Everything needed to go on. weights are the parameters that train, by name; tensors hold the
     optimizer, the carried state and the random state."""
 
     progress: dict[str, float]
@@ -99,10 +104,13 @@ class Trainer:
         options: TrainOptions,
         evaluate: Callable[[], Scores] | None,
         dtype: torch.dtype = torch.float32,
+        evaluate_first: bool = False,
     ):
+        """evaluate_first: before the first step too, for weights that were trained before."""
         self.model, self.layout, self.options = model, layout, options
-        self.evaluate, self.dtype = evaluate, dtype
+        self.evaluate, self.dtype, self.evaluate_first = evaluate, dtype, evaluate_first
         self.device = next(model.parameters()).device
+        model.recompute_blocks = options.recompute_blocks
         self.optimizer = _optimizer(model, options, self.device)
         self.progress = Progress()
         self.states: list[State | None] = [None] * options.accumulate
@@ -145,7 +153,8 @@ class Trainer:
 
     def _evaluation_is_due(self) -> bool:
         done = self.progress
-        return 0 < done.step != done.evaluated and done.step % self.evaluate_every == 0
+        due = done.step % self.evaluate_every == 0 if done.step else self.evaluate_first
+        return due and done.evaluated != done.step
 
     def _finished(self) -> str:
         done, options = self.progress, self.options
@@ -165,7 +174,7 @@ class Trainer:
             group["lr"] = rate
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        nats, count = self._backward(step)
+        nats, count = self._fitting_backward(step)
         limit = self.options.clip_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
         if not math.isfinite(nats) or not math.isfinite(norm):
@@ -185,12 +194,45 @@ class Trainer:
             seconds=distributed.agree(done.seconds + time.perf_counter() - started),
         )
         seconds = self.progress.seconds
-        return Step(step + 1, self.epoch, nats / count, rate, norm, count, seconds)
+        return Step(step + 1, self.epoch, nats / count, rate, norm, count, seconds, self.parts)
 
-    def _backward(self, step: int) -> tuple[float, int]:
+    @property
+    def parts(self) -> int:
+        """That a batch is computed in, one after another."""
+        return max(self.options.accumulate, self.progress.parts)
+
+    def fit_memory(self) -> None:
+        """Settle in how many parts a processor's memory holds a batch; an accelerator tells when
+        it does not."""
+        if self.device.type == "cpu" and not self.layout.carries:
+            rows = -(-self.layout.batch_size // distributed.rank_and_world()[1])
+            parts = parts_that_fit(self.model, rows, self.layout.context_length, self.parts)
+            self.progress = replace(self.progress, parts=int(distributed.agree(parts)))
+
+    def _fitting_backward(self, step: int) -> tuple[float, int]:
+        """`_backward`, in twice as many parts for as long as memory does not hold them.
+
+        A step in parts is the step of the whole batch, but for the places that dropout draws.
+        """
+        while True:
+            try:
+                return self._backward(step, self.parts)
+            except torch.OutOfMemoryError as error:
+                alone = distributed.rank_and_world()[1] == 1  # others would wait for this one
+                if not alone or self.layout.carries or self.parts >= self.layout.batch_size:
+                    raise TrainingError(
+                        "Memory ran out; what was saved before is intact. Try more parts (--set "
+                        f"train.accumulate={2 * self.parts}), --set train.recompute_blocks=true "
+                        "or a smaller model."
+                    ) from error
+            # Out of the handler, so that what it held is free.
+            self.progress = replace(self.progress, parts=2 * self.parts)
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+
+    def _backward(self, step: int, parts: int) -> tuple[float, int]:
         """Gradients of the mean over all targets of all parts and processes → (nats, targets)."""
         rank, world = distributed.rank_and_world()
-        parts = self.options.accumulate
         batches = [
             self.layout.batch(step, rank * parts + part, world * parts) for part in range(parts)
         ]
@@ -236,21 +278,22 @@ class Trainer:
         tensors = {"random.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        for name, parameter in self.model.named_parameters():
+        weights = trained(self.model)
+        for name, parameter in weights.items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{name}.{key}"] = value
         if state := self._gather_state():
             tensors |= {f"carried.{key}": value for key, value in state.tensors().items()}
-        weights = self.model.state_dict()
         return Snapshot(asdict(self.progress), _on_cpu(weights), _on_cpu(tensors))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of a trainer with the same model, layout and options, in whatever
         number of processes."""
         self.progress = Progress(**snapshot.progress)  # type: ignore[arg-type]
-        self.model.load_state_dict(snapshot.weights)
+        stay = {name: p for name, p in self.model.named_parameters() if not p.requires_grad}
+        self.model.load_state_dict(stay | snapshot.weights)
         tensors = snapshot.tensors
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in trained(self.model).items():
             prefix = f"optimizer.{name}."
             moments = {
                 k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
@@ -300,7 +343,7 @@ def _optimizer(
 ) -> torch.optim.Optimizer:
     """Adam or AdamW; decay on matrices only, not on biases and norms."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = list(trained(model).values())
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},

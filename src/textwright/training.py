@@ -22,13 +22,15 @@ from textwright.config import Config
 from textwright.corpus import Corpus, Part
 from textwright.dataset import Documents, choose_layout, cut, prepare
 from textwright.device import choose_device, choose_dtype, set_threads
-from textwright.errors import CorpusError, RunError
+from textwright.errors import ConfigError, CorpusError, RunError
 from textwright.escape import EscapeCode
 from textwright.evaluate import HeldOut, evaluate
 from textwright.generator import Generator
-from textwright.models import LanguageModel, TorchBackend, build, fill
+from textwright.models import LanguageModel, TorchBackend
+from textwright.models.lora import trained
+from textwright.pretrained import begin, find_again
 from textwright.report import draw_loss_curve, write_model_card
-from textwright.resuming import resumed
+from textwright.resuming import Origin, choose_config, resumed
 from textwright.run import SAMPLE_MARK, Arrays, Checkpoint, Run
 from textwright.tokenizer import Tokenizer
 from textwright.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
@@ -48,6 +50,7 @@ class Ready:
     epoch: float
     total_steps: int
     parameters: int
+    trained: int  # of the parameters; fewer where adapters are
     documents: int
     held_out: int
     tokens: int
@@ -76,7 +79,7 @@ def train_run(
     *,
     valid: str | Path | Sequence[str | Path] = (),
     test: str | Path | Sequence[str | Path] = (),
-    init_from: Run | None = None,
+    init_from: Origin | None = None,
     private: bool = False,
     resume: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
@@ -84,21 +87,29 @@ def train_run(
     """Train a run in the folder `out`, yielding every event; on_progress hears of the preparation.
 
     config: None is the defaults, or when resuming the run's own, of which only how long and how to
-    train, and how to write, may change. Closing the iterator early saves a checkpoint at the last
-    whole step; `resume` goes on from the newest. Raises a TextwrightError with a sentence where
-    something is wrong.
+    train, and how to write, may change. init_from: trained weights to begin from, with their
+    tokenizer; None is those that the config names, if any. Closing the iterator early saves a
+    checkpoint at the last whole step; `resume` goes on from the newest. Raises a TextwrightError
+    with a sentence where something is wrong.
     """
     sources, valid, test = _listed(sources), _listed(valid), _listed(test)
+    config = config or choose_config(out, resume=resume, init_from=init_from)
+    if init_from is not None:
+        config = config.beginning_from(init_from.record())
+    checkpoint = None
     if resume and (out / "config.toml").exists():
         run = Run.load(out)
-        config = resumed(run.config, config or run.config)
+        config = resumed(run.config, config)
+        checkpoint = run.last_checkpoint()
         sources, valid, test = _recorded(run, sources, valid, test)
     elif resume and not sources:
         raise RunError(f"No run at {out} to resume; name the corpus to begin one.")
     else:  # also where --resume finds that the first try was killed before there was a run
         run = None
         Run.check_free(out)
-    config = config or Config()
+    if config.model.init_from and not (init_from or checkpoint):
+        init_from = find_again(config.model.init_from)
+    _check_begins(config, init_from is not None or checkpoint is not None)
     device = distributed.start(choose_device(config.train.device))
     dtype = choose_dtype(config.train.dtype, device)
     threads = set_threads(config.train.threads)
@@ -114,11 +125,11 @@ def train_run(
         raise RunError(f"The corpus is not the one that {out} was begun with; train a new run.")
     if leads and not run.has("corpus.json"):
         named = dict(zip(ROLES, (sources, valid, test), strict=True))
-        record = {**summary.to_json(), "named": named}
+        told = {**summary.to_json(), "named": named}
         run.write_bytes("train_hashes.bin", summary.train_hashes.tobytes())
         if not private:
             run.keep_held_out(corpus.documents_of("valid", "test"))
-        run.write_text("corpus.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        run.write_text("corpus.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")
 
     on_progress("Building the vocabulary", 0, 0)
     tokenizer = _tokenizer(run, corpus, config, init_from, leads)
@@ -142,9 +153,7 @@ def train_run(
     if leads:
         run.write_config(config)
     torch.manual_seed(config.train.seed)
-    model = build(config.model, tokenizer.vocab_size, config.data.context_length).to(device)
-    if init_from is not None:
-        fill(model, init_from.weights(), init_from)
+    model = begin(run, config, tokenizer, init_from, leads).to(device)
     layout = cut(train, config.data, config.train.batch_size, config.train.seed)
     row_length = config.data.row_length
     trainer = Trainer(
@@ -153,10 +162,12 @@ def train_run(
         config.train,
         lambda: evaluate(model, held_out, row_length=row_length, dtype=dtype),
         dtype,
+        evaluate_first=config.model.init_from is not None,
     )
-    checkpoint = run.last_checkpoint() if resume else None
     if checkpoint is not None:
         trainer.restore(_to_snapshot(checkpoint))
+    else:
+        trainer.fit_memory()
     _write_preview(run, model, tokenizer, begin_only=True)
     if checkpoint is None:
         _save(run, trainer, leads)  # so that --from is not forgotten by --resume
@@ -168,6 +179,7 @@ def train_run(
         trainer.epoch,
         trainer.total_steps,
         sum(p.numel() for p in model.parameters()),
+        sum(p.numel() for p in trained(model).values()),
         len(train),
         len(held_out.rows),
         train.targets,
@@ -195,7 +207,7 @@ def _train(
             _note(run, event)
         if leads and isinstance(event, Evaluation):
             if event.best:
-                run.keep_weights(_to_arrays(model.state_dict()))
+                run.keep_weights(_to_arrays(dict(trained(model))))
             text = _write_preview(run, model, tokenizer)
             run.append("samples.md", f"{SAMPLE_MARK}{event.step}\n\n{text}\n\n")
             news.append(Sample(event.step, event.epoch, text))
@@ -258,8 +270,18 @@ def _write_preview(
     return "" if begin_only else "".join(s.prompt + s.text for s in stream.samples())
 
 
+def _check_begins(config: Config, has_weights: bool) -> None:
+    """Raises where training needs weights to begin from and has none."""
+    if not has_weights:
+        config.tokenizer.treatment()
+    if config.train.lora_rank and config.model.init_from is None:
+        raise ConfigError(
+            "train.lora_rank adapts weights that were trained before; name them with --from."
+        )
+
+
 def _tokenizer(
-    run: Run, corpus: Corpus, config: Config, init_from: Run | None, leads: bool
+    run: Run, corpus: Corpus, config: Config, init_from: Origin | None, leads: bool
 ) -> Tokenizer:
     if not leads:
         distributed.wait()

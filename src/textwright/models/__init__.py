@@ -1,6 +1,7 @@
 """The model families. A new one is a file beside these and a line in MODELS."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -41,14 +42,14 @@ def build(options: ModelOptions, vocab_size: int, context_length: int) -> Langua
 def load(run: Run, device: str = "auto") -> LanguageModel:
     """A run's best weights in a model, ready to score, trace or write."""
     model = build(run.config.model, run.tokenizer.vocab_size, run.config.data.context_length)
-    fill(model, run.weights(), run)
+    fill(model, run.weights(), run.path)
     return model.to(choose_device(device)).eval()
 
 
-def fill(model: LanguageModel, weights: Arrays, run: Run) -> None:
-    """Put a run's saved arrays into a model. Raises RunError where names or shapes differ."""
+def fill(model: LanguageModel, weights: Arrays, path: Path) -> None:
+    """Put arrays saved at a path into a model. Raises RunError where names or shapes differ."""
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise RunError(f"The weights of {run.path} do not fit this model: {reason}.") from None
+        raise RunError(f"The weights of {path} do not fit this model: {reason}.") from None

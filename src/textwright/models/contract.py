@@ -51,6 +51,7 @@ class LanguageModel(nn.Module, ABC):
 
     context_length: int | None  # ids that one state can hold; None: no limit
     State: type[State]
+    recompute_blocks = False  # in training, compute inner values again rather than keep them
 
     @abstractmethod
     def encode(

@@ -18,10 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, pad, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from textwright.config import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
@@ -217,9 +219,11 @@ class GPT(LanguageModel):
         """ids (B, T) → hidden (B, T, D) and the state after them.
 
         With the state's, a row may hold `context_length` ids at most. Rows shorter than T are
-        padded on the right and their lengths (B,) given.
+        padded on the right and their lengths (B,) given. Where blocks are recomputed, the state
+        after them is empty.
         """
         count = ids.shape[1]
+        recompute = self.recompute_blocks and self.training and torch.is_grad_enabled()
         state = self.start(len(ids)) if state is None else state.with_room(count)
         before, end = state.columns, state.columns + count
         mask = _mask(state, count) if before else None
@@ -227,7 +231,8 @@ class GPT(LanguageModel):
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if not before:  # padding stands at the right, where nothing looks
-                layers.append((k, v))
+                if not recompute:
+                    layers.append((k, v))
                 return scaled_dot_product_attention(q, k, v, is_causal=True)
             keys, values = state.layers[len(layers)]
             keys[:, :, before:end], values[:, :, before:end] = k, v
@@ -238,7 +243,8 @@ class GPT(LanguageModel):
 
         x = self._embed(ids, state.lengths)
         for block in self.blocks:
-            x = block(x, attend)
+            call = partial(checkpoint, block, use_reentrant=False) if recompute else block
+            x = call(x, attend)
         state.written[0] = end
         after = KeyValueState(layers, state.lengths + count, end, state.written)
         if lengths is not None:

@@ -54,14 +54,14 @@ def names(layers: int) -> dict[str, str]:
 
 
 def from_gpt2(tensors: Mapping[str, np.ndarray], layers: int) -> Arrays:
-    """Weights by canonical name. Raises ConfigError where one is missing or left over."""
+    """Weights by canonical name. Raises ValueError where one is missing or left over."""
     found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     wanted = names(layers)
     if missing := sorted(set(wanted.values()) - found.keys()):
-        raise ConfigError(f"they lack {missing[0]}")
+        raise ValueError(f"they lack {missing[0]}")
     unknown = sorted(n for n in found.keys() - wanted.values() if not NO_PARAMETER.fullmatch(n))
     if unknown:
-        raise ConfigError(f"they hold {unknown[0]}, which no GPT-2 has")
+        raise ValueError(f"they hold {unknown[0]}, which no GPT-2 has")
     return {ours: _turned(ours, found[theirs]) for ours, theirs in wanted.items()}
 
 
@@ -73,17 +73,17 @@ def to_gpt2(weights: Mapping[str, np.ndarray], layers: int) -> Arrays:
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """What config.json says of the model's shape, as `[model]` options.
 
-    Raises ConfigError where gpt.py cannot compute what it asks for.
+    Raises ValueError where gpt.py cannot compute what it asks for.
     """
     if config.get("model_type") != "gpt2":
-        raise ConfigError(f"its model_type is {config.get('model_type')!r}, not 'gpt2'")
+        raise ValueError(f"its model_type is {config.get('model_type')!r}, not 'gpt2'")
     for key, value in FIXED.items():
         if config.get(key, value) != value:
-            raise ConfigError(f"its {key} is {config[key]!r}; only {value!r} can be computed here")
+            raise ValueError(f"its {key} is {config[key]!r}; only {value!r} can be computed here")
     activation = config.get("activation_function", "gelu_new")
     if activation not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
-        raise ConfigError(f"its activation_function is {activation!r}, which is none of {known}")
+        raise ValueError(f"its activation_function is {activation!r}, which is none of {known}")
     try:
         return {
             "family": "gpt",
@@ -101,7 +101,7 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
             "tie_output": True,
         }
     except KeyError as error:
-        raise ConfigError(f"its config.json lacks {error.args[0]}") from None
+        raise ValueError(f"its config.json lacks {error.args[0]}") from None
 
 
 def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, A
     }
     for name, differs in other.items():
         if differs:
-            raise ConfigError(f"model.{name} is {getattr(options, name)!r}, which no GPT-2 has")
+            raise ConfigError(f"model.{name} is {getattr(options, name)!r}, which no GPT-2 has.")
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",

@@ -63,10 +63,9 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         offset = None if bias is None else bias.to(compute)
         nats = torch.zeros((), device=hidden.device)
         d_hidden = torch.empty_like(hidden)
-        d_weight, d_bias = (
-            torch.zeros_like(weight),
-            None if bias is None else torch.zeros_like(bias),
-        )
+        # What is frozen, as beside adapters, needs no gradient of its own size.
+        d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         for block in _blocks(len(targets), len(weight)):
             # The softmax and, in its place, the error: written once, read by two products.
             error = torch.softmax(_logits(rows[block], kernel, offset), dim=1)
@@ -78,9 +77,9 @@ class _BlockedCrossEntropy(torch.autograd.Function):
                 d_bias += error.sum(0)
             error = error.to(compute)
             d_hidden[block] = error @ kernel
-            if compute == weight.dtype:
+            if d_weight is not None and compute == weight.dtype:
                 d_weight.addmm_(error.T, rows[block])
-            else:
+            elif d_weight is not None:
                 d_weight += error.T @ rows[block]
         ctx.save_for_backward(d_hidden, d_weight, d_bias)
         return nats

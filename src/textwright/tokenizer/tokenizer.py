@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tokenizers
@@ -58,10 +59,11 @@ _JOINERS: dict[Kind, Callable[[], Joiner]] = {
 class TokenizerOptions(Options):
     """How text becomes tokens."""
 
-    kind: Kind = Field(
+    kind: Kind | Literal["pretrained"] = Field(
         "bpe",
         description="word (split at white space and ASCII punctuation), char, bpe (byte-level, "
-        "restores any text exactly) or symbols (split at white space only)",
+        "restores any text exactly), symbols (split at white space only) or pretrained (the "
+        "byte-level one that comes with the weights of train --from)",
     )
     # 4,096 shortens English about threefold, while a small model's embedding and output layer
     # stay small beside its recurrent or attention layers; it holds any alphabet for kind char.
@@ -85,9 +87,23 @@ class TokenizerOptions(Options):
                 f"vocab_size {self.vocab_size} cannot hold the {_BYTES} bytes and the stop token; "
                 f"kind bpe needs at least {_BYTES + 1}"
             )
+        if self.kind == "pretrained" and self.lowercase:
+            raise ValueError(
+                "a pretrained tokenizer keeps letter case; lower-case the text with "
+                "corpus.lowercase"
+            )
         if self.kind != "word" and self.punctuation == "drop":
             raise ValueError(f"punctuation = drop is for kind word, not for kind {self.kind}")
         return self
+
+    def treatment(self) -> Treatment:
+        """What happens to a text first. Raises TokenizerError where no corpus can tell the rest."""
+        if self.kind == "pretrained":
+            raise TokenizerError(
+                "A pretrained tokenizer comes with weights; name them with --from: a folder with "
+                "a GPT-2 in Hugging Face's form, or a hub name such as openai-community/gpt2."
+            )
+        return Treatment(self.kind, self.lowercase, self.punctuation)
 
 
 class Tokenizer:
@@ -102,7 +118,7 @@ class Tokenizer:
         self._tokens = sorted(self._ids, key=self._ids.__getitem__)
         _check_vocabulary(self.kind, self._tokens, self._ids)
         self.vocab_size = len(self._tokens)
-        self.stop_id = 0
+        self.stop_id = self._ids[BPE_STOP] if self.kind == "bpe" else 0
         self.unknown_id: int | None = None if self.kind == "bpe" else 1
         # A character never seen becomes [UNK], so only bytes restore every text.
         self.lossless = self.kind == "bpe" and not self.treatment.lowercase
@@ -114,6 +130,7 @@ class Tokenizer:
         Ids fall with frequency; equals are ordered by code point, so the same documents in any
         order give the same file. Raises TokenizerError where there is nothing to learn from.
         """
+        treatment = options.treatment()
         texts = iter(documents)
         first = next((text for text in texts if text.strip()), None)
         if first is None:
@@ -121,8 +138,8 @@ class Tokenizer:
                 "There is no text to learn a vocabulary from. Give a corpus with at least one "
                 "document that is not empty."
             )
-        learn = _learn_bytes if options.kind == "bpe" else _learn_pieces
-        return cls(learn(options, map(_whole, chain([first], texts))))
+        learn = _learn_bytes if treatment.kind == "bpe" else _learn_pieces
+        return cls(learn(options, treatment, map(_whole, chain([first], texts))))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Tokenizer":
@@ -266,16 +283,21 @@ class Tokenizer:
 
 
 def _check_vocabulary(kind: Kind, tokens: list[str], ids: dict[str, int]) -> None:
-    first = [BPE_STOP] if kind == "bpe" else [STOP, UNKNOWN]
-    if tokens[: len(first)] != first or [ids[token] for token in tokens] != list(range(len(ids))):
-        raise ValueError(f"its ids do not run from 0 on, beginning with {' and '.join(first)}")
+    if [ids[token] for token in tokens] != list(range(len(ids))):
+        raise ValueError("its ids do not run from 0 on without a gap")
+    if kind == "bpe":
+        if missing := {BPE_STOP, *pre_tokenizers.ByteLevel.alphabet()} - ids.keys():
+            raise ValueError(f"its vocabulary lacks {min(missing)}")
+    elif tokens[:2] != [STOP, UNKNOWN]:
+        raise ValueError(f"its ids do not begin with {STOP} and {UNKNOWN}")
     if kind == "char" and any(len(token) != 1 for token in tokens[2:]):
         raise ValueError("one of its characters is not one character")
 
 
-def _learn_pieces(options: TokenizerOptions, documents: Iterable[str]) -> tokenizers.Tokenizer:
+def _learn_pieces(
+    options: TokenizerOptions, treatment: Treatment, documents: Iterable[str]
+) -> tokenizers.Tokenizer:
     """A tokenizer whose vocabulary is the most frequent words, characters or symbols."""
-    treatment = Treatment(options.kind, options.lowercase, options.punctuation)
     counts: Counter[str] = Counter()
     for text in documents:
         counts.update(split(text, treatment))
@@ -295,7 +317,9 @@ def _learn_pieces(options: TokenizerOptions, documents: Iterable[str]) -> tokeni
     return rust
 
 
-def _learn_bytes(options: TokenizerOptions, documents: Iterable[str]) -> tokenizers.Tokenizer:
+def _learn_bytes(
+    options: TokenizerOptions, treatment: Treatment, documents: Iterable[str]
+) -> tokenizers.Tokenizer:
     """A byte-level BPE tokenizer: the 256 bytes, and merges of frequent neighbors."""
     trainer = trainers.BpeTrainer(
         vocab_size=options.vocab_size,
@@ -304,7 +328,7 @@ def _learn_bytes(options: TokenizerOptions, documents: Iterable[str]) -> tokeniz
         special_tokens=[BPE_STOP],
         show_progress=False,
     )
-    rust = pipeline(Treatment(options.kind, options.lowercase, options.punctuation))
+    rust = pipeline(treatment)
     # The Rust side reads 256 texts ahead: stretches bound what they weigh.
     rust.train_from_iterator((part for text in documents for part in cut(text)), trainer)
     # The trainer made the stop an added token, which any text that spells it would become.
