@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 
 import textwright as tw
 import textwright.training
-from textwright import grammar
+from textwright import grammar, survey
+from textwright.cli import main
 from textwright.config import Config
 from textwright.errors import (
     ConfigError,
@@ -327,6 +328,19 @@ def test_a_run_begins_where_its_config_says(train, gpt2_folder, notes, tmp_path)
     changed = kept.model.init_from.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(PretrainedError, match="not those that"):
         find_again(changed)
+
+
+def test_a_corpus_is_looked_at_with_the_tokenizer_that_training_will_take(
+    gpt2_folder, notes, monkeypatch, capsys
+):
+    monkeypatch.setattr(survey, "MEASURED_SECONDS", 0.0)
+    words = ["corpus", str(notes), "--from", str(gpt2_folder), "--set", "corpus.unit=line"]
+    monkeypatch.setattr("sys.argv", ["textwright", *words, "--threads", "1", "--json"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["vocabulary"] == read_pretrained(gpt2_folder).vocab_size
+    assert found["documents"] == 300
 
 
 def test_the_preset_says_what_it_lacks(notes, tmp_path):

@@ -87,6 +87,14 @@ Settings = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
 ]
+Start = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        help="Begin from trained weights, with their tokenizer: a run, a folder with a GPT-2 in "
+        "Hugging Face's form, or a hub name (openai-community/gpt2).",
+    ),
+]
 Valid = Annotated[
     list[str] | None, typer.Option("--valid", help="Held-out documents, taken as they are.")
 ]
@@ -118,6 +126,7 @@ def corpus(
     sources: Sources = None,
     preset: PresetName = "",
     config: ConfigFile = None,
+    start: Start = "",
     settings: Settings = None,
     valid: Valid = None,
     test: Test = None,
@@ -128,9 +137,12 @@ def corpus(
     from textwright.config import Config
     from textwright.corpus import Corpus
     from textwright.display import Progression, show_survey
+    from textwright.pretrained import find_origin
     from textwright.survey import survey
 
-    chosen = Config.resolve(preset, config, _with_threads(settings, threads))
+    origin = find_origin(start) if start else None
+    taken = origin.inherited() if origin else {}
+    chosen = Config.resolve(preset, config, _with_threads(settings, threads), **taken)
     named = Corpus(
         _need(sources),
         chosen.corpus,
@@ -139,7 +151,7 @@ def corpus(
         whole_symbols=chosen.tokenizer.kind == "symbols",
     )
     with Progression(quiet=as_json) as shown:
-        found = survey(named, chosen, shown.show)
+        found = survey(named, chosen, shown.show, origin.tokenizer if origin else None)
     if as_json:
         _print_json(found.to_json())
     else:
@@ -155,14 +167,7 @@ def train(
     ] = None,
     preset: PresetName = "",
     config: ConfigFile = None,
-    start: Annotated[
-        str,
-        typer.Option(
-            "--from",
-            help="Begin from trained weights, with their tokenizer: a run, a folder with a GPT-2 "
-            "in Hugging Face's form, or a hub name (openai-community/gpt2).",
-        ),
-    ] = "",
+    start: Start = "",
     settings: Settings = None,
     valid: Valid = None,
     test: Test = None,

@@ -92,6 +92,8 @@ class Run:
                 f"{path} has format version {version}, this textwright reads {FORMAT_VERSION}; "
                 "train again, or use the textwright that wrote it."
             )
+        if "sample" not in values:  # the last table
+            raise RunError(f"{file} is damaged (it ends early); restore it or train again.")
         return cls(path, Config.check(values, source=str(file)))
 
     def write_config(self, config: Config) -> None:

@@ -78,12 +78,17 @@ def survey(
     corpus: Corpus,
     config: Config,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    tokenizer: Tokenizer | None = None,
 ) -> Survey:
-    """Read, tokenize and encode a corpus as training would, and train for a few seconds."""
+    """Read, tokenize and encode a corpus as training would, and train for a few seconds.
+
+    tokenizer: one that comes with trained weights; else the corpus gives one.
+    """
     summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     on_progress("Building the vocabulary", 0, 0)
-    pieces = (piece.text for piece in corpus.pieces("train"))  # a document may be a whole corpus
-    tokenizer = Tokenizer.train(config.tokenizer, pieces)
+    if tokenizer is None:  # a document may be a whole corpus
+        pieces = (piece.text for piece in corpus.pieces("train"))
+        tokenizer = Tokenizer.train(config.tokenizer, pieces)
     documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))["train"]
     config = choose_layout(config, documents)
     on_progress("Measuring a few training steps", 0, 0)
