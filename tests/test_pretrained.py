@@ -144,21 +144,22 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
 # The weights
 
 
-def test_greedy_text_is_that_of_transformers(gpt2_folder, train, tmp_path):
+def test_greedy_text_and_beams_are_those_of_transformers(gpt2_folder, train, tmp_path):
     """By way of a run that took no step to gain by: the best weights are those it began with."""
     train("train.learning_rate=1e-9", "train.max_steps=1")
     writer = tw.load(tmp_path / "run")
     theirs = transformers.GPT2LMHeadModel.from_pretrained(gpt2_folder).eval()
     prompt = "Stir the soup"
     ids = [writer.tokenizer.stop_id, *writer.tokenizer.encode(prompt).tolist()]
-    for options, more in (({"temperature": 0}, {}), ({"temperature": 0}, {"min_new_tokens": 12})):
+    same = {"do_sample": False, "max_new_tokens": 20, "pad_token_id": 0}
+    for beams, more in ((1, {}), (1, {"min_new_tokens": 12}), (3, {"min_new_tokens": 12})):
         with torch.no_grad():
-            expected = theirs.generate(
-                torch.tensor([ids]), do_sample=False, max_new_tokens=20, pad_token_id=0, **more
-            )[0, len(ids) :].tolist()
+            read = theirs.generate(torch.tensor([ids]), num_beams=beams, **same, **more)
+        expected = read[0, len(ids) :].tolist()
         if expected[-1] == writer.tokenizer.stop_id:
             expected.pop()
-        (sample,) = writer.generate(prompt, max_new_tokens=20, **options, **more)
+        options = {"temperature": 0, "max_new_tokens": 20, "beams": beams, **more}
+        (sample,) = writer.generate(prompt, **options)
         assert sample.ids == expected
         assert len(expected) >= more.get("min_new_tokens", 0)
 
