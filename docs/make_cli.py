@@ -56,15 +56,17 @@ def _command(function: Any) -> str:
     rows: list[tuple[str, ...]] = []
     for name, parameter in inspect.signature(function).parameters.items():
         kind, info = get_args(hints[name])
+        required = parameter.default is inspect.Parameter.empty
         if isinstance(info, ArgumentInfo):
-            required = parameter.default is inspect.Parameter.empty
             usage.append(info.metavar if required else f"[{info.metavar}]")
             rows.append((f"`{info.metavar}`", info.help, ""))
             continue
         # In Annotated, typer takes an option's first name for a default until it builds the option.
         named = [n for n in (info.default, *info.param_decls) if str(n).startswith("--")]
         flag = named[0] if named else "--" + name.replace("_", "-")
-        shown = "" if parameter.default is False else _toml(parameter.default)
+        shown = "" if required or parameter.default is False else _toml(parameter.default)
+        if required:
+            usage.append(flag + _value(kind))
         rows.append((f"`{flag}{_value(kind)}`", info.help, shown))
     head = [f"## {usage[0]}", "", inspect.cleandoc(function.__doc__ or ""), ""]
     usage.append("[OPTIONS]")

@@ -2,12 +2,16 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 # No test may reach the network; huggingface_hub reads this when it is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Nor does one leave an export's code in the user's cache.
+MODULES = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = MODULES.name
 
 # The smallest training that has all there is: two epochs and a bit, four evaluations.
 TINY = [

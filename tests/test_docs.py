@@ -18,7 +18,7 @@ from test_layers import FILES, ROW_OF
 
 from textwright import grammar, survey
 from textwright.cli import main
-from textwright.config import Config
+from textwright.config import Config, GPTOptions, LSTMOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -29,8 +29,8 @@ PAGES = sorted(
 MARK = re.compile(r"^<!-- runs -->$", re.MULTILINE)
 RUNNABLE = [page for page in PAGES if MARK.search((ROOT / page).read_text("utf-8"))]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
-# What every program has, and options of pip and torchrun.
-FOREIGN = {"--help", "--exclude-editable", "--no-python", "--nproc-per-node"}
+# What every program has, and options of pip, torchrun and llama.cpp.
+FOREIGN = {"--help", "--exclude-editable", "--no-python", "--nproc-per-node", "--temp"}
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -168,10 +168,11 @@ def test_configuration_keys_that_are_named_exist(page):
         for name, field in Config.model_fields.items()
         if hasattr(field.annotation, "model_fields")
     }
+    parts["model"] = {*LSTMOptions.model_fields, *GPTOptions.model_fields}
     given = re.findall(r"--set (?!section)([a-z]+)\.([a-z_]+)=", read(page))
     for text in quoted(page):
         given += re.findall(rf"^({'|'.join(parts)})\.([a-z_]+)(?:=\S+)?$", text)
-    files = {"json", "jsonl", "md", "png", "py", "safetensors", "toml", "txt"}
+    files = {"gguf", "json", "jsonl", "md", "onnx", "png", "py", "safetensors", "toml", "txt"}
     for part, key in given:
         assert key in parts[part] | files, f"{page} names {part}.{key}"
 

@@ -36,6 +36,7 @@ LAST_ROW_WITHOUT_TORCH = 3
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
+    if path.parent.name != "custom_model"  # code that an export takes along, not the package's own
 }
 
 

@@ -446,6 +446,30 @@ def inspect(
 
 
 @app.command()
+def export(
+    run: RunPath,
+    to: Annotated[str, typer.Option("--to", help="transformers, onnx or gguf.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a run in the form of another program, and read it back to compare.
+
+    transformers: a folder for AutoModelForCausalLM and AutoTokenizer. onnx: for ONNX Runtime, with
+    state in and out. gguf: for llama.cpp, where the model is a GPT-2 with a byte-level BPE.
+    """
+    from textwright.display import Progression, show_export
+    from textwright.export import export_run
+    from textwright.run import Run
+
+    with Progression(quiet=as_json) as shown:
+        exported = export_run(Run.load(run), to, out, shown.show)
+    if as_json:
+        _print_json(exported.to_json())
+    else:
+        show_export(exported)
+
+
+@app.command()
 def presets(as_json: AsJson = False) -> None:
     """List the shipped configurations."""
     from textwright.config import presets as shipped

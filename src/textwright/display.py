@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from textwright.api import Writer
     from textwright.config import Config
     from textwright.evaluate import Scores
+    from textwright.export import Exported
     from textwright.generator import Stream
     from textwright.inspection import NextTokens, Token
     from textwright.run import Run
@@ -368,6 +369,13 @@ def show_summary(name: str, found: dict[str, Any]) -> None:
         f"vocabulary {found['vocabulary']:,}, "
         + (f"context {context:,} tokens" if context else "context without end")
     )
+
+
+def show_export(exported: Exported) -> None:
+    """What was written, and how far it is from the run."""
+    out.print(f"{exported.out}: {', '.join(exported.files)}")
+    difference = exported.largest_difference
+    out.print(f"Read back, log-probabilities differ by {difference:.2g} nats at most.")
 
 
 def show_tables(steps: list[NextTokens]) -> None:

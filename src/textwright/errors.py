@@ -34,3 +34,7 @@ class TrainingError(TextwrightError):
 
 class GenerationError(TextwrightError):
     """A prompt or sampling option cannot be used."""
+
+
+class ExportError(TextwrightError):
+    """A run cannot be written in the form asked for, or what was written differs from it."""

@@ -1,0 +1,28 @@
+"""README.md of an export: the run's model card, with how to use this form of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textwright.run import Run
+
+
+def write_card(folder: Path, run: Run, use: str, notes: list[str], head: str = "") -> None:
+    """use: Markdown · notes: what a user should know, empty ones left out · head: front matter."""
+    about = f"# {run.path.name}\n"
+    if run.has("README.md"):
+        about = (run.path / "README.md").read_text("utf-8").partition("\n## Use\n")[0]
+    parts = [head + about.rstrip(), "## Use", use.strip(), *filter(None, notes)]
+    parts.append("The model repeats what its corpus says, true or not.")
+    (folder / "README.md").write_text("\n\n".join(parts) + "\n", "utf-8")
+
+
+def context_note(context_length: int | None) -> str:
+    """What happens at the end of a context."""
+    if context_length is None:
+        return ""
+    return (
+        f"The model looks back on {context_length} tokens, the one that begins every text among "
+        "them: prompt and new text together are no longer. (textwright goes on from the newest "
+        "half of them.)"
+    )

@@ -1,0 +1,69 @@
+"""Does an export say what the run says? The same real text is given to both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+
+from textwright.errors import ExportError
+from textwright.generator import Generator
+from textwright.models import LanguageModel, TorchBackend
+from textwright.run import Run
+from textwright.sampling import SamplingOptions
+
+DOCUMENTS = 8
+CHARACTERS = 4_000  # of each document: one may be a novel
+TOKENS = 256  # of each document
+# float32 sums in another order differ by 1e-5 or so; llama.cpp looks its GELU up in a table of
+# half floats, and a mistake in the equations shows in the first digit.
+TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """An export as its own reader loads it."""
+
+    encode: Callable[[str], list[int]]  # a text → its ids, the stop id before them
+    logits: Callable[[np.ndarray], np.ndarray]  # ids (T,) → (T, V)
+
+
+@torch.no_grad()
+def largest_difference(
+    run: Run,
+    model: LanguageModel,
+    reloaded: Reloaded,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> float:
+    """The largest difference in log-probability (nats) over held-out text of the run.
+
+    Raises ExportError where a text becomes other ids.
+    """
+    texts = sample_texts(run, model)
+    differences = []
+    for done, text in enumerate(texts):
+        on_progress("Checking", done, len(texts))
+        ids = [run.tokenizer.stop_id, *run.tokenizer.encode(text).tolist()]
+        if reloaded.encode(text) != ids:
+            raise ExportError(
+                f"Read back, the export turns {text[:40]!r}… into other ids than the run; it was "
+                "not kept. Please report this."
+            )
+        seen = np.array(ids[: min(TOKENS, model.context_length or TOKENS)])
+        mine = model.project(model.encode(torch.from_numpy(seen)[None])[0])[0]
+        theirs = torch.from_numpy(reloaded.logits(seen))
+        differences.append((mine.log_softmax(-1) - theirs.float().log_softmax(-1)).abs().max())
+    return float(torch.stack(differences).max())
+
+
+def sample_texts(run: Run, model: LanguageModel) -> list[str]:
+    """Beginnings of held-out documents; of a private run, texts that it writes itself."""
+    if run.has("heldout.jsonl.gz"):
+        for part in ("test", "valid"):
+            if texts := [text[:CHARACTERS] for text in islice(run.held_out(part), DOCUMENTS)]:
+                return texts
+    generator = Generator(TorchBackend(model), run.tokenizer)
+    return [sample.text for sample in generator.generate("", SamplingOptions(), num=DOCUMENTS)]

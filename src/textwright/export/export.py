@@ -1,0 +1,92 @@
+"""From a run to a folder in another program's form, checked before it gets its name."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from textwright import models
+from textwright.errors import ExportError
+from textwright.export import gguf_file, onnx_model, transformers_folder
+from textwright.export.check import TOLERANCE, Reloaded, largest_difference
+from textwright.models import LanguageModel
+from textwright.run import Run
+
+Progress = Callable[[str, int, int], None]  # stage, done, total; a total of 0: nobody knows
+
+
+class Format(Protocol):
+    """What a module of this package offers."""
+
+    NEEDS: tuple[str, ...]  # packages that the extra brings
+
+    def write(self, run: Run, model: LanguageModel, folder: Path) -> None:
+        """All files, into a folder that is there. Raises ExportError where the form is unfit."""
+
+    def reload(self, folder: Path) -> Reloaded:
+        """What was written, as its own readers load it."""
+
+
+FORMATS: dict[str, Format] = {
+    "transformers": transformers_folder,
+    "onnx": onnx_model,
+    "gguf": gguf_file,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """largest_difference: in log-probability (nats), over all tokens and places compared."""
+
+    format: str
+    out: Path
+    files: list[str]
+    largest_difference: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As `textwright export --json` prints it."""
+        return {**asdict(self), "out": str(self.out)}
+
+
+def export_run(
+    run: Run, to: str, out: Path, on_progress: Progress = lambda stage, done, total: None
+) -> Exported:
+    """Write a run's best weights into a new folder, as `to` (one of FORMATS) wants them.
+
+    The folder gets its name once it has been read back and found equal. Raises ExportError where
+    something is in the way, a package is missing, the model has no such form, or results differ.
+    """
+    if to not in FORMATS:
+        raise ExportError(f"There is no format {to!r}; choose {', '.join(FORMATS)}.")
+    form = FORMATS[to]
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out} exists already; name another --out, or delete it.")
+    if missing := [name for name in form.NEEDS if importlib.util.find_spec(name) is None]:
+        raise ExportError(
+            f"Exporting to {to} needs {' and '.join(missing)}: pip install 'textwright[export]'."
+        )
+    on_progress("Loading", 0, 0)
+    model = models.load(run, "cpu")
+    beside = out.absolute().with_name(f".{out.name}.part")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        on_progress("Writing", 0, 0)
+        form.write(run, model, beside)
+        difference = largest_difference(run, model, form.reload(beside), on_progress)
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"Read back, the export's log-probabilities differ by {difference:.3g}, more than "
+                f"{TOLERANCE:g}; it was not kept. Please report this."
+            )
+        beside.replace(out)
+    except OSError as error:
+        raise ExportError(f"Cannot write to {out}: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    return Exported(to, out, files, difference)
