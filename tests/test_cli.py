@@ -73,7 +73,17 @@ def refused(result):
 def test_help_names_every_command(tw):
     code, out, _ = tw("--help")
     assert code == 0
-    commands = ["demo", "corpus", "train", "generate", "evaluate", "inspect", "presets", "summary"]
+    commands = [
+        "demo",
+        "corpus",
+        "train",
+        "generate",
+        "evaluate",
+        "inspect",
+        "export",
+        "presets",
+        "summary",
+    ]
     for command in commands:
         assert re.search(rf"^  {command} ", out, re.MULTILINE)
 

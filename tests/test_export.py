@@ -15,13 +15,14 @@ from test_models import SMALL
 
 from textwright import models
 from textwright.cli import main
-from textwright.config import Config, GPTOptions, LSTMOptions
+from textwright.config import Config, GPTOptions, InitFrom, LSTMOptions
 from textwright.errors import ExportError
 from textwright.export import export_run, gguf_file, onnx_model
 from textwright.export.tokenizer_file import exported_tokenizer
 from textwright.export.transformers_folder import sampling_defaults
 from textwright.generator import Generator
 from textwright.models import TorchBackend
+from textwright.pretrained import find_origin
 from textwright.run import Run
 from textwright.sampling import SamplingOptions
 from textwright.tokenizer import Tokenizer, TokenizerOptions
@@ -141,6 +142,29 @@ def test_a_gpt2_needs_no_code_and_another_model_brings_its_own(gpt2, tmp_path):
     assert type(model) is transformers.GPT2LMHeadModel
     other = make_run(tmp_path / "lstm", SMALL["lstm"])
     assert "modeling_textwright.py" in export_run(other, "transformers", tmp_path / "o").files
+
+
+def test_where_weights_began_is_not_told(tmp_path):
+    origin = InitFrom(source="my/secret/folder", sha256="0")
+    run = make_run(tmp_path / "run", SMALL["gpt-book"].model_copy(update={"init_from": origin}))
+    export_run(run, "transformers", tmp_path / "out")
+    assert "secret" not in (tmp_path / "out" / "config.json").read_text("utf-8")
+
+
+def test_a_folder_that_cannot_be_written_is_told(gpt2, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match=r"Cannot write to .*: Not a directory"):
+        export_run(gpt2, "onnx", tmp_path / "file" / "out")
+
+
+def test_training_can_begin_from_an_exported_gpt2(gpt2, tmp_path):
+    export_run(gpt2, "transformers", tmp_path / "out")
+    origin = find_origin(str(tmp_path / "out"))
+    assert GPTOptions(**origin.model) == models.load(gpt2, "cpu").options
+    weights = gpt2.weights()
+    assert origin.weights().keys() == weights.keys()
+    assert all(np.array_equal(origin.weights()[name], weights[name]) for name in weights)
+    assert origin.tokenizer.fingerprint == gpt2.tokenizer.fingerprint
 
 
 @pytest.mark.parametrize("kind", ["word", "char", "bpe", "symbols"])

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors import SafetensorError
+
 from textwright import models
 from textwright.errors import ExportError
 from textwright.export import gguf_file, onnx_model, transformers_folder
@@ -84,8 +86,9 @@ def export_run(
                 f"{TOLERANCE:g}; it was not kept. Please report this."
             )
         beside.replace(out)
-    except OSError as error:
-        raise ExportError(f"Cannot write to {out}: {error.strerror or error}.") from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"Cannot write to {out}: {reason}.") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())

@@ -168,7 +168,7 @@ def _model_files(
         },
         "vocab_size": vocab_size,
         "tie_word_embeddings": False,  # the code does it itself
-        **options.model_dump(exclude={"family", "initialization"}),
+        **options.model_dump(exclude={"family", "initialization", "init_from"}),
     }
     return config, tensors
 
