@@ -44,7 +44,7 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
     onnx.checker.check_model(str(path))
     exported_tokenizer(run).save(str(folder / "tokenizer.json"))
     notes = [context_note(model.context_length), spacing_note(run)]
-    write_card(folder, run, _use(run), notes)
+    write_card(folder, run, _use(run, model.context_length), notes)
 
 
 def reload(folder: Path) -> Reloaded:
@@ -78,7 +78,9 @@ def start(session: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _use(run: Run) -> str:
+def _use(run: Run, context_length: int | None) -> str:
+    new = run.config.sample.max_new_tokens
+    new = new if context_length is None else min(new, context_length - 1)
     return f"""`model.onnx` takes `ids` (batch, time) and a state, and gives `logits` (batch, time,
 vocabulary) and the next state. All rows of a batch are of one length. This loop writes a text:
 
@@ -94,7 +96,7 @@ start = {{"batch": 1, "past": 0}}  # the lengths of a state's axes before the fi
 states = {{s.name: [start.get(n, n) for n in s.shape] for s in session.get_inputs()[1:]}}
 states = {{name: np.zeros(shape, np.float32) for name, shape in states.items()}}
 ids = new = tokenizer.encode("").ids  # a prompt; the stop token stands before it
-for _ in range({run.config.sample.max_new_tokens}):
+for _ in range({new}):
     logits, *after = session.run(None, {{"ids": [new], **states}})
     states = dict(zip(states, after))
     odds = np.exp((logits[0, -1] - logits[0, -1].max()) / 0.8)  # temperature 0.8
