@@ -143,6 +143,17 @@ class GPTOptions(WeightsOptions):
         if self.width % self.heads and not (self.key_width and self.value_width):
             raise ValueError("width is not a multiple of heads; set key_width and value_width")
 
+    @property
+    def head_widths(self) -> tuple[int, int]:
+        """Of the keys and of the values of a head."""
+        even = self.width // self.heads
+        return self.key_width or even, self.value_width or even
+
+    @property
+    def inner_width(self) -> int:
+        """Inside feed-forward."""
+        return self.feedforward_width or 4 * self.width
+
 
 def _family(value: Any) -> str:
     family = value.get("family", "lstm") if isinstance(value, Mapping) else value.family

@@ -167,9 +167,7 @@ class _Block:
 
     def __init__(self, named: NumpyWeights, prefix: str, options: GPTOptions) -> None:
         width, heads = options.width, options.heads
-        key = options.key_width or width // heads
-        value = options.value_width or width // heads
-        wide = options.feedforward_width or 4 * width
+        (key, value), wide = options.head_widths, options.inner_width
         self.heads, self.pre = heads, options.norm == "pre"
         self.activate = _relu if options.activation == "relu" else _gelu
         self.splits = [heads * key, 2 * heads * key]

@@ -53,7 +53,7 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(options.context_length)
     writer.add_embedding_length(options.width)
-    writer.add_feed_forward_length(len(weights["blocks.0.feedforward.input.bias"]))
+    writer.add_feed_forward_length(options.inner_width)
     writer.add_block_count(options.layers)
     writer.add_head_count(options.heads)
     writer.add_layer_norm_eps(options.norm_epsilon)

@@ -144,8 +144,7 @@ def lstm_graph(options: LSTMOptions, weights: Arrays) -> ModelProto:
 def gpt_graph(options: GPTOptions, weights: Arrays) -> ModelProto:
     """The equations of models/gpt.py."""
     graph = Graph()
-    heads, width = options.heads, options.width
-    key, value = options.key_width or width // heads, options.value_width or width // heads
+    heads, (key, value) = options.heads, options.head_widths
     one = graph.constant(1)
     first = graph("Squeeze", graph("Shape", "keys", start=3, end=4))
     total = graph("Add", first, graph("Squeeze", graph("Shape", "ids", start=1, end=2)))

@@ -129,8 +129,7 @@ class Attention(nn.Module):
     def __init__(self, options: GPTOptions):
         super().__init__()
         self.heads, width = options.heads, options.width
-        key = options.key_width or width // options.heads
-        value = options.value_width or width // options.heads
+        key, value = options.head_widths
         self.widths = [self.heads * key, self.heads * key, self.heads * value]
         self.input = nn.Linear(width, sum(self.widths))  # queries, keys, values of all heads
         self.output = nn.Linear(self.heads * value, width)
@@ -150,10 +149,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, options: GPTOptions):
         super().__init__()
-        wide = options.feedforward_width or 4 * options.width
-        self.input = nn.Linear(options.width, wide)
+        self.input = nn.Linear(options.width, options.inner_width)
         self.activation = nn.ReLU() if options.activation == "relu" else nn.GELU("tanh")
-        self.output = nn.Linear(wide, options.width)
+        self.output = nn.Linear(options.inner_width, options.width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.output(self.activation(self.input(x)))

@@ -110,12 +110,13 @@ def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, A
     Raises ConfigError, which names the option, where no GPT-2 has this form.
     """
     head = options.width // options.heads
+    key, value = options.head_widths
     other = {
         "norm": options.norm != "pre",
         "positions": options.positions != "learned",
         "tie_output": not options.tie_output,
-        "key_width": options.key_width not in (0, head),
-        "value_width": options.value_width not in (0, head),
+        "key_width": key != head,
+        "value_width": value != head,
     }
     for name, differs in other.items():
         if differs:
