@@ -102,8 +102,8 @@ def test_sinusoids_are_waves_of_falling_frequency():
     for place in range(50):
         for pair in range(3):
             angle = place / 10_000 ** (2 * pair / 6)
-            assert table[place, 2 * pair] == pytest.approx(math.sin(angle), abs=1e-5)
-            assert table[place, 2 * pair + 1] == pytest.approx(math.cos(angle), abs=1e-5)
+            assert table[place, 2 * pair] == pytest.approx(math.sin(angle), abs=1e-6)
+            assert table[place, 2 * pair + 1] == pytest.approx(math.cos(angle), abs=1e-6)
 
 
 def test_the_parts_that_are_added_up_begin_smaller_with_depth():

@@ -16,13 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from textwright.config import GPTOptions
-from textwright.numpy_weights import Floats, NumpyWeights
+from textwright.numpy_weights import Floats, NumpyWeights, product
 
 Ids = NDArray[np.int64]
 
-# Up to here, one product a row is faster than one product for all: BLAS first rearranges the
-# whole matrix for the latter, which costs as much as two or three products with a vector.
-_ONE_BY_ONE = 3
 _GELU = np.float32(np.sqrt(2 / np.pi))
 
 
@@ -107,7 +104,7 @@ class NumpyGPT:
         if options.positions == "learned":
             self._positions = named.take("positions", (self.context_length, width))
         else:
-            self._positions = _sinusoids(self.context_length, width)
+            self._positions = sinusoids(self.context_length, width)
         self._blocks = [_Block(named, f"blocks.{i}.", options) for i in range(options.layers)]
         self._norm = _Norm(named, "norm.", options) if options.norm == "pre" else None
         output, self._output_bias = self._embedding, None
@@ -156,7 +153,7 @@ class NumpyGPT:
         return x if self._norm is None else self._norm(x)
 
     def _project(self, hidden: Floats) -> Floats:
-        logits = _product(hidden, self._output)
+        logits = product(hidden, self._output)
         if self._output_bias is not None:
             logits += self._output_bias
         return logits
@@ -225,9 +222,9 @@ class _Linear:
         self.bias = named.take(prefix + "bias", (outputs,))
 
     def __call__(self, x: Floats) -> Floats:
-        product = _product(x, self.weight)
-        product += self.bias
-        return product
+        outputs = product(x, self.weight)
+        outputs += self.bias
+        return outputs
 
 
 class _Norm:
@@ -245,16 +242,6 @@ class _Norm:
         centered *= self.weight
         centered += self.bias
         return centered
-
-
-def _product(x: Floats, weight: Floats) -> Floats:
-    """x (…, D) · weight (D, E) → (…, E), few rows one by one."""
-    if x.ndim > 2 or len(x) > _ONE_BY_ONE:
-        return x @ weight
-    product = np.empty((len(x), weight.shape[1]), np.float32)
-    for row, into in zip(x, product, strict=True):
-        np.dot(row, weight, out=into)
-    return product
 
 
 def _softmax(scores: Floats) -> Floats:
@@ -277,7 +264,8 @@ def _gelu(x: Floats) -> Floats:
     return inner
 
 
-def _sinusoids(count: int, width: int) -> Floats:
+def sinusoids(count: int, width: int) -> Floats:
+    """Positions (count, width) as waves of falling frequency, sine and cosine (Vaswani et al.)."""
     pairs = np.arange(0, width, 2)
     angles = np.arange(count)[:, None] * np.exp(-np.log(10_000) * pairs / width)
     waves = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(count, -1)

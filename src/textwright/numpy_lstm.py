@@ -14,14 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from textwright.errors import RunError
-from textwright.numpy_weights import REMEDY, Floats, NumpyWeights
+from textwright.numpy_weights import REMEDY, Floats, NumpyWeights, product
 
 Ids = NDArray[np.int64]
 
 _CELLS = {4: "lstm", 3: "gru", 1: "rnn"}
-# Up to here, one product a row is faster than one product for all: BLAS first rearranges the
-# whole matrix for the latter, which costs as much as two or three products with a vector.
-_ONE_BY_ONE = 3
 # What an id says to the first layer's gates is kept, once computed, where there is room for the
 # whole vocabulary in this many numbers (64 MB, of which only what is used is ever taken).
 _TABLE_SIZE = 1 << 24
@@ -146,13 +143,7 @@ class NumpyLSTM:
         return self._given[ids]
 
     def _project(self, hidden: Floats) -> Floats:
-        rows = len(hidden)
-        logits = np.empty((rows, self.vocab_size), np.float32)
-        if rows <= _ONE_BY_ONE:
-            for row in range(rows):
-                np.dot(hidden[row], self._output, out=logits[row])
-        else:
-            np.matmul(hidden, self._output, out=logits)
+        logits = product(hidden, self._output)
         logits += self._output_bias
         return logits
 

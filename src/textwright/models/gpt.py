@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 
 from textwright.config import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
+from textwright.numpy_gpt import sinusoids
 
 INITIAL_SPREAD = 0.02  # standard deviation of fresh weights, as in GPT-2
 
@@ -192,7 +193,7 @@ class GPT(LanguageModel):
         if options.positions == "learned":
             self.positions = nn.Parameter(torch.empty(self.context_length, width))
         else:
-            table = sinusoids(self.context_length, width)
+            table = torch.from_numpy(sinusoids(self.context_length, width))
             self.register_buffer("positions", table, persistent=False)
         self.blocks = nn.ModuleList(Block(options) for _ in range(options.layers))
         self.norm = nn.LayerNorm(width, options.norm_epsilon) if options.norm == "pre" else None
@@ -288,13 +289,6 @@ class GPT(LanguageModel):
                 nn.init.zeros_(parameter)
             if name.startswith("blocks") and name.endswith("output.weight"):
                 parameter.data /= math.sqrt(2 * self.options.layers)
-
-
-def sinusoids(count: int, width: int) -> Tensor:
-    """Positions (count, width) as waves of falling frequency, sine and cosine (Vaswani et al.)."""
-    pairs = torch.arange(0, width, 2)
-    angles = torch.arange(count)[:, None] * torch.exp(-math.log(10_000) * pairs / width)
-    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
 
 
 def _mask(state: KeyValueState, count: int) -> Tensor | None:
