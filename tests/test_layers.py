@@ -18,7 +18,7 @@ ROW_OF = {
     module: row
     for row, modules in enumerate(
         [
-            "errors options",
+            "errors options hub",
             "corpus grammar tokenizer escape sampling_steps sampling",
             "config run resuming",
             "batching texts beams generator fields numpy_weights numpy_lstm numpy_gpt",

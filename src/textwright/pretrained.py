@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from textwright.config import Config, InitFrom
 from textwright.errors import PretrainedError
+from textwright.hub import asking_hub
 from textwright.models import LanguageModel, build, fill, gpt2
 from textwright.models.lora import adapt
 from textwright.resuming import Origin
@@ -161,28 +162,19 @@ def _fetch(name: str, repository: str, revision: str | None) -> Pretrained:
     and asks only for what is not there."""
     # Imported here: who begins from a folder does not pay for the hub client.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
-    try:
-        fetched = snapshot_download(repository, revision=revision, allow_patterns=FETCHED)
-    except GatedRepoError as error:
-        raise PretrainedError(
+    with asking_hub(
+        gated=PretrainedError(
             f"{repository} asks for an agreement: accept it on its page on the hub and log in."
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        raise PretrainedError(
+        ),
+        missing=PretrainedError(
             f"There is neither a folder nor a model on the hub called {name}; check the name (the "
             "published ones are openai-community/gpt2, -medium, -large and -xl)."
-        ) from error
-    except Exception as error:  # the client's own, and those of whatever it speaks HTTP with
-        raise PretrainedError(
+        ),
+        unreachable=PretrainedError(
             f"There is no folder {name}, and the hub's {repository} is neither on this machine nor "
             "within reach; check the name and the connection, or name a folder."
-        ) from error
-    folder = Path(fetched)
+        ),
+    ):
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=FETCHED))
     return Pretrained(folder, name, folder.name)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from textwright.errors import CorpusError
+from textwright.hub import asking_hub
 
 FORMATS = {
     ".txt": "text",
@@ -192,36 +193,27 @@ def _hub_files(source: str) -> list[Path]:
     """The data files of a hub data set, `owner/name` or `owner/name/pattern`, fetched or cached."""
     # Imported here: who trains on a file of their own does not pay for the hub client.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-    )
 
     owner, name, *rest = source.split("/", 2)
     repository, pattern = f"{owner}/{name}", rest[0] if rest else None
-    try:
+    with asking_hub(
+        gated=CorpusError(
+            f"The hub data set {repository} asks for an agreement: accept it on its page and log "
+            "in, or give a file."
+        ),
+        missing=CorpusError(
+            f"There is no file {source} and no hub data set {repository}: check the name."
+        ),
+        unreachable=CorpusError(
+            f"There is no file {source}, and the hub data set {repository} is neither on this "
+            "machine nor within reach: check the name and the connection, or give a file."
+        ),
+    ):
         listed = _hub_list(repository)
         wanted = _hub_choice(listed, pattern) or None
         if listed and not wanted:
             raise _no_hub_data(source)
         folder = Path(snapshot_download(repository, repo_type="dataset", allow_patterns=wanted))
-    except CorpusError:
-        raise
-    except GatedRepoError as error:
-        raise CorpusError(
-            f"The hub data set {repository} asks for an agreement: accept it on its page and log "
-            "in, or give a file."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise CorpusError(
-            f"There is no file {source} and no hub data set {repository}: check the name."
-        ) from error
-    except Exception as error:  # the client's own, and those of whatever it speaks HTTP with
-        raise CorpusError(
-            f"There is no file {source}, and the hub data set {repository} is neither on this "
-            "machine nor within reach: check the name and the connection, or give a file."
-        ) from error
     cached = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     chosen = _hub_choice(wanted or cached, pattern)
     if not chosen:
