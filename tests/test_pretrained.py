@@ -410,7 +410,8 @@ def test_merged_weights_are_the_base_and_the_adapters(train, tmp_path):
     events = train(*LORA, "train.max_steps=6")
     best = min(e.scores.loss for e in events if isinstance(e, Evaluation))
     run = Run.load(tmp_path / "run")
-    assert score_run(run, part="valid", device="cpu").loss == pytest.approx(best, rel=1e-6)
+    scores, _ = score_run(run, part="valid", device="cpu")
+    assert scores.loss == pytest.approx(best, rel=1e-6)
     merged, base = run.weights(), run.base()
     adapters = load_file(tmp_path / "run" / "model.safetensors")
     changed = {name for name in base if not np.array_equal(base[name], merged[name])}

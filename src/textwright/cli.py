@@ -392,15 +392,13 @@ def evaluate(
     """Score a run on its held-out documents, or on another corpus taken whole."""
     from textwright.display import Progression, show_adherence, show_scores
     from textwright.run import Run
-    from textwright.scoring import score_fields, score_run
+    from textwright.scoring import score_run
 
     if part not in ("test", "valid"):
         raise ConfigError(f"--part is test or valid, not {part!r}.")
     with Progression(quiet=as_json) as shown:
         shown.show("Scoring", 0, 0)
-        kept = Run.load(run)
-        adherence = score_fields(kept, sources or [], part, device) if fields else None
-        scores = score_run(kept, sources or [], part, device)
+        scores, adherence = score_run(Run.load(run), sources or [], part, device, fields)
     if as_json:
         told = {"adherence": adherence.to_json()} if adherence else {}
         _print_json({**scores.to_json(), **told})

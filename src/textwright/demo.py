@@ -45,7 +45,7 @@ def run_demo(folder: Path, display: TrainDisplay) -> None:
         if display.interrupted:
             return
         writer = load(folder / name)
-        scores = score_run(writer.run)
+        scores, _ = score_run(writer.run)
         rivals.append((name.upper(), scores, summary["seconds"]))
         [sample] = writer.generate(seed=7)
         out.print(f"\n{sample.text}\n", markup=False)

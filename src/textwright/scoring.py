@@ -19,25 +19,25 @@ from textwright.run import Run
 
 
 def score_run(
-    run: Run, sources: Sequence[str | Path] = (), part: str = "test", device: str = "auto"
-) -> Scores:
-    """Score a run on its own held-out documents, or on all documents of another corpus."""
-    held_out = HeldOut.of(_documents(run, sources, part), run.tokenizer, run.escape)
-    model = models.load(run, device)
-    return evaluate(model, held_out, row_length=run.config.data.row_length)
+    run: Run,
+    sources: Sequence[str | Path] = (),
+    part: str = "test",
+    device: str = "auto",
+    fields: bool = False,
+) -> tuple[Scores, Adherence | None]:
+    """Score a run on its own held-out documents, or on all documents of another corpus.
 
-
-def score_fields(
-    run: Run, sources: Sequence[str | Path] = (), part: str = "test", device: str = "auto"
-) -> Adherence:
-    """How a run keeps to the fields of its template, on the documents that `score_run` takes.
-
-    Free texts are drawn as the run's `[sample]` says. Raises GenerationError without a template.
+    fields: tell also how it keeps to the fields of its template; free texts are drawn as its
+    `[sample]` says. Raises GenerationError without a template.
     """
-    form = Form(run.config.corpus, run.tokenizer)
+    form = Form(run.config.corpus, run.tokenizer) if fields else None
     documents = _documents(run, sources, part)
     model = models.load(run, device)
-    return adherence(model, run.tokenizer, form, documents, run.config.sample)
+    held_out = HeldOut.of(documents, run.tokenizer, run.escape)
+    scores = evaluate(model, held_out, row_length=run.config.data.row_length)
+    if form is None:
+        return scores, None
+    return scores, adherence(model, run.tokenizer, form, documents, run.config.sample)
 
 
 def _documents(run: Run, sources: Sequence[str | Path], part: str) -> list[str]:
