@@ -128,7 +128,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         return self.finished is None
 
     def _ready(self, ready: Ready) -> None:
-        self.ready, self.finished, self.best = ready, None, None
+        self.ready, self.best = ready, None
         self.recent.clear()
         done = ready.progress
         self.tokens, self.printed = done.tokens, done.seconds

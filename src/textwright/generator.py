@@ -115,7 +115,6 @@ class Stream(Iterator[Event]):
         self.prompts = prompts
         self.num = num
         self.logprobs = logprobs
-        self.tokens = 0
         self.seconds = 0.0
         self.context_length = generator.backend.context_length
         self._new: Counter[int] = Counter()  # tokens of each sample
@@ -137,9 +136,12 @@ class Stream(Iterator[Event]):
         finally:
             self.seconds += perf_counter() - start
         if event.id is not None:
-            self.tokens += 1
             self._new[event.sample] += 1
         return event
+
+    @property
+    def tokens(self) -> int:
+        return self._new.total()
 
     @property
     def tokens_per_second(self) -> float:
