@@ -25,7 +25,7 @@ class KerasAdam(torch.optim.Optimizer):
     def look_up(self, ids: Tensor, weight: Tensor) -> Tensor:
         """What nn.functional.embedding does, with the gradient of every row kept."""
         rows = weight[ids]
-        if rows.requires_grad:
+        if weight is self.embedding and rows.requires_grad:
             rows.retain_grad()
             self.looked_up.append((ids, rows))
         return rows

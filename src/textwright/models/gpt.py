@@ -22,7 +22,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, pad, scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from textwright.config import GPTOptions
@@ -274,7 +274,8 @@ class GPT(LanguageModel):
     def _embed(self, ids: Tensor, before: Tensor) -> Tensor:
         """ids (B, T), `before` (B,) ids read already → token and position, added (B, T, D)."""
         places = before[:, None] + torch.arange(ids.shape[1], device=ids.device)
-        return embedding(ids, self.embedding) + embedding(places, self.positions)
+        token = nn.functional.embedding(ids, self.embedding)
+        return token + nn.functional.embedding(places, self.positions)
 
     def _finish(self, x: Tensor) -> Tensor:
         return x if self.norm is None else self.norm(x)
