@@ -78,34 +78,30 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(scope="session")
 def trained(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run trained for 20 steps on the notes. For reading only: copy it to change it."""
-    from textwright.config import Config
-    from textwright.training import train_run
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("TEXTWRIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        out = tmp_path_factory.mktemp("runs") / "notes"
-        for _ in train_run([notes], out, Config.resolve("demo", settings=TINY)):
-            pass
-    return out
+    return train_tiny(notes, TINY, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def formed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run trained for 20 steps on fields. For reading only: copy it to change it."""
-    from textwright.config import Config
-    from textwright.training import train_run
-
     rows = [
         f'{("Soup", "Dish")[number % 2]},{number % 7},"{note}"\n'
         for number, note in enumerate(notes.read_text("utf-8").splitlines())
     ]
     file = tmp_path_factory.mktemp("corpus") / "dishes.csv"
     file.write_text("course,pans,note\n" + "".join(rows), "utf-8")
-    settings = [*TINY, "corpus.template={course} : {pans} : {note}"]
+    return train_tiny(file, [*TINY, "corpus.template={course} : {pans} : {note}"], tmp_path_factory)
+
+
+def train_tiny(corpus: Path, settings: list[str], factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of the preset demo; its cache is the one that `cache` names."""
+    from textwright.config import Config
+    from textwright.training import train_run
+
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("TEXTWRIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        out = tmp_path_factory.mktemp("runs") / "dishes"
-        for _ in train_run([file], out, Config.resolve("demo", settings=settings)):
+        patched.setenv("TEXTWRIGHT_CACHE", str(factory.getbasetemp() / "cache"))
+        out = factory.mktemp("runs") / corpus.stem
+        for _ in train_run([corpus], out, Config.resolve("demo", settings=settings)):
             pass
     return out
 

@@ -50,7 +50,7 @@ class DataOptions(Options):
         "auto",
         description="rows: one document each; windows: cut anywhere; stream: one continuous text, "
         "the state carried from batch to batch; auto: rows if most documents fit the context, else "
-        "stream",
+        "stream (family gpt: windows)",
     )
     context_length: int = Field(
         128, ge=2, description="Tokens that a training row holds; longer documents are cut."
