@@ -249,29 +249,6 @@ def test_a_model_of_the_hub_is_read_by_name(hub, gpt2_folder):
     assert find_origin(f"cook/gpt2@{'a' * 40}").path == origin.path
 
 
-def test_only_what_is_needed_is_fetched_and_never_a_pickle(monkeypatch, gpt2_folder):
-    import huggingface_hub
-    from huggingface_hub.utils import filter_repo_objects
-
-    asked = {}
-
-    def fetch(repository, **options):
-        asked.update(options, repository=repository)
-        return str(gpt2_folder)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    find_origin("openai-community/gpt2-xl")
-    assert asked["repository"] == "openai-community/gpt2-xl"
-    there = [
-        *("config.json", "tokenizer.json", "vocab.json", "merges.txt", "model.safetensors"),
-        *("model-00001-of-00002.safetensors", "model.safetensors.index.json"),
-        *("pytorch_model.bin", "onnx/model.safetensors", "flax_model.msgpack", "tf_model.h5"),
-        *("pytorch_model-00001-of-00002.bin", "64.tflite", "rust_model.ot", "README.md"),
-    ]
-    fetched = list(filter_repo_objects(there, allow_patterns=asked["allow_patterns"]))
-    assert fetched == there[:7]
-
-
 def test_a_model_that_is_not_here_is_refused_in_a_sentence(hub):
     assert "connection" in refusal("cook/stews")
     assert "cook/stews--" in refusal("cook/stews--")
