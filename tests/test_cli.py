@@ -210,7 +210,7 @@ def test_tensorboard_logs_on_request(tw, notes, flags, tmp_path, monkeypatch):
         def close(self):
             shown.append("closed")
 
-    monkeypatch.setattr("textwright.display._open_tensorboard", lambda folder: Board())
+    monkeypatch.setattr("textwright.display.progress._open_tensorboard", lambda folder: Board())
     code, _, err = tw("train", notes, "--preset", "demo", *flags, "--tensorboard", "--out", "run")
     assert code == 0, err
     assert ("loss/held out", 20) in {(entry[0], entry[-1]) for entry in shown[:-1]}

@@ -1,0 +1,14 @@
+"""Where all is printed: results on `out`, all else on `err`."""
+
+from rich.console import Console
+
+# Texts, paths and reasons come from users: their brackets are no markup, their :names: no emoji.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:23 or 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
