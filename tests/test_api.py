@@ -38,6 +38,8 @@ def test_a_config_can_be_given_whole(notes, tiny, tmp_path):
     writer = textwright.train([str(notes)], out=tmp_path / "run", config=config)
     assert writer.run.config.model.cell == "gru"
     assert writer.generate(max_new_tokens=3)[0].text
+    with pytest.raises(ConfigError, match="leave out preset and settings"):
+        textwright.train(notes, out=tmp_path / "other", config=config, settings=["train.seed=2"])
 
 
 def test_settings_change_what_a_resumed_run_may_change_and_no_more(notes, tiny, tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 
 from textwright import evaluate as evaluation
 from textwright import grammar
-from textwright.config import LSTMOptions
+from textwright.config import GPTOptions, LSTMOptions
 from textwright.escape import EscapeCode
 from textwright.evaluate import HeldOut, evaluate, score
 from textwright.models import build
@@ -66,6 +66,24 @@ def test_a_document_is_scored_token_by_token(monkeypatch, cell, rows, tokens):
     model = model_of(tokenizer().vocab_size, cell)
     for row, found in zip(given.rows, score(model, given.rows), strict=True):
         assert found == pytest.approx(nats_one_by_one(model, row), abs=1e-4)
+
+
+def test_a_model_whose_state_grows_is_scored_few_rows_at_a_time(monkeypatch):
+    given = held_out()
+    model = build(GPTOptions(layers=1, heads=2, width=16), tokenizer().vocab_size, 12)
+    together = score(model, given.rows)
+    monkeypatch.setattr(evaluation, "TOKENS_KEPT", 24)
+    encode, sizes = model.encode, []
+
+    def watched(ids, state=None):
+        sizes.append(ids.numel())
+        return encode(ids, state)
+
+    monkeypatch.setattr(model, "encode", watched)
+    apart = score(model, given.rows)
+    assert max(sizes) <= 24
+    for one, other in zip(together, apart, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
 
 
 def test_scoring_leaves_a_model_in_training_as_it_was():

@@ -130,12 +130,13 @@ def test_what_cannot_be_computed_is_refused(change, said):
     [
         ({"norm": "post"}, "model.norm"),
         ({"positions": "sinusoidal"}, "model.positions"),
+        ({"heads": 3, "width": 10, "key_width": 3, "value_width": 3}, "model.heads"),
         ({"tie_output": False}, "model.tie_output"),
         ({"key_width": 8}, "model.key_width"),
     ],
 )
 def test_forms_that_no_gpt2_has_are_refused(option, said):
-    options = GPTOptions(heads=2, width=8, context_length=9, **option)
+    options = GPTOptions(**{"heads": 2, "width": 8, "context_length": 9, **option})
     with pytest.raises(ConfigError, match=said):
         config_of(options, 50, 0)
 

@@ -1,5 +1,6 @@
 """Weights to begin from: a GPT-2 in Hugging Face's form, in a folder or on the hub, or a run."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -18,7 +19,6 @@ from textwright.config import Config
 from textwright.errors import (
     ConfigError,
     PretrainedError,
-    RunError,
     TokenizerError,
 )
 from textwright.pretrained import Pretrained, find_again, find_origin
@@ -195,7 +195,7 @@ def test_rows_that_no_token_has_are_left_out(folder):
 def test_what_is_no_gpt2_is_refused_in_a_sentence(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no config.toml" in refusal(tmp_path / "empty")
-    assert "No run at" in refusal(tmp_path / "nowhere", RunError)
+    assert "neither a run nor" in refusal(tmp_path / "nowhere")
     rewrite(folder / "config.json", scale_attn_by_inverse_layer_idx=True)
     assert "scale_attn_by_inverse_layer_idx" in refusal(folder)
     rewrite(folder / "config.json", model_type="llama")
@@ -254,10 +254,19 @@ def test_a_model_that_is_not_here_is_refused_in_a_sentence(hub):
     assert "cook/stews--" in refusal("cook/stews--")
 
 
+def test_a_full_disk_is_not_taken_for_a_lost_connection(hub, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    assert "cannot be kept (No space left on device)" in refusal("cook/gpt2")
+
+
 def test_a_mistyped_path_is_not_asked_of_the_hub(tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert "No run at runs/nowhere" in refusal("runs/nowhere", RunError)
+    assert "neither a run nor a folder runs/nowhere" in refusal("runs/nowhere")
+    assert "openai-community/gpt2" in refusal("gpt2")
 
 
 # Fine-tuning

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,8 +21,9 @@ import textwright.training
 from textwright import grammar, models
 from textwright.config import Config
 from textwright.corpus import Corpus
-from textwright.errors import CorpusError, RunError, TrainingError
+from textwright.errors import ConfigError, CorpusError, RunError, TrainingError
 from textwright.evaluate import HeldOut, score
+from textwright.resuming import choose_config
 from textwright.run import Run
 from textwright.trainer import Evaluation, Finished, Step, Trainer
 from textwright.training import Ready, Sample, train_run
@@ -180,9 +182,43 @@ def test_weights_of_another_run_are_gone_on_from(train, trained, tmp_path):
     assert kinds(events, Step)[0].loss < kinds(fresh, Step)[0].loss - 0.1
 
 
-def test_weights_that_do_not_fit_are_refused(train, trained):
-    with pytest.raises(RunError, match=r"The weights of .* do not fit this model"):
-        train("model.hidden_size=9", init_from=Run.load(trained))
+@pytest.mark.parametrize("setting", ["model.hidden_size=9", "tokenizer.kind=char"])
+def test_what_the_weights_of_another_run_are_cannot_be_set(trained, setting):
+    key, _, value = setting.partition("=")
+    with pytest.raises(
+        ConfigError, match=rf"{key} is .* in the weights that --from names.*{value}"
+    ):
+        choose_config(settings=[setting], init_from=Run.load(trained))
+
+
+def test_a_preset_says_how_another_runs_weights_go_on_not_what_they_are(trained):
+    origin = Run.load(trained)
+    config = choose_config("nietzsche-char-lstm", init_from=origin)
+    assert config.tokenizer == origin.config.tokenizer
+    assert config.model == origin.config.model
+    assert config.train.batch_size == 8
+    assert choose_config(init_from=origin).data.layout == "auto"  # another corpus, another layout
+    assert choose_config(init_from=origin).data.context_length == 24
+
+
+def test_weights_without_a_checkpoint_are_not_trained_over(train, tmp_path):
+    train("train.max_steps=5")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(RunError, match="holds a run already"):
+        train("train.max_steps=5")
+    with pytest.raises(RunError, match=r"no checkpoint to go on from; .* --from"):
+        train("train.max_steps=5", resume=True)
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_a_device_that_is_full_outside_a_step_is_said(train, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(textwright.training, "evaluate", full)
+    with pytest.raises(TrainingError, match=r"memory ran out; what was saved before is intact"):
+        train("train.max_steps=5")
 
 
 def test_another_corpus_cannot_be_resumed_with(train, tmp_path):

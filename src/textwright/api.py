@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textwright.config import Config, GPTOptions
-from textwright.errors import RunError
+from textwright.errors import ConfigError, RunError
 from textwright.fields import Form, FormStream
 from textwright.generator import Backend, Generator, Sample
 from textwright.numpy_gpt import NumpyGPT
@@ -94,8 +94,10 @@ def train(
     names = [sources] if isinstance(sources, str | Path) else list(sources)
     origin = find_origin(str(init_from)) if isinstance(init_from, str | Path) else init_from
     if config is None:
-        kept = {"resume": how.get("resume", False), "init_from": origin}
-        config = choose_config(Path(out), preset, settings=settings, **kept)
+        resumed = Path(out) if how.get("resume") else None
+        config = choose_config(preset, settings=settings, resume=resumed, init_from=origin)
+    elif preset or settings:
+        raise ConfigError("A config is given whole: leave out preset and settings beside it.")
     for event in train_run(names, Path(out), config, init_from=origin, **how):
         on_event(event)
     return load(out)

@@ -134,15 +134,14 @@ def corpus(
     as_json: AsJson = False,
 ) -> None:
     """Look at a corpus before training: its size, what would be lost, what training would cost."""
-    from textwright.config import Config
     from textwright.corpus import Corpus
     from textwright.display import Progression, show_survey
     from textwright.pretrained import find_origin
+    from textwright.resuming import choose_config
     from textwright.survey import survey
 
     origin = find_origin(start) if start else None
-    taken = origin.inherited() if origin else {}
-    chosen = Config.resolve(preset, config, _with_threads(settings, threads), **taken)
+    chosen = choose_config(preset, config, _with_threads(settings, threads), init_from=origin)
     named = Corpus(
         _need(sources),
         chosen.corpus,
@@ -201,7 +200,8 @@ def train(
         settings.append(f"train.time_budget={time_budget}")
     out = out or _default_run(sources)
     origin = find_origin(start) if start else None
-    chosen = choose_config(out, preset, config, settings, resume=resume, init_from=origin)
+    resumed = out if resume else None
+    chosen = choose_config(preset, config, settings, resume=resumed, init_from=origin)
     speaks = _speaks()
     board = out / "tensorboard" if tensorboard and speaks else None
     err.quiet = not speaks
@@ -344,6 +344,11 @@ def generate(
     }
     if logprobs and not as_json and not (out and out.suffix == ".jsonl"):
         raise GenerationError("--logprobs needs --json or --out FILE.jsonl, which tell them.")
+    if interactive and (prompt or prompts or out or as_json or logprobs or num != 1):
+        raise GenerationError(
+            "--interactive asks for the prompts and shows one text each: leave out --prompt, "
+            "--prompts, --num, --out, --json and --logprobs."
+        )
     if field and (prompt or prompts or interactive):
         raise GenerationError("With --field the template begins the text: leave out the prompt.")
     writer = load(run, device)
@@ -378,8 +383,8 @@ def evaluate(
     run: RunPath,
     sources: Sources = None,
     part: Annotated[
-        str, typer.Option("--part", help="The held-out part to score: test or valid.")
-    ] = "test",
+        str, typer.Option("--part", help="The held-out part to score, test (if not told) or valid.")
+    ] = "",
     fields: Annotated[
         bool,
         typer.Option(
@@ -394,11 +399,13 @@ def evaluate(
     from textwright.run import Run
     from textwright.scoring import score_run
 
-    if part not in ("test", "valid"):
+    if part not in ("", "test", "valid"):
         raise ConfigError(f"--part is test or valid, not {part!r}.")
+    if part and sources:
+        raise ConfigError("A corpus that is named is scored whole: leave out --part.")
     with Progression(quiet=as_json) as shown:
         shown.show("Scoring", 0, 0)
-        scores, adherence = score_run(Run.load(run), sources or [], part, device, fields)
+        scores, adherence = score_run(Run.load(run), sources or [], part or "test", device, fields)
     if as_json:
         told = {"adherence": adherence.to_json()} if adherence else {}
         _print_json({**scores.to_json(), **told})
@@ -529,10 +536,13 @@ def _lines(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        return path.read_text("utf-8-sig").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise GenerationError(f"Cannot read the prompts in {path}: {reason}.") from None
+    if not lines:
+        raise GenerationError(f"{path} holds no prompts: write one a line.")
+    return lines
 
 
 def _biases(texts: list[str] | None) -> dict[str, float] | None:
@@ -544,7 +554,10 @@ def _biases(texts: list[str] | None) -> dict[str, float] | None:
         token, equals, number = text.rpartition("=")
         if not equals:
             raise GenerationError(f"--logit-bias {text!r} is not of the form token=number.")
-        (biases[token],) = _numbers(number, "--logit-bias")
+        try:
+            biases[token] = float(number)
+        except ValueError:
+            raise GenerationError(f"--logit-bias {text!r} should end in a number.") from None
     return biases
 
 

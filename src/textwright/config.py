@@ -214,7 +214,7 @@ class TrainOptions(Options):
         1_000_000, ge=0, description="Held-out text scored at each evaluation; 0: all of it."
     )
     sample_prompt: str = Field("", description="Start of the text written at each evaluation.")
-    seed: int = Field(0, ge=0, description="Of weights, order and dropout.")
+    seed: int = Field(0, ge=0, lt=2**64, description="Of weights, order and dropout.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     dtype: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the processor computes it, else fp32."

@@ -27,7 +27,7 @@ def choose_device(name: str) -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not present.get(device.type, False):
-        raise ConfigError(f"This machine has no device {name!r}; use --set train.device=cpu.")
+        raise ConfigError(f"This machine has no device {name!r}; choose cpu.")
     return device
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from textwright.errors import TrainingError
+from textwright.errors import ConfigError, TrainingError
+
+PATIENCE = timedelta(hours=6)  # the others wait while the first prepares a large corpus
 
 T = TypeVar("T")
 
@@ -36,11 +39,21 @@ def start(device: torch.device) -> torch.device:
     """Join the group that torchrun describes in the environment, if any → this process' device."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return device
+    if "LOCAL_RANK" not in os.environ:
+        raise ConfigError(
+            "WORLD_SIZE asks for several processes, but LOCAL_RANK is not set: begin them with "
+            "torchrun, or unset it."
+        )
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        if device.index >= torch.cuda.device_count():
+            raise ConfigError(
+                f"There is no CUDA device for process {device.index}: begin at most "
+                f"{torch.cuda.device_count()} on this machine."
+            )
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return device
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EACCES, EDQUOT, ENOSPC, EROFS
 
 from textwright.errors import TextwrightError
 
@@ -29,4 +30,9 @@ def asking_hub(
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise missing from error
     except Exception as error:  # the client's own, and those of whatever it speaks HTTP with
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EACCES, EROFS):
+            raise type(unreachable)(
+                f"What the hub sends cannot be kept ({error.strerror}): make room, or name another "
+                "folder for it in HF_HOME."
+            ) from error
         raise unreachable from error

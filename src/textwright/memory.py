@@ -6,6 +6,7 @@ processor's system ends the whole process instead, so there the need is measured
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from textwright.models import LanguageModel
 from textwright.models.lora import trained
 
 SHARE = 0.8  # of the free memory that a step may take; the rest is for what is not measured
+CONTAINER = Path("/sys/fs/cgroup")  # where a container's limits stand (cgroup 2)
 STEADY = 3  # gradient and two moments of Adam, in sizes of what is trained
 
 
@@ -27,6 +29,7 @@ def parts_that_fit(model: LanguageModel, rows: int, width: int, parts: int = 1) 
     free = free_memory()
     if free is None or parts >= rows:
         return parts
+    free //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
     one, two = (_kept_for_gradients(model, count, width) for count in (1, 2))
     a_row, whatever = two - one, max(0, 2 * one - two)
     steady = STEADY * sum(p.nbytes for p in trained(model).values())
@@ -36,11 +39,20 @@ def parts_that_fit(model: LanguageModel, rows: int, width: int, parts: int = 1) 
 
 
 def free_memory() -> int | None:
-    """Bytes that the system could still give; None where it does not say (only Linux does)."""
+    """Bytes that the system, or the container, could still give; None where neither says (only
+    Linux does)."""
+    free = []
     with suppress(OSError):
-        told = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-        return int(told[1]) * 1024 if told else None
-    return None
+        if told := re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text()):
+            free.append(int(told[1]) * 1024)
+    with suppress(OSError, ValueError):  # no container, or "max": no limit
+        limit = int((CONTAINER / "memory.max").read_text())
+        given_back = re.search(
+            r"^inactive_file (\d+)", (CONTAINER / "memory.stat").read_text(), re.M
+        )
+        cached = int(given_back[1]) if given_back else 0
+        free.append(limit - int((CONTAINER / "memory.current").read_text()) + cached)
+    return min(free, default=None)
 
 
 def _kept_for_gradients(model: LanguageModel, rows: int, width: int) -> int:

@@ -124,7 +124,10 @@ def find_origin(name: str) -> Origin:
     hub = HUB_NAME.fullmatch(name)
     if hub and not Path(path.parts[0]).is_dir():  # else it is a mistyped path
         return _fetch(name, *hub.groups())
-    return Run.load(path)  # which says that there is none
+    raise PretrainedError(
+        f"There is neither a run nor a folder {name}; --from takes a run, a folder with a GPT-2 in "
+        "Hugging Face's form, or a name on the hub such as openai-community/gpt2."
+    )
 
 
 def begin(

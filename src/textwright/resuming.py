@@ -34,25 +34,34 @@ class Origin(Protocol):
 
 
 def choose_config(
-    out: Path,
     preset: str = "",
     file: Path | None = None,
     settings: Iterable[str] = (),
     *,
-    resume: bool = False,
+    resume: Path | None = None,
     init_from: Origin | None = None,
 ) -> Config:
-    """The config that these options name, for a training into `out`.
+    """The config that these options name.
 
     What they leave open is as it was in the run that is resumed, unless they name all of it anew;
-    whatever shapes the model is as in the weights that are taken. Else it is the default.
+    whatever shapes the model is as in the weights that are taken. Else it is the default. Raises
+    ConfigError for options that these weights cannot have.
     """
     taken: dict[str, dict[str, Any]] = {}
     if init_from is not None:
         taken = init_from.inherited()
-    elif resume and not (preset or file) and (out / "config.toml").exists():
-        taken = {"base": Run.load(out).config.model_dump(exclude_none=True)}
-    return Config.resolve(preset, file, settings, **taken)
+    elif resume and not (preset or file) and (resume / "config.toml").exists():
+        taken = {"base": Run.load(resume).config.model_dump(exclude_none=True)}
+    config = Config.resolve(preset, file, settings, **taken)
+    for part, values in taken.get("given", {}).items():
+        chosen = getattr(config, part).model_dump()
+        for key, value in values.items():
+            if chosen.get(key) != value:
+                raise ConfigError(
+                    f"{part}.{key} is {value!r} in the weights that --from names and cannot be "
+                    f"{chosen.get(key)!r}; leave it out."
+                )
+    return config
 
 
 def resumed(kept: Config, chosen: Config) -> Config:

@@ -70,7 +70,8 @@ class Run:
     @staticmethod
     def check_free(path: Path) -> None:
         """Raises RunError if the folder holds a run that has begun to train."""
-        if (path / "config.toml").exists() and (path / "checkpoints").exists():
+        begun = ("checkpoints", "model.safetensors")
+        if (path / "config.toml").exists() and any((path / name).exists() for name in begun):
             raise RunError(
                 f"{path} holds a run already; continue it with --resume, name another --out, or "
                 "delete it."
@@ -137,10 +138,15 @@ class Run:
             shutil.copymode(self.path / "config.toml", beside)
 
     def inherited(self) -> dict[str, dict[str, Any]]:
-        """See `resuming.Origin`: whatever shapes the model."""
+        """See `resuming.Origin`. Which layout suits another corpus is for that to say."""
         kept = self.config.model_dump(exclude_unset=True)
-        parts = ("tokenizer", "data", "model", "sample")
-        return {"base": {part: kept[part] for part in parts if part in kept}}
+        data = {"context_length": self.config.data.context_length}
+        model = kept.get("model", {})
+        shape = {key: model[key] for key in model if key not in ("dropout", "init_from")}
+        return {
+            "base": {"data": data, "model": model, "sample": kept.get("sample", {})},
+            "given": {"tokenizer": kept.get("tokenizer", {}), "model": shape},
+        }
 
     def record(self) -> InitFrom:
         """See `resuming.Origin`."""

@@ -173,6 +173,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
+        if rank := distributed.rank_and_world()[0]:  # else all would drop the same places
+            torch.manual_seed(hash((self.options.seed, step, rank)) % 2**63)
         self.optimizer.zero_grad(set_to_none=True)
         nats, count = self._fitting_backward(step)
         limit = self.options.clip_norm or math.inf
@@ -257,7 +259,8 @@ class Trainer:
 
     def _evaluate(self) -> Evaluation:
         assert self.evaluate is not None
-        with torch.random.fork_rng():  # whatever scoring draws, training draws as if it had not
+        # Whatever scoring draws, training draws as if it had not.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             scores = self.evaluate()
         done = self.progress
         best = bool(distributed.agree(scores.loss < done.best_loss))

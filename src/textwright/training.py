@@ -11,6 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from textwright.config import Config
 from textwright.corpus import Corpus, Part
 from textwright.dataset import Documents, choose_layout, cut, prepare
 from textwright.device import choose_device, choose_dtype, set_threads
-from textwright.errors import ConfigError, CorpusError, RunError
+from textwright.errors import ConfigError, CorpusError, RunError, TrainingError
 from textwright.escape import EscapeCode
 from textwright.evaluate import HeldOut, evaluate
 from textwright.generator import Generator
@@ -93,7 +94,7 @@ def train_run(
     with a sentence where something is wrong.
     """
     sources, valid, test = _listed(sources), _listed(valid), _listed(test)
-    config = config or choose_config(out, resume=resume, init_from=init_from)
+    config = config or choose_config(resume=out if resume else None, init_from=init_from)
     if init_from is not None:
         config = config.beginning_from(init_from.record())
     checkpoint = None
@@ -101,6 +102,11 @@ def train_run(
         run = Run.load(out)
         config = resumed(run.config, config)
         checkpoint = run.last_checkpoint()
+        if checkpoint is None and run.has("model.safetensors"):
+            raise RunError(
+                f"{out} has weights, but no checkpoint to go on from; begin a new run from them "
+                f"with --from {out} and another --out."
+            )
         sources, valid, test = _recorded(run, sources, valid, test)
     elif resume and not sources:
         raise RunError(f"No run at {out} to resume; name the corpus to begin one.")
@@ -153,7 +159,8 @@ def train_run(
     if leads:
         run.write_config(config)
     torch.manual_seed(config.train.seed)
-    model = begin(run, config, tokenizer, init_from, leads).to(device)
+    with _telling_full_memory():
+        model = begin(run, config, tokenizer, init_from, leads).to(device)
     layout = cut(train, config.data, config.train.batch_size, config.train.seed)
     row_length = config.data.row_length
     trainer = Trainer(
@@ -188,7 +195,8 @@ def train_run(
         threads,
     )
     try:
-        yield from _train(ready, trainer, model, tokenizer, leads)
+        with _telling_full_memory():
+            yield from _train(ready, trainer, model, tokenizer, leads)
     finally:
         distributed.stop()
 
@@ -268,6 +276,18 @@ def _write_preview(
     generator = Generator(TorchBackend(model), tokenizer)
     stream = generator.stream([options.sample_prompt], run.config.sample, seed=options.seed)
     return "" if begin_only else "".join(s.prompt + s.text for s in stream.samples())
+
+
+@contextmanager
+def _telling_full_memory() -> Iterator[None]:
+    """An accelerator's memory may also be full outside a step, which the trainer parts."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "The device's memory ran out; what was saved before is intact. Try a smaller model, a "
+            "shorter data.context_length or --set train.device=cpu."
+        ) from error
 
 
 def _check_begins(config: Config, has_weights: bool) -> None:

@@ -115,6 +115,7 @@ def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, A
         "norm": options.norm != "pre",
         "positions": options.positions != "learned",
         "tie_output": not options.tie_output,
+        "heads": options.width % options.heads != 0,
         "key_width": key != head,
         "value_width": value != head,
     }

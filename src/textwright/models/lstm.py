@@ -216,7 +216,8 @@ class LSTM(LanguageModel):
         hiddens, cells = [], []
         for index, layer in enumerate(self.layers):
             cell = None if state.cell is None else state.cell[index]
-            x, hidden, cell = layer(x, state.hidden[index], cell, lengths)
+            with torch.autocast("cuda", enabled=False):  # it takes fp16 here, whatever is asked
+                x, hidden, cell = layer(x, state.hidden[index], cell, lengths)
             hiddens.append(hidden)
             cells.append(cell)
             x = self.dropout(x)
