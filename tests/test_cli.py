@@ -529,7 +529,7 @@ def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):
         (["train", "NOTES", "--set", "train.epochs=-1"], "train.epochs"),
         (["train", "NOTES", "--time-budget", "soon"], "train.time_budget"),
         (["train", "NOTES", "--config", "none.toml"], "Cannot read the config none.toml"),
-        (["train", "NOTES", "--from", "nowhere"], "No run at nowhere"),
+        (["train", "NOTES", "--from", "nowhere"], "neither a run nor a folder nowhere"),
         (["train", "NOTES", "--set", "train.device=tpu"], "'tpu' is no device"),
         (["train", "--resume", "--out", "nowhere"], "No run at nowhere to resume"),
         (["train", "NOTES", "--out", "RUN"], "holds a run already"),
