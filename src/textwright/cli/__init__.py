@@ -1,0 +1,73 @@
+"""The command line: thin. It reads flags, calls the library, shows what comes back.
+
+Heavy imports stand inside the commands that need them, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from textwright import __version__
+from textwright.cli.looking import evaluate, export, inspect, presets, summary
+from textwright.cli.shell import INTERRUPTED, speaks
+from textwright.cli.training import corpus, demo, train
+from textwright.cli.writing import generate
+from textwright.errors import TextwrightError
+
+
+class Commands(TyperGroup):
+    """All commands; says so when Ctrl-C ends one."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if speaks():
+                typer.echo("\ntextwright: interrupted.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    epilog="Begin with: textwright demo · textwright train my.txt · textwright generate runs/my",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"textwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Train, understand and trust small autoregressive text models."""
+
+
+for command in (demo, corpus, train, generate, evaluate, inspect, export, presets, summary):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; every error that a user can cause is one sentence and exit code 2."""
+    try:
+        app()
+    except TextwrightError as error:
+        typer.echo(f"textwright: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,61 @@
+"""Flags that several commands share, said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textwright.errors import CorpusError
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CORPUS…",
+        help="Files, folders, globs, or a hub data set (owner/name): text, CSV, TSV, JSON, JSONL, "
+        "Parquet, each also .gz.",
+        show_default=False,
+    ),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/recipes.")]
+PresetName = Annotated[
+    str, typer.Option("--preset", help="Begin from a shipped configuration (textwright presets).")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file of options; it overrides the preset.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="One option: section.key=value, such as train.epochs=3. Repeatable."
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
+]
+Start = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        help="Begin from trained weights, with their tokenizer: a run, a folder with a GPT-2 in "
+        "Hugging Face's form, or a hub name (openai-community/gpt2).",
+    ),
+]
+Valid = Annotated[
+    list[str] | None, typer.Option("--valid", help="Held-out documents, taken as they are.")
+]
+Test = Annotated[
+    list[str] | None, typer.Option("--test", help="Test documents, taken as they are.")
+]
+Threads = Annotated[int, typer.Option("--threads", help="Processor threads; 0: one a core.")]
+
+
+def need(sources: list[str] | None) -> list[str]:
+    if not sources:
+        raise CorpusError("No corpus was named; give a file, a folder or a hub data set.")
+    return sources
+
+
+def with_threads(settings: list[str] | None, threads: int) -> list[str]:
+    return [*(settings or []), *([f"train.threads={threads}"] if threads else [])]
