@@ -24,7 +24,7 @@ ROW_OF = {
             "batching texts beams generator fields numpy_weights numpy_lstm numpy_gpt",
             "device distributed dataset models pretrained memory",
             "evaluate adherence trainer",
-            "inspection comparison export report scoring training survey",
+            "inspection comparison export report scoring preparation training survey",
             "api __init__",
             "display demo cli server __main__",
         ]

@@ -70,6 +70,11 @@ def rank_and_world() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
+def leads() -> bool:
+    """Whether this process is the one that writes: the first."""
+    return rank_and_world()[0] == 0
+
+
 def total(value: Tensor) -> Tensor:
     """The sum over all processes."""
     if rank_and_world()[1] > 1:

@@ -19,6 +19,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from textwright import distributed
 from textwright.config import Config, InitFrom
 from textwright.errors import PretrainedError
 from textwright.hub import asking_hub
@@ -130,16 +131,14 @@ def find_origin(name: str) -> Origin:
     )
 
 
-def begin(
-    run: Run, config: Config, tokenizer: Tokenizer, origin: Origin | None, leads: bool
-) -> LanguageModel:
+def begin(run: Run, config: Config, tokenizer: Tokenizer, origin: Origin | None) -> LanguageModel:
     """The model that training begins with, fresh or from an origin, or that it goes on with, which
-    a checkpoint then fills. leads: whether this process writes."""
+    a checkpoint then fills."""
     model = build(config.model, tokenizer.vocab_size, config.data.context_length)
     if origin is not None:
         weights = origin.weights()
         fill(model, weights, origin.path)
-        if config.train.lora_rank and leads:
+        if config.train.lora_rank and distributed.leads():
             run.keep_weights(weights, BASE)
     elif config.train.lora_rank:
         fill(model, run.base(), run.path)

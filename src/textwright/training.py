@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import collections.abc
 import json
-import math
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 from textwright import __version__, distributed
 from textwright.config import Config
-from textwright.corpus import Corpus, Part
-from textwright.dataset import Documents, choose_layout, cut, prepare
+from textwright.corpus import Corpus
+from textwright.dataset import choose_layout, cut
 from textwright.device import choose_device, choose_dtype, set_threads
-from textwright.errors import ConfigError, CorpusError, RunError, TrainingError
-from textwright.escape import EscapeCode
-from textwright.evaluate import HeldOut, evaluate
+from textwright.errors import ConfigError, RunError, TrainingError
+from textwright.evaluate import evaluate
 from textwright.generator import Generator
 from textwright.models import LanguageModel, TorchBackend
 from textwright.models.lora import trained
+from textwright.preparation import OnProgress, prepare_run, record_corpus
 from textwright.pretrained import begin, find_again
 from textwright.report import draw_loss_curve, write_model_card
 from textwright.resuming import Origin, choose_config, resumed
@@ -36,10 +34,7 @@ from textwright.run import SAMPLE_MARK, Arrays, Checkpoint, Run
 from textwright.tokenizer import Tokenizer
 from textwright.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
 
-OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total or 0)
-
 ROLES = ("sources", "valid", "test")
-ESCAPE_CHARACTERS = 4_000_000  # enough to fit the escape code, however large the corpus
 
 
 @dataclass(frozen=True)
@@ -119,49 +114,24 @@ def train_run(
     device = distributed.start(choose_device(config.train.device))
     dtype = choose_dtype(config.train.dtype, device)
     threads = set_threads(config.train.threads)
-    leads = distributed.rank_and_world()[0] == 0
 
     symbols = config.tokenizer.kind == "symbols"
     corpus = Corpus(sources, config.corpus, valid=valid, test=test, whole_symbols=symbols)
-    summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
+    corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     if run is None:
-        run = Run.create(out, config) if leads else Run(out, config)
+        run = Run.create(out, config) if distributed.leads() else Run(out, config)
     run.config = config
-    if run.has("corpus.json") and run.corpus()["fingerprint"] != corpus.fingerprint:
-        raise RunError(f"The corpus is not the one that {out} was begun with; train a new run.")
-    if leads and not run.has("corpus.json"):
-        named = dict(zip(ROLES, (sources, valid, test), strict=True))
-        told = {**summary.to_json(), "named": named}
-        run.write_bytes("train_hashes.bin", summary.train_hashes.tobytes())
-        if not private:
-            run.keep_held_out(corpus.documents_of("valid", "test"))
-        run.write_text("corpus.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    record_corpus(run, corpus, dict(zip(ROLES, (sources, valid, test), strict=True)), private)
+    prepared = prepare_run(run, corpus, init_from, on_progress)
+    tokenizer, held_out = prepared.tokenizer, prepared.held_out
 
-    on_progress("Building the vocabulary", 0, 0)
-    tokenizer = _tokenizer(run, corpus, config, init_from, leads)
-    if not leads:
-        distributed.wait()  # and find the documents encoded
-    documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))
-    if leads:
-        distributed.wait()
-    train = documents["train"]
-    if train.targets < 2 or not len(documents["valid"]):
-        raise CorpusError(
-            f"{len(train)} documents to train on and {len(documents['valid'])} held out are too "
-            "few; give a larger corpus, or held-out documents with --valid."
-        )
-    on_progress("Measuring the held-out documents", 0, 0)
-    escape = _escape(run, corpus, documents, tokenizer, leads)
-    scored = _sample(corpus, "valid", documents, config.train.evaluate_characters)
-    held_out = HeldOut.of(scored, tokenizer, escape)
-
-    config = choose_layout(config, train)
-    if leads:
+    config = choose_layout(config, prepared.train)
+    if distributed.leads():
         run.write_config(config)
     torch.manual_seed(config.train.seed)
     with _telling_full_memory():
-        model = begin(run, config, tokenizer, init_from, leads).to(device)
-    layout = cut(train, config.data, config.train.batch_size, config.train.seed)
+        model = begin(run, config, tokenizer, init_from).to(device)
+    layout = cut(prepared.train, config.data, config.train.batch_size, config.train.seed)
     row_length = config.data.row_length
     trainer = Trainer(
         model,
@@ -177,8 +147,8 @@ def train_run(
         trainer.fit_memory()
     _write_preview(run, model, tokenizer, begin_only=True)
     if checkpoint is None:
-        _save(run, trainer, leads)  # so that --from is not forgotten by --resume
-    if resume and leads:
+        _save(run, trainer)  # so that --from is not forgotten by --resume
+    if resume and distributed.leads():
         run.rewind(trainer.progress.step, trainer.progress.evaluated)
     ready = Ready(
         run,
@@ -187,23 +157,21 @@ def train_run(
         trainer.total_steps,
         sum(p.numel() for p in model.parameters()),
         sum(p.numel() for p in trained(model).values()),
-        len(train),
+        len(prepared.train),
         len(held_out.rows),
-        train.targets,
+        prepared.train.targets,
         str(device),
         str(dtype).removeprefix("torch."),
         threads,
     )
     try:
         with _telling_full_memory():
-            yield from _train(ready, trainer, model, tokenizer, leads)
+            yield from _train(ready, trainer, model, tokenizer)
     finally:
         distributed.stop()
 
 
-def _train(
-    ready: Ready, trainer: Trainer, model: LanguageModel, tokenizer: Tokenizer, leads: bool
-) -> Events:
+def _train(ready: Ready, trainer: Trainer, model: LanguageModel, tokenizer: Tokenizer) -> Events:
     """The trainer's events, each with all it brings kept in the run folder before it is passed on,
     so that whoever stops at it loses nothing."""
     run = ready.run
@@ -211,9 +179,9 @@ def _train(
     saved = trainer.progress.step
     for event in chain([ready], trainer.run()):
         news: list[Event] = [event]
-        if leads:
+        if distributed.leads():
             _note(run, event)
-        if leads and isinstance(event, Evaluation):
+        if distributed.leads() and isinstance(event, Evaluation):
             if event.best:
                 run.keep_weights(_to_arrays(dict(trained(model))))
             text = _write_preview(run, model, tokenizer)
@@ -221,7 +189,7 @@ def _train(
             news.append(Sample(event.step, event.epoch, text))
         due = isinstance(event, Step) and every and event.step % every == 0
         if due or isinstance(event, Evaluation):
-            saved = _save(run, trainer, leads)
+            saved = _save(run, trainer)
         closed = False
         try:
             yield from news
@@ -230,9 +198,9 @@ def _train(
         # Processes may be told to stop at different steps; all of them stop at the first.
         if distributed.any_says(closed):
             if trainer.progress.step > saved:
-                _save(run, trainer, leads)
+                _save(run, trainer)
             return
-    if leads:
+    if distributed.leads():
         draw_loss_curve(run)
         write_model_card(run)
 
@@ -258,10 +226,10 @@ def _note(run: Run, event: Ready | Step | Evaluation | Finished) -> None:
     run.append("metrics.jsonl", json.dumps(record) + "\n")
 
 
-def _save(run: Run, trainer: Trainer, leads: bool) -> int:
+def _save(run: Run, trainer: Trainer) -> int:
     snapshot = trainer.snapshot()
     step = trainer.progress.step
-    if leads:
+    if distributed.leads():
         weights, tensors = _to_arrays(snapshot.weights), _to_arrays(snapshot.tensors)
         checkpoint = Checkpoint(step, snapshot.progress, weights, tensors)
         run.keep_checkpoint(checkpoint, trainer.progress.best_step)
@@ -298,58 +266,6 @@ def _check_begins(config: Config, has_weights: bool) -> None:
         raise ConfigError(
             "train.lora_rank adapts weights that were trained before; name them with --from."
         )
-
-
-def _tokenizer(
-    run: Run, corpus: Corpus, config: Config, init_from: Origin | None, leads: bool
-) -> Tokenizer:
-    if not leads:
-        distributed.wait()
-        return run.tokenizer
-    if not run.has("tokenizer.json"):
-        if init_from is not None:
-            run.keep_tokenizer(init_from.tokenizer)
-        else:
-            pieces = (piece.text for piece in corpus.pieces("train"))
-            run.keep_tokenizer(Tokenizer.train(config.tokenizer, pieces))
-    distributed.wait()
-    return run.tokenizer
-
-
-def _escape(
-    run: Run, corpus: Corpus, encoded: Mapping[Part, Documents], tokenizer: Tokenizer, leads: bool
-) -> EscapeCode:
-    if leads and not run.has("escape.json.gz"):
-        documents = _sample(corpus, "train", encoded, ESCAPE_CHARACTERS)
-        run.keep_escape(EscapeCode.fit(tokenizer, documents))
-    distributed.wait()
-    return run.escape
-
-
-def _sample(
-    corpus: Corpus, part: Part, encoded: Mapping[Part, Documents], characters: int
-) -> Iterator[str]:
-    """Documents evenly spaced over a part, up to about so many characters (0: all of it)."""
-    ids = {part: len(documents.ids) for part, documents in encoded.items()}
-    present = corpus.scan().characters * ids[part] / max(1, sum(ids.values()))
-    stride = max(1, math.ceil(present / characters)) if characters else 1
-    left = characters or sys.maxsize
-    for document in islice(_whole(corpus, part, left), 0, None, stride):
-        yield document[:left]
-        left -= len(document)
-        if left <= 0:
-            return
-
-
-def _whole(corpus: Corpus, part: Part, limit: int) -> Iterator[str]:
-    """Documents put together from their pieces, as far as the limit; the rest is read over."""
-    text: list[str] = []
-    for piece in corpus.pieces(part):
-        if sum(map(len, text)) < limit:
-            text.append(piece.text)
-        if piece.last:
-            yield "".join(text)
-            text = []
 
 
 def _listed(names: str | Path | Sequence[str | Path]) -> list[str]:
