@@ -9,7 +9,9 @@ import pytest
 
 from textwright import grammar
 from textwright.errors import CorpusError
-from textwright.grammar import TABLE, Facts, Grammar, Rule, Text
+from textwright.grammar import Facts, Grammar, Rule, Text
+
+TABLE = Grammar.default().table
 
 NOTES = list(grammar.documents(4000, seed=1))
 

@@ -6,7 +6,7 @@ What is cooked, how it is flavored and who will eat are drawn once a note and co
 last sentence, and pronouns and verbs agree with the dish, so that models can be told apart by how
 far they remember.
 
-How to read TABLE. `fact` opens a list of things of which one is drawn a note; its columns are
+How to read notes.txt. `fact` opens a list of things of which one is drawn a note; its columns are
 fields. `fact B by A.field` admits only the rows whose first field equals that field of the fact
 A, drawn before; its second field is then its name. Any other word opens a rule, a list of texts
 of which one is written. The figure that begins a line is its weight: its odds are that figure over
@@ -24,251 +24,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import resources
 from itertools import accumulate
 from random import Random
 from typing import Generic, NamedTuple, TypeVar
 
 from textwright.errors import CorpusError
-
-TABLE = """
-fact dish | name      | taste  | them | they | are | need  | begin   | fat   | liquid
-9         | carrots   | savory | them | they | are | need  | {root}  | {oil} | {stock}
-8         | potatoes  | savory | them | they | are | need  | {root}  | {oil} | {stock}
-7         | onions    | savory | them | they | are | need  | {root}  | {oil} | {stock}
-5         | mushrooms | savory | them | they | are | need  | {root}  | {oil} | {stock}
-4         | leeks     | savory | them | they | are | need  | {root}  | {oil} | {stock}
-7         | lentils   | savory | them | they | are | need  | {grain} | {oil} | {stock}
-5         | beans     | savory | them | they | are | need  | {grain} | {oil} | {stock}
-6         | rice      | savory | it   | it   | is  | needs | {grain} | {oil} | {stock}
-6         | pumpkin   | savory | it   | it   | is  | needs | {block} | {oil} | {stock}
-4         | cabbage   | savory | it   | it   | is  | needs | {block} | {oil} | {stock}
-5         | fish      | savory | it   | it   | is  | needs | {block} | {oil} | {stock}
-5         | chicken   | savory | it   | it   | is  | needs | {block} | {oil} | {stock}
-6         | apples    | sweet  | them | they | are | need  | {fruit} | {fat} | {juice}
-4         | pears     | sweet  | them | they | are | need  | {fruit} | {fat} | {juice}
-3         | plums     | sweet  | them | they | are | need  | {fruit} | {fat} | {juice}
-
-fact guests | name  | figure
-6           | two   | 2
-3           | three | 3
-8           | four  | 4
-2           | five  | 5
-4           | six   | 6
-1           | eight | 8
-
-fact flavor by dish.taste | taste  | name
-7                         | savory | thyme
-7                         | savory | garlic
-5                         | savory | pepper
-4                         | savory | parsley
-3                         | savory | lemon
-2                         | savory | chili
-6                         | sweet  | cinnamon
-5                         | sweet  | honey
-4                         | sweet  | ginger
-2                         | sweet  | vanilla
-
-note
-5 | {plan} <dish>{dish} for <guests>{guests}. {dish.begin}. <flavor>{cook}. {end}.
-5 | {plan} <dish>{dish} for <guests>{guests}. {dish.begin}. <flavor>{cook}. {care}. {end}.
-
-plan
-5 | Slow
-4 | Quick
-3 | Golden
-2 | Winter
-4 | Today we cook
-3 | Tonight we cook
-2 | On Sunday we cook
-
-root
-5 | {clean} {few} {dish} and {cut} {dish.them} {thinly}
-3 | Take {few} {fresh} {dish}, wash {dish.them} {well}, and {cut} {dish.them}
-
-grain
-4 | Rinse {grams} grams of {dish} {twice}, then drain {dish.them} {well}
-3 | Soak {grams} grams of {dish} for {few} hours and rinse {dish.them}
-
-block
-4 | Cut {grams} grams of {dish} in {thick} pieces
-3 | Salt {grams} grams of {dish} {well} and let {dish.them} rest for {short} minutes
-
-fruit
-4 | Halve {few} {fresh} {dish} and {core} {dish.them} {well}
-3 | Take {few} {fresh} {dish} and cut {dish.them} {thinly}
-
-clean
-5 | Peel
-3 | Wash
-2 | Scrub
-
-cut
-5 | slice
-4 | chop
-2 | cut
-
-few
-2 | 2
-5 | 3
-5 | 4
-4 | 5
-6 | 6
-2 | 8
-1 | 12
-
-fresh
-4 | fresh
-3 | small
-3 | big
-2 | ripe
-
-thinly
-5 | thinly
-4 | in thick slices
-3 | in halves
-
-thick
-4 | thick
-3 | small
-2 | even
-
-well
-4 | well
-2 | gently
-1 | with care
-
-twice
-5 | twice
-3 | once
-1 | three times
-
-core
-3 | core
-2 | peel
-
-grams
-3 | 200
-4 | 250
-2 | 300
-5 | 400
-5 | 500
-1 | 750
-
-short
-5 | 10
-4 | 15
-2 | 20
-
-cook
-5 | Warm {dish.fat} in {pan}, add {dish.them} with {some} {flavor}, and {fry} for {long} minutes
-4 | Put {dish.them} in {pan} with {some} {flavor}, then bake at {heat} degrees for {long} minutes
-3 | Boil {few} cups of {dish.liquid} with {some} {flavor}, and cook {dish.them} until {soft}
-
-fat
-4 | butter
-2 | cream
-
-oil
-5 | oil
-4 | butter
-
-stock
-5 | water
-4 | stock
-2 | wine
-1 | milk
-
-juice
-4 | water
-3 | wine
-3 | juice
-
-pan
-5 | a wide pan
-4 | the iron pan
-3 | a deep dish
-2 | the old pot
-
-some
-5 | a little
-4 | some
-3 | plenty of
-
-fry
-5 | fry
-3 | brown
-3 | cook
-
-long
-3 | 15
-4 | 20
-4 | 25
-3 | 30
-3 | 40
-1 | 60
-
-heat
-2 | 160
-5 | 180
-4 | 200
-2 | 220
-
-soft
-5 | soft
-3 | tender
-2 | done
-
-care
-4 | Do not hurry, because {dish.they} {dish.need} {time}
-3 | Turn {dish.them} {twice}, and lower the heat
-3 | Add {few} spoons of {dish.liquid} if {dish.they} {dish.are} dry
-2 | Keep the lid {on}, so that nothing burns
-2 | Watch the pan, or the {flavor} turns {bitter}
-
-time
-5 | time
-3 | patience
-2 | a slow fire
-
-on
-4 | on
-2 | half open
-
-bitter
-4 | bitter
-3 | black
-
-end
-5 | Serve the {dish} {warm} in {guests.figure} {bowls}, with {side} and more {flavor}
-4 | When the {flavor} smells {good}, share the {dish} among {guests} {friends}
-3 | The {dish} {dish.are} ready when all {guests} {friends} ask for more {flavor}
-
-warm
-5 | warm
-4 | hot
-2 | cold
-
-bowls
-4 | bowls
-4 | plates
-1 | cups
-
-side
-5 | bread
-3 | salad
-3 | cheese
-2 | yogurt
-
-good
-4 | good
-3 | sweet
-2 | strong
-
-friends
-4 | friends
-3 | guests
-2 | neighbors
-"""
 
 
 class Draw(NamedTuple):
@@ -336,7 +97,7 @@ class Measures:
 
 @dataclass(eq=False)
 class Grammar:
-    """A table read and checked. `Grammar.default()` is the one embedded here.
+    """A table read and checked. `Grammar.default()` is the embedded one.
 
     Raises CorpusError where the table names what it does not define, or leads back to itself.
     """
@@ -364,8 +125,8 @@ class Grammar:
     @staticmethod
     @cache
     def default() -> "Grammar":
-        """The kitchen notes of TABLE."""
-        return Grammar(TABLE)
+        """The kitchen notes of notes.txt."""
+        return Grammar((resources.files(__name__) / "notes.txt").read_text("utf-8"))
 
     def documents(self, n: int, seed: int = 0) -> Iterator[str]:
         """n independent documents; the first ones are the same for every n."""
