@@ -61,3 +61,9 @@ def test_tokens_and_contexts_are_shown_as_they_are(capsys):
 def test_losses_within_a_row_are_shown_of_rows_only(capsys, row_loss):
     show_scores(Scores(1.0, 2.7, 1.4, 1.4, 3, 30, (1.3, 1.5), row_loss, row_loss))
     assert ("within a row" in capsys.readouterr().out) == (row_loss is not None)
+
+
+@pytest.mark.parametrize(("documents", "told"), [(1, "1 document, "), (2_000, "2,000 documents, ")])
+def test_one_document_is_not_several(capsys, documents, told):
+    show_scores(Scores(1.0, 2.7, 1.4, 1.4, documents, 30, (1.3, 1.5)))
+    assert capsys.readouterr().out.startswith(told)

@@ -72,8 +72,8 @@ def prepare_run(
     train = documents["train"]
     if train.targets < 2 or not len(documents["valid"]):
         raise CorpusError(
-            f"{len(train)} documents to train on and {len(documents['valid'])} held out are too "
-            "few; give a larger corpus, or held-out documents with --valid."
+            f"There are too few documents, {len(train)} to train on and {len(documents['valid'])} "
+            "held out; give a larger corpus, or held-out documents with --valid."
         )
     on_progress("Measuring the held-out documents", 0, 0)
     escape = _escape(run, corpus, documents, tokenizer)

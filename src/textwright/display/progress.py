@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from textwright.display.console import clock, err
+from textwright.display.console import clock, counted, err
 from textwright.errors import RunError
 
 if TYPE_CHECKING:
@@ -125,10 +125,10 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             adapts = ready.trained < ready.parameters
             some = f", {ready.trained:,} of them trained" if adapts else ""
             err.print(
-                f"{ready.documents:,} documents ({ready.tokens:,} tokens) to train on, "
+                f"{counted(ready.documents, 'document')} ({ready.tokens:,} tokens) to train on, "
                 f"{ready.held_out:,} held out. {ready.parameters:,} parameters{some}.\n"
                 f"Training{at} to step {ready.total_steps:,} at most, on {ready.device} "
-                f"({ready.dtype}, {ready.threads} threads), into {ready.run.path}"
+                f"({ready.dtype}, {counted(ready.threads, 'thread')}), into {ready.run.path}"
             )
         self._tell_parts(done.parts)
 

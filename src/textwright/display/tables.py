@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from textwright.display.console import clock, out
+from textwright.display.console import clock, counted, out
 
 if TYPE_CHECKING:
     from textwright.adherence import Adherence, Interval
@@ -47,7 +47,7 @@ def show_scores(scores: Scores) -> None:
     """The report of `textwright evaluate`."""
     low, high = scores.interval
     out.print(
-        f"{scores.documents:,} documents, {scores.tokens:,} tokens\n"
+        f"{counted(scores.documents, 'document')}, {scores.tokens:,} tokens\n"
         f"loss                {scores.loss:.4f} nats a token "
         f"(perplexity {scores.perplexity:,.1f})\n"
         f"bits per character  {scores.bits_per_character:.4f} (95 %: {low:.4f} to {high:.4f})\n"
