@@ -22,6 +22,7 @@ from textwright.errors import (
     TokenizerError,
 )
 from textwright.pretrained import Pretrained, find_again, find_origin
+from textwright.resuming import choose_config
 from textwright.run import Run
 from textwright.scoring import score_run
 from textwright.tokenizer.pretrained import read_pretrained
@@ -346,6 +347,35 @@ def test_the_weights_decide_the_shape_whatever_the_preset(gpt2_folder):
     assert config.train.learning_rate == 1e-4
     with pytest.raises(ConfigError, match="looks back on 128"):
         Config.resolve("anime-gpt2", **find_origin(str(gpt2_folder)).inherited())
+
+
+def test_a_run_begins_with_a_shorter_context_than_that_of_its_weights(train, notes, tmp_path):
+    train("train.max_steps=2")
+    origin = find_origin(str(tmp_path / "run"))
+    shorter = choose_config(
+        settings=["data.context_length=40", "train.max_steps=1", "corpus.unit=line"],
+        init_from=origin,
+    )
+    *_, last = train_run([notes], tmp_path / "shorter", shorter, init_from=origin)
+    assert last.step == 1
+    assert Run.load(tmp_path / "shorter").config.model.context_length == 128
+    with pytest.raises(ConfigError, match=r"set data\.context_length=128 or less"):
+        choose_config(settings=["data.context_length=200"], init_from=origin)
+
+
+def test_damaged_weights_are_told_before_there_is_a_run(gpt2_folder, notes, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(gpt2_folder, broken)
+    weights = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(weights[:1000])
+    with pytest.raises(PretrainedError, match=r"model\.safetensors of .*broken cannot be used"):
+        list(train_run([notes], tmp_path / "run", init_from=find_origin(str(broken))))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_is_no_model(notes):
+    with pytest.raises(PretrainedError, match="is a file; --from takes the folder"):
+        find_origin(str(notes))
 
 
 def test_recomputed_blocks_take_the_same_steps(train, tmp_path):

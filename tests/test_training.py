@@ -163,7 +163,7 @@ def test_held_out_files_are_taken_as_they_are(train, tmp_path):
 
 def test_a_corpus_too_small_to_hold_anything_out_is_said(train, tmp_path):
     (tmp_path / "one.txt").write_text("a b")
-    with pytest.raises(CorpusError, match=r"too few; give a larger corpus.*--valid"):
+    with pytest.raises(CorpusError, match=r"too few documents, 1 .*give a larger corpus.*--valid"):
         train(sources=[tmp_path / "one.txt"])
 
 

@@ -62,7 +62,8 @@ def prepare_run(
 
     Raises CorpusError where there is too little to train on or to hold out.
     """
-    on_progress("Building the vocabulary", 0, 0)
+    if origin is None:
+        on_progress("Building the vocabulary", 0, 0)
     tokenizer = _tokenizer(run, corpus, origin)
     if not distributed.leads():
         distributed.wait()  # and find the documents encoded

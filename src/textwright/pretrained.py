@@ -81,7 +81,10 @@ class Pretrained:
         }
 
     def record(self) -> InitFrom:
-        """See `resuming.Origin`."""
+        """See `resuming.Origin`. Raises PretrainedError where a file of the weights is damaged."""
+        for file in self.files:
+            with self._readable(file.name), safe_open(file, "pt"):
+                pass
         return InitFrom.of(self.source, self.files, self.revision)
 
     @cached_property
@@ -122,6 +125,8 @@ def find_origin(name: str) -> Origin:
                 "Face's form (it has no config.json); check the path."
             )
         return Pretrained(path, name)
+    if path.is_file():
+        raise PretrainedError(f"{name} is a file; --from takes the folder that a model is in.")
     hub = HUB_NAME.fullmatch(name)
     if hub and not Path(path.parts[0]).is_dir():  # else it is a mistyped path
         return _fetch(name, *hub.groups())

@@ -30,7 +30,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from textwright.config import FORMAT_VERSION, Config, InitFrom, TrainOptions
+from textwright.config import FORMAT_VERSION, Config, GPTOptions, InitFrom, TrainOptions
 from textwright.errors import RunError
 from textwright.escape import EscapeCode
 from textwright.tokenizer import Tokenizer
@@ -143,6 +143,9 @@ class Run:
         data = {"context_length": self.config.data.context_length}
         model = kept.get("model", {})
         shape = {key: model[key] for key in model if key not in ("dropout", "init_from")}
+        if isinstance(self.config.model, GPTOptions):  # its positions are weights
+            context = self.config.model.context_length or self.config.data.context_length
+            shape["context_length"] = context
         return {
             "base": {"data": data, "model": model, "sample": kept.get("sample", {})},
             "given": {"tokenizer": kept.get("tokenizer", {}), "model": shape},
