@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from typer.models import ArgumentInfo
 
 from textwright.cli import app
-from textwright.config import Config, presets
+from textwright.config import Config, GPTOptions, LSTMOptions, presets
 
 FILE = Path(__file__).with_name("cli.md")
 
@@ -45,7 +45,10 @@ def render() -> str:
     parts.append(OPTIONS)
     for name, field in Config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            parts.append(_section(name, field.annotation))
+            parts.append(_section(f"[{name}]", field.annotation))
+        if name == "model":
+            parts.append(_section("[model], family lstm", LSTMOptions))
+            parts.append(_section("[model], family gpt", GPTOptions))
     rows = [(f"`{name}`", purpose) for name, purpose in presets().items()]
     return "\n".join([*parts, PRESETS, *_table(rows)]) + "\n"
 
@@ -92,7 +95,7 @@ def _section(name: str, options: type[BaseModel]) -> str:
             listed = ", ".join(choices)
             help_text = f"{help_text} ({listed})" if help_text else listed
         rows.append((f"`{key}`", help_text, _toml(field.default)))
-    return "\n".join([f"### [{name}]", "", *_table(rows, "default")]) + "\n"
+    return "\n".join([f"### {name}", "", *_table(rows, "default")]) + "\n"
 
 
 def _toml(default: Any) -> str:

@@ -35,9 +35,13 @@ FORMAT_VERSION = 1  # of the run folder; raised when an older reader would misre
 def _seconds(value: Any) -> Any:
     """`90`, `45s`, `20m`, `1.5h` as seconds."""
     units = {"s": 1, "m": 60, "h": 3600}
-    if isinstance(value, str) and value[-1:] in units:
-        return float(value[:-1]) * units[value[-1]]
-    return value
+    if not isinstance(value, str):
+        return value
+    number, unit = (value[:-1], value[-1]) if value[-1:] in units else (value, "s")
+    try:
+        return float(number) * units[unit]
+    except ValueError:
+        raise ValueError("this is no time; give seconds, or such as 90s, 20m, 2h") from None
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
@@ -240,7 +244,8 @@ class Config(Options):
             held, wanted = self.model.context_length, self.data.context_length
             if 0 < held < wanted:
                 raise ValueError(
-                    f"data.context_length is {wanted}, but the model looks back on {held} tokens"
+                    f"data.context_length is {wanted}, but the model looks back on {held} tokens; "
+                    f"set data.context_length={held} or less"
                 )
             if self.data.layout == "stream":
                 raise ValueError(
@@ -346,7 +351,11 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def _problem(item: Any) -> str:
     # A model's options are named model.width, whatever its family.
-    where = ".".join(str(part) for part in item["loc"] if part not in ("lstm", "gpt"))
+    family = next((part for part in item["loc"] if part in ("lstm", "gpt")), None)
+    where = ".".join(str(part) for part in item["loc"] if part != family)
     if item["type"] == "extra_forbidden":
-        return f"there is no option {where}"
-    return f"{where}: {item['msg'].removeprefix('Value error, ')} (given: {item['input']!r})"
+        return f"there is no option {where}" + (f" of family {family}" if family else "")
+    message = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], Mapping):  # options that are wrong only together
+        return f"{where}: {message}" if where else message
+    return f"{where}: {message} (given: {item['input']!r})"
