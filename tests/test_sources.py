@@ -67,7 +67,7 @@ def test_the_format_is_told_by_name_then_by_content(tmp_path, name, content, for
 
 def test_a_missing_file_is_answered_with_close_names(tmp_path):
     touch(tmp_path / "recipes.json")
-    assert "recipes.json?" in refusal(tmp_path / "recipe.jsn")
+    assert "recipes.json is meant" in refusal(tmp_path / "recipe.jsn")
     assert "no folder" in refusal(tmp_path / "nowhere" / "a.txt")
     assert "*.csv" in refusal(tmp_path / "*.csv")
     (tmp_path / "empty").mkdir()
@@ -78,7 +78,7 @@ def test_a_missing_file_is_answered_with_close_names(tmp_path):
 def test_a_mistyped_path_in_a_folder_is_not_asked_of_the_hub(tmp_path, monkeypatch):
     touch(tmp_path / "data" / "recipes.json")
     monkeypatch.chdir(tmp_path)
-    assert "data/recipes.json?" in refusal("data/recipe.json")
+    assert "data/recipes.json is meant" in refusal("data/recipe.json")
     assert "hub" not in refusal("data/sub/recipe.json")
     assert "hub" not in refusal("dat/recipes.json")
 

@@ -32,7 +32,8 @@ class Form:
     def __init__(self, options: CorpusOptions, tokenizer: Tokenizer) -> None:
         if not options.template:
             raise GenerationError(
-                "The run was trained without a template, so it has no fields: give a prompt."
+                "The run was trained without a template, so it has no fields; leave out --field or "
+                "--fields."
             )
         template = Template(options.template)
         self._clean = Cleaner(options, template).trim

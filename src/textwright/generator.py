@@ -252,7 +252,7 @@ def _with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions
         if found is None:
             raise GenerationError(
                 f"{token!r} is not one token of this model: "
-                f"it is {tokenizer.tokens(ids)}; give one of its tokens, or an id."
+                f"it is {tokenizer.tokens(ids)}; give one of its tokens."
             )
         return found
 

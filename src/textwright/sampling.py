@@ -135,7 +135,9 @@ def sampling_options(**values: Any) -> SamplingOptions:
         for problem in error.errors():
             message = problem["msg"].removeprefix("Value error, ")
             name = str(problem["loc"][0]) if problem["loc"] else ""  # "": two fields disagree
-            if name:
+            if problem["type"] == "extra_forbidden":
+                message = f"there is no option {name}"
+            elif name:
                 message = (
                     f"{name} cannot be {problem['input']!r}: {message[0].lower()}{message[1:]}"
                 )

@@ -132,19 +132,23 @@ def generate(
         "stop": stop,
         "beams": beams,
         "length_penalty": length_penalty,
-        "early_stopping": {"true": True, "false": False}.get(early_stopping or "", early_stopping),
+        "early_stopping": _early_stopping(early_stopping),
     }
     if logprobs and not as_json and not (out and out.suffix == ".jsonl"):
         raise GenerationError("--logprobs needs --json or --out FILE.jsonl, which tell them.")
-    if interactive and (prompt or prompts or out or as_json or logprobs or num != 1):
+    if interactive and (prompt or prompts or field or out or as_json or logprobs or num != 1):
         raise GenerationError(
             "--interactive asks for the prompts and shows one text each: leave out --prompt, "
-            "--prompts, --num, --out, --json and --logprobs."
+            "--prompts, --field, --num, --out, --json and --logprobs."
         )
-    if field and (prompt or prompts or interactive):
+    if field and (prompt or prompts):
         raise GenerationError("With --field the template begins the text: leave out the prompt.")
     writer = load(run, device)
     options = writer.options(**{key: value for key, value in given.items() if value is not None})
+    if options.beams == 1 and (length_penalty is not None or early_stopping is not None):
+        raise GenerationError(
+            "--length-penalty and --early-stopping are about beams: add --beams, such as --beams 5."
+        )
     if explain:
         typer.echo("\n".join(explain_sampling(options)))
         return
@@ -197,6 +201,11 @@ def _biases(texts: list[str] | None) -> dict[str, float] | None:
         except ValueError:
             raise GenerationError(f"--logit-bias {text!r} should end in a number.") from None
     return biases
+
+
+def _early_stopping(text: str | None) -> bool | str | None:
+    """true and false as truth values, however they are written."""
+    return {"true": True, "false": False}.get((text or "").lower(), text)
 
 
 def _fields(texts: list[str]) -> dict[str, str]:

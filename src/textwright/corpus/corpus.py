@@ -341,9 +341,9 @@ class _Fields:
         if self._unseen and self._seen:
             name = min(self._unseen)
             close = difflib.get_close_matches(name, self._seen, n=1)
-            hint = f"; did you mean {close[0]}?" if close else "."
+            hint = f"; perhaps {close[0]} is meant" if close else ""
             raise CorpusError(
-                f"No record has the field {name}; there are {', '.join(self._seen)}{hint}"
+                f"No record has the field {name}; there are {', '.join(self._seen)}{hint}."
             )
 
 

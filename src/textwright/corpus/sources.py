@@ -186,7 +186,7 @@ def _close_names(path: Path) -> str:
     close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
     if not close:
         return ": check the path"
-    return "; did you mean " + " or ".join(str(path.parent / name) for name in close) + "?"
+    return "; perhaps " + " or ".join(str(path.parent / name) for name in close) + " is meant"
 
 
 def _hub_files(source: str) -> list[Path]:

@@ -7,6 +7,7 @@ README.md, and modeling_textwright.py for what transformers does not know
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -53,6 +54,8 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
     config, tensors = _model_files(model, run.tokenizer.vocab_size, stop_id)
     _write_json(folder / "config.json", config | special)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    # safetensors lets its owner alone read it; the other files know who else may.
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")
     custom = "auto_map" in config
     if custom:
         file = f"{run.config.model.family}.py"
