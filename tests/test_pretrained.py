@@ -363,6 +363,18 @@ def test_a_run_begins_with_a_shorter_context_than_that_of_its_weights(train, not
         choose_config(settings=["data.context_length=200"], init_from=origin)
 
 
+def test_a_run_that_is_resumed_keeps_its_options_where_its_origin_is_named_again(
+    train, notes, tmp_path
+):
+    train("train.max_steps=2", "train.learning_rate=2e-4")
+    kept = Run.load(tmp_path / "run").config
+    origin = find_origin(kept.model.init_from.source)
+    config = choose_config(resume=tmp_path / "run", init_from=origin)
+    assert config.train == kept.train
+    *_, last = train_run([notes], tmp_path / "run", config, init_from=origin, resume=True)
+    assert last.step == 2
+
+
 def test_damaged_weights_are_told_before_there_is_a_run(gpt2_folder, notes, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(gpt2_folder, broken)

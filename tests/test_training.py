@@ -153,6 +153,12 @@ def test_a_private_run_keeps_no_text_held_out(train, tmp_path, notes):
         list(run.held_out("test"))
 
 
+def test_a_run_that_becomes_private_forgets_what_it_kept(train, tmp_path):
+    train("train.max_steps=1")
+    train("train.max_steps=2", private=True, resume=True)
+    assert not (tmp_path / "run" / "heldout.jsonl.gz").exists()
+
+
 def test_held_out_files_are_taken_as_they_are(train, tmp_path):
     given = list(grammar.documents(7, seed=70))
     (tmp_path / "held.txt").write_text("\n".join(given))
@@ -232,6 +238,29 @@ def test_a_run_resumes_without_its_corpus_being_named(train, tmp_path):
     train("train.max_steps=5")
     events = train("train.max_steps=7", sources=[], resume=True)
     assert [e.step for e in kinds(events, Step)] == [6, 7]
+
+
+def test_held_out_files_are_resumed_with_or_told_to_be_others(train, notes, tmp_path):
+    shutil.copy(notes, tmp_path / "held.txt")
+    (tmp_path / "other.txt").write_text("another text")
+    train("train.max_steps=1", valid=[tmp_path / "held.txt"])
+    events = train("train.max_steps=2", resume=True)  # the corpus is named again, held.txt is not
+    assert events[-1].step == 2
+    with pytest.raises(RunError, match="not the one that"):
+        train(sources=[], valid=[tmp_path / "other.txt"], resume=True)
+
+
+def test_a_sample_that_cannot_be_written_stops_nothing(train, tmp_path):
+    few = ("sample.no_repeat_ngram=1", "sample.min_new_tokens=99", "sample.max_new_tokens=99")
+    events = train("tokenizer.kind=char", *few)
+    assert events[-1].step == 20
+    assert "No token is left to choose" in (tmp_path / "run" / "samples.md").read_text()
+
+
+def test_what_the_best_loss_is_of_cannot_change(train):
+    train("train.max_steps=1")
+    with pytest.raises(ConfigError, match=r"cannot change train\.evaluate_characters from"):
+        train("train.evaluate_characters=300", resume=True)
 
 
 def test_a_finished_run_resumes_to_its_end_at_once(train):

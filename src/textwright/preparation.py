@@ -40,11 +40,16 @@ class Prepared:
 
 def record_corpus(run: Run, corpus: Corpus, named: Mapping[str, list[str]], private: bool) -> None:
     """Keep in the folder what the corpus is, by the names that the user gave; private: without
-    the held-out documents. Raises RunError where the run was begun with another corpus."""
+    the held-out documents, also where an earlier session kept them.
+
+    Raises RunError where the run was begun with another corpus.
+    """
     if run.has("corpus.json") and run.corpus()["fingerprint"] != corpus.fingerprint:
         raise RunError(
             f"The corpus is not the one that {run.path} was begun with; train a new run."
         )
+    if private and distributed.leads():
+        run.forget_held_out()
     if run.has("corpus.json") or not distributed.leads():
         return
     summary = corpus.scan()

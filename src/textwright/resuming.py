@@ -11,8 +11,8 @@ from textwright.errors import ConfigError
 from textwright.run import Arrays, Run
 from textwright.tokenizer import Tokenizer
 
-# What a step number and a checkpoint mean depends on these.
-FIXED = ("batch_size", "accumulate", "seed", "lora_rank", "lora_alpha")
+# What a step number, a checkpoint and the best loss mean depends on these.
+FIXED = ("batch_size", "accumulate", "seed", "lora_rank", "lora_alpha", "evaluate_characters")
 
 
 class Origin(Protocol):
@@ -50,8 +50,8 @@ def choose_config(
     taken: dict[str, dict[str, Any]] = {}
     if init_from is not None:
         taken = init_from.inherited()
-    elif resume and not (preset or file) and (resume / "config.toml").exists():
-        taken = {"base": Run.load(resume).config.model_dump(exclude_none=True)}
+    if resume and not (preset or file) and (resume / "config.toml").exists():
+        taken["base"] = Run.load(resume).config.model_dump(exclude_none=True)
     config = Config.resolve(preset, file, settings, **taken)
     for part, values in taken.get("given", {}).items():
         chosen = getattr(config, part).model_dump()

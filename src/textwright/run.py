@@ -175,6 +175,10 @@ class Run:
                 line = json.dumps({"part": part, "text": text}, ensure_ascii=False)
                 file.write(line.encode("utf-8", "surrogatepass") + b"\n")
 
+    def forget_held_out(self) -> None:
+        """Be as if the run were --private from its beginning."""
+        (self.path / "heldout.jsonl.gz").unlink(missing_ok=True)
+
     def held_out(self, part: str) -> Iterator[str]:
         """The held-out documents of one part. Raises RunError if the run is --private."""
         if not self.has("heldout.jsonl.gz"):

@@ -21,9 +21,9 @@ from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.dataset import choose_layout, cut
 from textwright.device import choose_device, choose_dtype, set_threads
-from textwright.errors import ConfigError, RunError, TrainingError
+from textwright.errors import ConfigError, GenerationError, RunError, TrainingError
 from textwright.evaluate import evaluate
-from textwright.generator import Generator
+from textwright.generator import Generator, Stream
 from textwright.models import LanguageModel, TorchBackend
 from textwright.models.lora import trained
 from textwright.preparation import OnProgress, prepare_run, record_corpus
@@ -145,7 +145,7 @@ def train_run(
         trainer.restore(_to_snapshot(checkpoint))
     else:
         trainer.fit_memory()
-    _write_preview(run, model, tokenizer, begin_only=True)
+    _preview_stream(run, model, tokenizer)  # refuses sampling options that do not suit the model
     if checkpoint is None:
         _save(run, trainer)  # so that --from is not forgotten by --resume
     if resume and distributed.leads():
@@ -184,7 +184,7 @@ def _train(ready: Ready, trainer: Trainer, model: LanguageModel, tokenizer: Toke
         if distributed.leads() and isinstance(event, Evaluation):
             if event.best:
                 run.keep_weights(_to_arrays(dict(trained(model))))
-            text = _write_preview(run, model, tokenizer)
+            text = _preview(run, model, tokenizer)
             run.append("samples.md", f"{SAMPLE_MARK}{event.step}\n\n{text}\n\n")
             news.append(Sample(event.step, event.epoch, text))
         due = isinstance(event, Step) and every and event.step % every == 0
@@ -236,14 +236,19 @@ def _save(run: Run, trainer: Trainer) -> int:
     return step
 
 
-def _write_preview(
-    run: Run, model: LanguageModel, tokenizer: Tokenizer, begin_only: bool = False
-) -> str:
-    """A text by the model as it is; or only the check that the sampling options suit it."""
+def _preview(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> str:
+    """A text by the model as it is; where none can be written, the reason: training goes on."""
+    stream = _preview_stream(run, model, tokenizer)
+    try:
+        return "".join(sample.prompt + sample.text for sample in stream.samples())
+    except GenerationError as error:
+        return str(error)
+
+
+def _preview_stream(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> Stream:
     options = run.config.train
     generator = Generator(TorchBackend(model), tokenizer)
-    stream = generator.stream([options.sample_prompt], run.config.sample, seed=options.seed)
-    return "" if begin_only else "".join(s.prompt + s.text for s in stream.samples())
+    return generator.stream([options.sample_prompt], run.config.sample, seed=options.seed)
 
 
 @contextmanager
@@ -273,11 +278,11 @@ def _listed(names: str | Path | Sequence[str | Path]) -> list[str]:
 
 
 def _recorded(run: Run, *named: list[str]) -> Sequence[list[str]]:
-    """Sources, validation and test files as named now, or else those the run was begun with."""
-    if named[0] or not run.has("corpus.json"):
+    """Sources, validation and test files, each as named now, or else as the run was begun with."""
+    if not run.has("corpus.json"):
         return named
     kept = run.corpus()["named"]
-    return [kept[role] for role in ROLES]
+    return [now or kept[role] for role, now in zip(ROLES, named, strict=True)]
 
 
 def _to_arrays(tensors: dict[str, torch.Tensor]) -> Arrays:
