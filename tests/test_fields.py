@@ -190,6 +190,16 @@ def test_a_model_that_never_ends_a_field_is_cut_and_the_fields_are_missing():
     assert asked.parse(whole(sample)) == {"country": "Italy", "grape": None, "text": None}
 
 
+def test_a_text_cut_inside_a_character_of_a_given_field_shows_no_part_of_it():
+    documents = ["Italy : 日本 : dry", "Spain : 日本 : sweet"]
+    tokenizer = learn(documents, kind="bpe", vocab_size=262)
+    asked = form("{country} : {grape} : {text}", tokenizer)
+    for length in range(1, 30):
+        generator = recite(tokenizer, *documents)
+        sample = fill(generator, asked, {"grape": "日本"}, max_new_tokens=length)
+        assert "\ufffd" not in sample.text
+
+
 def noise(tokenizer: Tokenizer) -> Generator:
     """Next-token logits that depend on all that was read."""
 

@@ -159,6 +159,7 @@ class _Filled(Drawn):
         _, self._slot = form.render(given)  # where the model writes
         self._written = ""  # what it has written there that is not shown
         self._begun = False  # whether some of it is shown
+        self._certain = False  # whether the last id was forced
 
     def choose(self, logits: NDArray[np.float32]) -> int:
         """The next id, given its logits (V,)."""
@@ -169,7 +170,8 @@ class _Filled(Drawn):
 
     def _decode(self, new_id: int) -> str:
         text = super()._decode(new_id)
-        if self._forced:
+        self._certain = bool(self._forced)
+        if self._certain:
             self._forced.popleft()
             return ""  # shown already
         self._written += text
@@ -179,7 +181,8 @@ class _Filled(Drawn):
         return self._go_on(end) if end else ""
 
     def _decode_rest(self) -> str:
-        self._written += super()._decode_rest()
+        rest = super()._decode_rest()  # of a forced id it is shown already
+        self._written += "" if self._certain else rest
         return self._show()
 
     def _show(self) -> str:
