@@ -414,6 +414,15 @@ def test_words_never_seen_are_told() -> None:
     assert lstm(BYTES).stream("never seen").unknown == [[]]
 
 
+def test_a_space_that_ends_a_prompt_is_not_written_twice_and_told_where_it_hinders() -> None:
+    options = sampling_options(max_new_tokens=4)
+    (spaced,), (plain,) = (lstm(WORDS).generate(p, options) for p in ("one two \n", "one two"))
+    assert spaced == plain
+    assert lstm(BYTES).stream(["one", "one "]).ends_in_space
+    assert not lstm(BYTES).stream("one").ends_in_space
+    assert not lstm(CHARACTERS).stream("one ").ends_in_space
+
+
 def test_tokens_are_named_by_text_or_id() -> None:
     generator = lstm(WORDS)
     options = sampling_options(forbid=["two", "[UNK]", 0], logit_bias={"three": -100})

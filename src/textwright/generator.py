@@ -71,6 +71,8 @@ class Generator:
         Raises GenerationError where an option does not suit the tokenizer.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if self.tokenizer.kind in ("word", "symbols"):  # the text brings its own space
+            prompts = [prompt.rstrip() for prompt in prompts]
         return Stream(self, prompts, options or SamplingOptions(), num, seed, logprobs)
 
     def generate(
@@ -120,6 +122,8 @@ class Stream(Iterator[Event]):
         self._new: Counter[int] = Counter()  # tokens of each sample
         start = perf_counter()
         self._prompt_ids = [ids.tolist() for ids in tokenizer.encode_batch(prompts)]
+        # Byte-level tokens begin a word with the space before it.
+        self._space = tokenizer.encode(" ").tolist() if tokenizer.kind == "bpe" else None
         # The words of each prompt that the model has never seen, for the caller to tell.
         self.unknown = [
             tokenizer.unknown(prompt) if tokenizer.unknown_id in ids else []
@@ -146,6 +150,11 @@ class Stream(Iterator[Event]):
     @property
     def tokens_per_second(self) -> float:
         return self.tokens / self.seconds if self.tokens else 0.0
+
+    @property
+    def ends_in_space(self) -> bool:
+        """Whether a prompt ends in a space that the model is used to write itself, with a word."""
+        return any(ids[-1:] == self._space for ids in self._prompt_ids)
 
     @property
     def outgrown(self) -> bool:

@@ -111,10 +111,12 @@ def generate(
 ) -> None:
     """Write text with a trained run."""
     from textwright.api import load
-    from textwright.display import converse, show_stream, tell_outgrown, tell_unknown
+    from textwright.display import converse, show_stream, tell_outgrown, tell_prompts
     from textwright.fields import FormStream
     from textwright.sampling import explain as explain_sampling
 
+    if greedy and temperature is not None:
+        raise GenerationError("--greedy is temperature 0: leave out --temperature.")
     given = {
         "temperature": 0.0 if greedy else temperature,
         "top_k": top_k,
@@ -150,7 +152,11 @@ def generate(
             "--length-penalty and --early-stopping are about beams: add --beams, such as --beams 5."
         )
     if explain:
-        typer.echo("\n".join(explain_sampling(options)))
+        steps = explain_sampling(options)
+        if as_json:
+            print_json({"steps": steps})
+        else:
+            typer.echo("\n".join(steps))
         return
     if interactive:
         converse(writer, options, seed)
@@ -162,7 +168,7 @@ def generate(
     else:
         starts = [*(prompt or []), *_lines(prompts)] or [""]
         stream = writer.generator.stream(starts, options, num=num, seed=seed, logprobs=logprobs)
-    tell_unknown(stream)
+    tell_prompts(stream)
     if as_json or out:
         records = [_record(sample, form) for sample in stream.samples()]
         if out:

@@ -11,7 +11,7 @@ from textwright.display.tables import (
     show_survey,
     show_tables,
 )
-from textwright.display.writing import converse, show_stream, tell_outgrown, tell_unknown
+from textwright.display.writing import converse, show_stream, tell_outgrown, tell_prompts
 
 __all__ = [
     "Progression",
@@ -28,5 +28,5 @@ __all__ = [
     "show_survey",
     "show_tables",
     "tell_outgrown",
-    "tell_unknown",
+    "tell_prompts",
 ]

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from textwright.sampling import SamplingOptions
 
 
-def tell_unknown(stream: Stream) -> None:
-    """Which words of the prompts the model has never seen."""
+def tell_prompts(stream: Stream) -> None:
+    """Which words of the prompts the model has never seen, and a last space that is in its way."""
     words = dict.fromkeys(word for unknown in stream.unknown for word in unknown)
     if words:
         listed = ", ".join(words)
         err.print(f"Not in the vocabulary, read as [UNK]: {listed}")
+    if stream.ends_in_space:
+        err.print(
+            "A prompt ends in a space, but this model's tokens begin with theirs: "
+            "it writes better without."
+        )
 
 
 def tell_outgrown(stream: Stream) -> None:
@@ -67,6 +72,6 @@ def converse(writer: Writer, options: SamplingOptions, seed: int) -> None:
     with contextlib.suppress(EOFError):
         while prompt := input("prompt> "):
             stream = writer.generator.stream([prompt], options, seed=seed)
-            tell_unknown(stream)
+            tell_prompts(stream)
             show_stream(stream)
             seed += 1
