@@ -102,6 +102,8 @@ def _toml(default: Any) -> str:
     """A default as a config file says it; nothing for none."""
     if default in (None, ""):
         return ""
+    if default == {}:
+        return "`{}`"
     default = str(default) if isinstance(default, Path) else default
     return f"`{tomli_w.dumps({'x': default}).removeprefix('x = ').strip()}`"
 

@@ -14,6 +14,7 @@ import textwright
 from textwright import demo, grammar, survey
 from textwright.api import load
 from textwright.cli import app, main
+from textwright.cli.training import default_run
 from textwright.config import presets
 from textwright.run import Run
 from textwright.sampling import SamplingOptions
@@ -173,6 +174,21 @@ def test_train_and_what_it_says(tw, tw_json, notes, flags):
     assert "from step 20 to step 22" in err
     assert "textwright generate runs/notes" in err
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("sources", "run"),
+    [
+        ("a.txt", "a"),
+        ("b/c.csv.gz", "c"),
+        ("b/*.txt", "b"),
+        ("*.txt", "corpus"),
+        ("b*/c", "corpus"),
+        ("/*.txt", "corpus"),
+    ],
+)
+def test_a_run_is_named_after_its_corpus(sources, run):
+    assert default_run([sources]) == Path("runs", run)
 
 
 def test_train_from_another_run(tw_json, notes, trained, tmp_path):
@@ -433,6 +449,8 @@ def test_explain_prints_what_beams_do(tw, trained):
     assert "12 draw: no chance involved; 8 of" in out
     _, out, _ = tw("generate", trained, "--explain")
     assert "score" not in out
+    _, out, _ = tw("generate", trained, "--explain", "--json")
+    assert json.loads(out)["steps"][0] == " 1 bias: off"
 
 
 def test_beams_of_several_prompts_go_to_a_file(tw, tw_json, trained, tmp_path):
@@ -560,6 +578,10 @@ def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):
         (["generate", "RUN", "--beams", "0"], "beams cannot be 0"),
         (["generate", "RUN", "--beams", "2", "--num", "3"], "3 texts were asked for of 2 beams"),
         (["generate", "RUN", "--early-stopping", "soon"], "early_stopping cannot be 'soon'"),
+        (["generate", "RUN", "--greedy", "--temperature", "1"], "--greedy is temperature 0"),
+        (["summary", "RUN", "--set", "model.hidden_size=9"], "A run keeps its options"),
+        (["train", "NOTES", "--set", "train.weight_decay=0.1"], "set train.optimizer=adamw."),
+        (["corpus", "ONE", "--from", "RUN"], "There is too little text to train on"),
         (["generate", "RUN", "--length-penalty", "2"], "are about beams: add --beams"),
         (["generate", "RUN", "--early-stopping", "True"], "are about beams: add --beams"),
         (["generate", "RUN", "--interactive", "--field", "a=b"], "leave out --prompt"),
@@ -593,10 +615,12 @@ def test_wrong_use_is_one_sentence(tw, notes, trained, formed, tmp_path, argv, s
     other.write_text("".join(f"{note}\n" for note in grammar.documents(30, seed=4)))
     folder = shutil.copytree(trained, tmp_path / "run")
     names = {"NOTES": notes, "OTHER": other, "RUN": folder, "FORMED": formed}
+    names["ONE"] = tmp_path / "one.txt"
+    names["ONE"].write_text("a")
     names["NOTES/run"] = notes / "run"
     names["NOTES/x.txt"] = notes / "x.txt"
     assert sentence in refused(tw(*(names.get(part, part) for part in argv)))
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["other.txt", "run"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["one.txt", "other.txt", "run"]
 
 
 def test_a_run_that_was_damaged_is_said(tw, trained, tmp_path):

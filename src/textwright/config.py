@@ -256,6 +256,10 @@ class Config(Options):
             for name in ("recompute_blocks", "lora_rank"):
                 if getattr(self.train, name):
                     raise ValueError(f"train.{name} is for model.family gpt alone")
+        if self.train.weight_decay and self.train.optimizer != "adamw":
+            raise ValueError("train.weight_decay is AdamW's; set train.optimizer=adamw")
+        if any(isinstance(token, int) for token in self.sample.logit_bias):
+            raise ValueError("sample.logit_bias names tokens by their text, not by an id")
         return self
 
     @classmethod

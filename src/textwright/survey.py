@@ -13,6 +13,7 @@ from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.dataset import Documents, Rows, choose_layout, cut, prepare
 from textwright.device import choose_device, choose_dtype, set_threads
+from textwright.errors import CorpusError
 from textwright.models import build
 from textwright.tokenizer import Tokenizer
 from textwright.trainer import Trainer
@@ -90,6 +91,8 @@ def survey(
         pieces = (piece.text for piece in corpus.pieces("train"))
         tokenizer = Tokenizer.train(config.tokenizer, pieces)
     documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))["train"]
+    if documents.targets < 2:
+        raise CorpusError("There is too little text to train on; give a larger corpus.")
     config = choose_layout(config, documents)
     on_progress("Measuring a few training steps", 0, 0)
     rows = config.data.layout == "rows"

@@ -129,6 +129,8 @@ def summary(
     from textwright.scoring import summarize
 
     if (Path(target) / "config.toml").exists():
+        if settings:
+            raise ConfigError("A run keeps its options: leave out --set, or name a preset.")
         kept = Run.load(Path(target))
         found = summarize(kept.config, kept.tokenizer.vocab_size)
     else:

@@ -113,7 +113,7 @@ def train(
     settings = with_threads(settings, threads)
     if time_budget:
         settings.append(f"train.time_budget={time_budget}")
-    out = out or _default_run(sources)
+    out = out or default_run(sources)
     origin = find_origin(start) if start else None
     resumed = out if resume else None
     chosen = choose_config(preset, config, settings, resume=resumed, init_from=origin)
@@ -138,7 +138,9 @@ def train(
         raise typer.Exit(INTERRUPTED)
 
 
-def _default_run(sources: list[str] | None) -> Path:
-    """runs/<name of the corpus>, its endings off."""
+def default_run(sources: list[str] | None) -> Path:
+    """runs/<name of the corpus>, its endings off; of a pattern, the folder that it looks in."""
     first = Path(need(sources)[0])
+    if set("*?[") & set(str(first)):
+        first = next(folder for folder in first.parents if not set("*?[") & set(str(folder)))
     return Path("runs") / (first.name.partition(".")[0] or "corpus")
