@@ -1,4 +1,4 @@
-"""Adam as Keras 3 steps it, to find out whether S1 here and S1 there differ by the optimizer.
+"""Adam as Keras 3 steps it, for a training here that is to arrive where one there does.
 
 TensorFlow gives an embedding's gradient as one row for each token read. Keras' Adam squares those
 rows before it adds up the ones of the same word: a word read n times in a batch gets Σ g² where its

@@ -7,6 +7,7 @@
 order, and `held_out_inputs` and `held_out_targets` (M, B, T). Inputs are padded with 0, targets
 with -100. The model trains as the source's does: padding is the target 0 and counts like any other.
 Both held-out losses are in nats a target: `masked` over real targets, `padded` over all positions.
+--weights keeps what the model begins with, for textwright to begin with the same.
 
 Then the source's own loop writes: it calls `predict` on the whole text for each further token.
 """
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument(
         "--write", type=int, default=100, help="tokens to write; wine-gpt: up to 79"
     )
+    parser.add_argument("--weights", type=Path, help="keep what it begins with in this .npz")
     parser.add_argument("--threads", type=int, default=0, help="0: TensorFlow's choice")
     arguments = parser.parse_args()
     use_threads(arguments.threads)
@@ -124,6 +126,8 @@ def main() -> None:
         )
 
     model = BUILDERS[arguments.preset](arguments.seed)
+    if arguments.weights:
+        np.savez(arguments.weights, **{weight.path: weight.numpy() for weight in model.weights})
     measure = make_measure(model)
     timer = StepTimer()
     result = {

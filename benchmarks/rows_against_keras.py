@@ -3,15 +3,22 @@
     python benchmarks/rows_against_keras.py wine-gpt rows  rows.npz --corpus CORPUS --steps 1200
     KERAS  benchmarks/keras_rows.py wine-gpt rows.npz --out keras-0.json --seed 0 --measure-at 1183
     python benchmarks/rows_against_keras.py wine-gpt train rows.npz --seed 0 --measure-at 1183
+    KERAS  benchmarks/keras_rows.py wine-gpt rows.npz --out 0.json --measure-at 0 --weights w.npz
+    python benchmarks/rows_against_keras.py wine-gpt train rows.npz --as-keras w.npz
 
 (KERAS: a Python that has Keras.) `rows` writes the preset's batches and the held-out rows, padded
 to the context with id 0 as the source does; `train` trains textwright's model on them and prints
-its held-out loss over real targets, and over all cells with padding at no cost, as JSON. With
---as-keras it steps as Keras' Adam does (keras_adam.py says how that differs), at the source's rate.
+its held-out loss over real targets, and over all cells with padding at no cost, as JSON.
+
+With --as-keras it does what Keras does and nothing else: it begins with the weights that Keras
+began with, counts padding in the loss it trains on, and steps as Keras' Adam does (keras_adam.py
+says how that differs) at the source's rate. Where nothing is drawn any more (S1 has no dropout) it
+must arrive where Keras does.
 """
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +29,13 @@ from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.dataset import PADDING_TARGET, Batch, cut, prepare
 from textwright.device import set_threads
-from textwright.models import build
+from textwright.models import LanguageModel, build
 from textwright.tokenizer import Tokenizer
 from textwright.trainer import Step, Trainer
 
 
 class Recorded:
-    """A layout that plays recorded batches."""
+    """A layout that plays recorded batches; padding is trained on where a target stands for it."""
 
     carries = False
 
@@ -71,16 +78,20 @@ def _pad(cells: np.ndarray, length: int, filler: int) -> np.ndarray:
     )
 
 
-def train(config: Config, path: Path, seed: int, measure_at: list[int], as_keras: bool) -> None:
-    """Train on recorded rows and print the held-out losses."""
+def train(
+    config: Config, path: Path, seed: int, measure_at: list[int], as_keras: Path | None
+) -> None:
+    """Train on recorded rows and print the held-out losses; as_keras: Keras' first weights."""
     rows = np.load(path)
     torch.manual_seed(seed)
     model = build(config.model, config.tokenizer.vocab_size, config.data.context_length)
-    layout = Recorded(rows["inputs"], rows["targets"], int(rows["steps_per_epoch"]))
-    options = config.train
+    options, targets = config.train, rows["targets"]
     if as_keras:
         plain = {"learning_rate": 1e-3, "schedule": "constant", "clip_norm": 0.0}
         options = options.model_copy(update=plain)
+        targets = np.where(targets == PADDING_TARGET, 0, targets)
+        begin_as_keras(model, as_keras)
+    layout = Recorded(rows["inputs"], targets, int(rows["steps_per_epoch"]))
     trainer = Trainer(model, layout, options, None)
     if as_keras:
         trainer.optimizer = KerasAdam(model, options.learning_rate)
@@ -92,6 +103,30 @@ def train(config: Config, path: Path, seed: int, measure_at: list[int], as_keras
             measured[step.step] = measure(trainer, held_out)
     seconds = trainer.progress.seconds / trainer.progress.step
     print(json.dumps({"seed": seed, "held_out": measured, "seconds_per_step": seconds}))
+
+
+@torch.no_grad()
+def begin_as_keras(model: LanguageModel, file: Path) -> None:
+    """Copy Keras' weights, by path in the order of its layers, which is that of the model's.
+
+    Keras' matrices are (inputs, outputs), those of attention with an axis for the heads; queries,
+    keys and values are one matrix here.
+    """
+    parts: dict[tuple[str, str], list[np.ndarray]] = {}
+    with np.load(file) as weights:
+        for path, array in weights.items():
+            layer, _, name = path.rpartition("/")
+            if name.endswith("kernel"):
+                inputs = array.shape[:2] if layer.endswith("attention_output") else array.shape[:1]
+                array = array.reshape(np.prod(inputs), -1).T
+            elif name == "bias":
+                array = array.ravel()
+            layer = re.sub(r"/(query|key|value)$", "/input", layer)
+            parts.setdefault((layer, name), []).append(array)
+    parameters = dict(model.named_parameters())
+    parameters["output.bias"] = parameters.pop("output.bias")  # the last in Keras
+    for parameter, arrays in zip(parameters.values(), parts.values(), strict=True):
+        parameter.copy_(torch.from_numpy(np.concatenate(arrays)))
 
 
 @torch.no_grad()
@@ -121,7 +156,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure-at", type=int, nargs="+", default=[629])
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--as-keras", action="store_true", help="step as Keras' Adam does, at 1e-3")
+    parser.add_argument(
+        "--as-keras", type=Path, metavar="WEIGHTS", help="train as Keras does, from its weights"
+    )
     given = parser.parse_args()
     config = Config.resolve(preset=given.preset, settings=given.set)
     set_threads(given.threads)
