@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from textwright import __version__
 from textwright.cli.looking import evaluate, export, inspect, presets, summary
-from textwright.cli.shell import INTERRUPTED, speaks
+from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.training import corpus, demo, train
 from textwright.cli.writing import generate
 from textwright.errors import TextwrightError
@@ -68,6 +68,6 @@ def main() -> None:
         app()
     except TextwrightError as error:
         typer.echo(f"textwright: {error}", err=True)
-        sys.exit(2)
+        leave(2)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

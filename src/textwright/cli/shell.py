@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 import typer
 
@@ -14,6 +15,16 @@ INTERRUPTED = 130  # the exit code of what Ctrl-C stopped, as shells give it
 def speaks() -> bool:
     """Of several processes on one training, the first."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def leave(code: int) -> NoReturn:
+    """End with this exit code. One of several processes does so at once: threads that still wait
+    for another, which died, would now and then abort an orderly exit."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def print_json(value: Any) -> None:
