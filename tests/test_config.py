@@ -191,3 +191,29 @@ def test_every_option_carries_help():
         for name, field in type(part).model_fields.items():
             assert field.description or name == "family", name
     assert all(field.description for field in TrainOptions.model_fields.values())
+
+
+def test_a_file_may_name_its_preset(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('\ufeffpreset = "recipes-lstm"\n[train]\nepochs = 1\n', encoding="utf-8")
+    config = Config.resolve(file=file)
+    assert config.preset == "recipes-lstm"
+    assert config.tokenizer.kind == "word"
+    assert config.train.epochs == 1
+    assert Config.resolve("wine-gpt", file).preset == "wine-gpt"
+    kept = tmp_path / "kept.toml"  # the whole config of a run, which unset a limit of its preset
+    kept.write_text(
+        Config.resolve("shakespeare-char-gpt").to_toml().replace("max_steps = 2000\n", "")
+    )
+    assert Config.resolve(file=kept).train.max_steps is None
+    file.write_text('preset = "nobody"')
+    with pytest.raises(ConfigError, match="No preset is called 'nobody'"):
+        Config.resolve(file=file)
+
+
+def test_what_is_no_encoding_of_text_is_refused():
+    for name in ("utf-nine", "hex"):
+        with pytest.raises(
+            ConfigError, match=r"corpus\.encoding: there is no such encoding of text"
+        ):
+            Config.resolve(settings=[f"corpus.encoding={name}"])

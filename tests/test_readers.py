@@ -217,11 +217,21 @@ def test_another_encoding_can_be_said(tmp_path, encoding):
     assert read(path, encoding=encoding) == [{"text": text}]
 
 
-def test_an_unknown_encoding_is_refused(tmp_path):
+def test_an_encoding_without_the_mark_it_needs_is_refused(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_text("x", encoding="utf-8")
-    with pytest.raises(CorpusError, match="no encoding utf-nine"):
-        read(path, encoding="utf-nine")
+    path.write_text("plain text", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"is not utf-16 .* such as utf-8 or utf-16-le"):
+        read(path, encoding="utf-16")
+
+
+def test_a_table_may_end_without_a_line_feed(tmp_path):
+    path = tmp_path / "a.csv"
+    for last in ("B,two", 'B,"two"', "B,two\r\n"):
+        path.write_bytes(b"title,text\nA,one\n" + last.encode())
+        assert read(path) == [{"title": "A", "text": "one"}, {"title": "B", "text": "two"}]
+    assert "never closed" in refusal(tmp_path / "b.csv", b'title,text\nA,one\nB,"two')
+    path.write_text("title,text")
+    assert read(path) == []
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "jsonl", "parquet"])

@@ -274,13 +274,16 @@ class Config(Options):
         """Defaults, then `base`, the preset, the file, what is `given` with the weights to begin
         from, then `section.key=value` settings.
 
-        Raises ConfigError that tells every problem at once.
+        A file may name its preset. Raises ConfigError that tells every problem at once.
         """
         merged = dict(base) if base is not None else {}
+        values = {} if file is None else read_toml(file)
+        if "format_version" not in values:  # it is not the whole config of a run
+            preset = preset or values.pop("preset", "")
+            values.pop("preset", "")
         if preset:
             merged = _merge(merged, {**load_preset(preset), "preset": preset})
-        if file is not None:
-            merged = _merge(merged, read_toml(file))
+        merged = _merge(merged, values)
         if given is not None:
             merged = _merge(merged, given)
         for setting in settings:
@@ -323,7 +326,7 @@ def load_preset(name: str) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """A config file as nested dicts."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"Cannot read the config {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ Heavy imports stand inside the commands that need them, so that `--help` answers
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -64,6 +65,9 @@ for command in (demo, corpus, train, generate, evaluate, inspect, export, preset
 
 def main() -> None:
     """Run the command line; every error that a user can cause is one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # Windows redirects in an encoding of its own
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8")
     try:
         app()
     except TextwrightError as error:

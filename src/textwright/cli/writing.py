@@ -184,11 +184,11 @@ def _lines(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = path.read_text("utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise GenerationError(f"Cannot read the prompts in {path}: {reason}.") from None
-    if not lines:
+    if lines == [""]:
         raise GenerationError(f"{path} holds no prompts: write one a line.")
     return lines
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from textwright.corpus.json_values import Record
 from textwright.corpus.plain_text import Stretches
@@ -59,6 +59,17 @@ class CorpusOptions(Options):
     split_salt: str = Field(
         "textwright", description="salt of that hash; another one gives another split"
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_of_text(cls, name: str) -> str:
+        try:
+            "".encode(name)
+        except (LookupError, ValueError):  # ValueError: a name with a zero byte
+            raise ValueError(
+                "there is no such encoding of text; name one such as utf-8, cp1252 or utf-16"
+            ) from None
+        return name
 
 
 class Template:

@@ -66,6 +66,11 @@ def _sentences(path: Path, encoding: str) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise _wrong_encoding(path, encoding) from error
+    except UnicodeError as error:  # UTF-16 or UTF-32 without a mark of its byte order
+        raise CorpusError(
+            f"{path} is not {encoding} ({error}): give the one it was saved in with --set "
+            "corpus.encoding=…, such as utf-8 or utf-16-le."
+        ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise CorpusError(
             f"{path} is damaged or cut short ({error}): fetch or compress it again."
@@ -120,11 +125,10 @@ def _read_table(
 
 def _then_end(first: str, handle: Iterable[str]) -> Iterator[str]:
     # A last row of our own arrives as a row only if no quote is open: the csv module does not tell.
+    # It takes each item for a line, whether or not the last one of the file ends with a line feed.
     yield first
-    line = first
-    for line in handle:
-        yield line
-    yield _END if line.endswith("\n") else "\n" + _END
+    yield from handle
+    yield _END
 
 
 def _delimiter(header: str, format: str) -> str:
@@ -173,13 +177,6 @@ def require_columns(path: Path, present: list[str], wanted: Iterable[str]) -> No
 
 
 def _decode(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:
-    try:
-        codecs.lookup(encoding)
-    except LookupError as error:
-        raise CorpusError(
-            f"There is no encoding {encoding}: name one such as utf-8, cp1252 or utf-16 "
-            "with --set corpus.encoding=…"
-        ) from error
     if codecs.lookup(encoding).name == "utf-8":
         encoding = "utf-8-sig"  # the same, but for a byte-order mark
     return io.TextIOWrapper(stream, encoding=encoding, newline=None)

@@ -97,7 +97,7 @@ def detect_format(path: Path, encoding: str = "utf-8") -> str:
     lines = head.decode(encoding, "replace").removeprefix("\ufeff").lstrip().splitlines()
     if lines and lines[0].startswith("{"):
         return "jsonl" if lines[0].rstrip().endswith("}") else "json"
-    if lines and lines[0].startswith("["):
+    if lines and re.match(r'\[\s*(["{\[\d\]-]|$)', lines[0]):  # a verse of a song begins [Verse]
         rows = [line for line in lines[:2] if line.startswith("[") and line.rstrip().endswith("]")]
         return "jsonl" if len(rows) == 2 else "json"
     return "text"

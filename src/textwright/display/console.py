@@ -1,9 +1,18 @@
 """Where all is printed: results on `out`, all else on `err`."""
 
+import os
+import sys
+
 from rich.console import Console
 
+
+def _width() -> int | None:
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else 500
+
+
 # Texts, paths and reasons come from users: their brackets are no markup, their :names: no emoji.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+# What is redirected has room for every column of a table.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=_width())
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 

@@ -274,4 +274,7 @@ def _open_tensorboard(folder: Path) -> Any:
         raise RunError(
             "TensorBoard is not installed; install it with: pip install 'textwright[report]'"
         ) from None
-    return SummaryWriter(folder)
+    try:
+        return SummaryWriter(folder)
+    except OSError as error:
+        raise RunError(f"Cannot write TensorBoard logs to {folder}: {error.strerror}.") from None
