@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -331,6 +332,12 @@ def test_demo(tw, monkeypatch, tmp_path, tiny):
     thesis.write_text("years of work")
     assert "something other than a demo" in refused(tw("demo", "--out", "mine"))
     assert thesis.exists()
+    shutil.copytree("shown", "alike")
+    Path("alike/notes.txt").write_text("notes of one's own")
+    assert "something other than a demo" in refused(tw("demo", "--out", "alike"))
+    Path("shown/gpt/chapter.txt").write_text("a file beside a demo's")
+    assert "something other than a demo" in refused(tw("demo", "--out", "shown"))
+    assert "The demo cannot use" in refused(tw("demo", "--out", thesis))
 
 
 # Writing
@@ -637,6 +644,23 @@ def test_ctrl_c_is_said(tw, trained, monkeypatch):
     code, _, err = tw("generate", trained, "--interactive")
     assert code == 130
     assert err == "\ntextwright: interrupted.\n"
+
+
+def test_what_is_redirected_is_utf_8_whatever_the_system_writes(trained):
+    program = "from textwright.cli import main; main()"
+    argv = [
+        sys.executable,
+        "-c",
+        program,
+        "generate",
+        str(trained),
+        "--prompt",
+        "naïve →",
+        "--json",
+    ]
+    latin = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(argv, env=latin, capture_output=True, check=True)
+    assert json.loads(done.stdout)["samples"][0]["prompt"] == "naïve →"
 
 
 def test_a_reader_that_has_gone_is_no_error(trained):

@@ -64,6 +64,16 @@ def test_what_was_kept_comes_back(run):
     assert last.tensors["random.cpu"].dtype == np.uint8
 
 
+@pytest.mark.parametrize("name", ["README.md", "config.toml", "model.safetensors"])
+def test_files_that_are_no_run_s_are_not_written_over(tmp_path, name):
+    (tmp_path / name).write_text("of one's own")
+    (tmp_path / "log.txt").write_text("in nobody's way")
+    with pytest.raises(RunError, match=rf"{name} that is not a run's.*name another --out"):
+        Run.create(tmp_path, Config.resolve("demo"))
+    (tmp_path / name).unlink()
+    Run.create(tmp_path, Config.resolve("demo"))
+
+
 def test_a_folder_that_holds_a_run_is_not_written_over(run):
     with pytest.raises(RunError, match=r"holds a run already.*--resume.*--out"):
         Run.create(run.path, Config())

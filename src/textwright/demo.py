@@ -10,6 +10,7 @@ from textwright.api import load
 from textwright.config import Config
 from textwright.display import TrainDisplay, err, out, show_rivals
 from textwright.errors import RunError
+from textwright.run import FILES, Run
 from textwright.scoring import score_run
 from textwright.training import train_run
 
@@ -23,13 +24,16 @@ def run_demo(folder: Path, display: TrainDisplay) -> None:
 
     An earlier demo in the folder is replaced. Raises RunError where it holds anything else.
     """
-    if folder.exists():
-        if {path.name for path in folder.iterdir()} - {CORPUS, *PRESETS}:
-            raise RunError(f"{folder} holds something other than a demo; name another --out.")
-        shutil.rmtree(folder)
+    text = "".join(f"{note}\n" for note in grammar.documents(NOTES, seed=1))
     notes = folder / CORPUS
-    folder.mkdir(parents=True)
-    notes.write_text("".join(f"{note}\n" for note in grammar.documents(NOTES, seed=1)), "utf-8")
+    try:
+        if folder.exists():
+            _clear(folder, text)
+        folder.mkdir(parents=True)
+        notes.write_text(text, "utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"The demo cannot use {folder} ({reason}); name another --out.") from None
     measures = grammar.measures()
     floor = measures.entropy / (measures.tokens + 1)  # its end is a target too
     err.print(
@@ -50,3 +54,20 @@ def run_demo(folder: Path, display: TrainDisplay) -> None:
         [sample] = writer.generate(seed=7)
         out.print(f"\n{sample.text}\n", markup=False)
     show_rivals(rivals, floor)
+
+
+def _clear(folder: Path, notes: str) -> None:
+    """Delete an earlier demo. Its notes are told by every word; its runs, by the presets."""
+    kept = {path.name: path for path in folder.iterdir()}
+    foreign = set(kept) - {CORPUS, *PRESETS}
+    foreign |= {name for name in PRESETS if name in kept and not _is_run(kept[name], PRESETS[name])}
+    if foreign or (kept and (CORPUS not in kept or kept[CORPUS].read_bytes() != notes.encode())):
+        raise RunError(f"{folder} holds something other than a demo; name another --out.")
+    shutil.rmtree(folder)
+
+
+def _is_run(folder: Path, preset: str) -> bool:
+    """Of this preset, with no files but a run's; perhaps killed before it held any."""
+    if {path.name for path in folder.iterdir()} - {*FILES}:
+        return False
+    return not any(folder.iterdir()) or Run.load(folder).config.preset == preset

@@ -45,7 +45,7 @@ def draw_loss_curve(run: Run) -> bool:
             ha="center",
             color="#c2410c",
         )
-    axes.set(xlabel="step", ylabel="loss, nats a token", title=run.path.name)
+    axes.set(xlabel="step", ylabel="loss, nats a token", title=run.path.resolve().name)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False)
@@ -67,7 +67,7 @@ def write_model_card(run: Run) -> None:
     name, shape = _model(config)
     run.write_text(
         "README.md",
-        f"""# {run.path.name}
+        f"""# {run.path.resolve().name}
 
 An autoregressive {name} language model, trained by textwright{_from(config.preset)}.
 

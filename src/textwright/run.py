@@ -37,6 +37,11 @@ from textwright.tokenizer import Tokenizer
 
 Arrays = dict[str, np.ndarray]
 BASE = "base.safetensors"
+FILES = (
+    *("config.toml", "corpus.json", "heldout.jsonl.gz", "train_hashes.bin", "tokenizer.json"),
+    *("escape.json.gz", BASE, "model.safetensors", "checkpoints", "metrics.jsonl", "samples.md"),
+    *("loss.png", "README.md"),
+)
 KEPT_CHECKPOINTS = 2  # the last ones; the best is kept besides
 
 
@@ -69,9 +74,16 @@ class Run:
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Raises RunError if the folder holds a run that has begun to train."""
-        begun = ("checkpoints", "model.safetensors")
-        if (path / "config.toml").exists() and any((path / name).exists() for name in begun):
+        """Raises RunError if the folder holds a run that has begun to train, or other files by the
+        names that a run's have."""
+        there = [name for name in FILES if (path / name).exists()]
+        config = path / "config.toml"
+        if there and not (config.is_file() and b"format_version" in config.read_bytes()):
+            raise RunError(
+                f"{path} holds a {there[0]} that is not a run's and would be lost; name another "
+                "--out."
+            )
+        if {"checkpoints", "model.safetensors"} & {*there}:
             raise RunError(
                 f"{path} holds a run already; continue it with --resume, name another --out, or "
                 "delete it."
