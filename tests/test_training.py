@@ -18,13 +18,15 @@ import torch
 
 import textwright.run
 import textwright.training
-from textwright import grammar, models
+from textwright import grammar, models, preparation
 from textwright.config import Config
 from textwright.corpus import Corpus
+from textwright.dataset import prepare
 from textwright.errors import ConfigError, CorpusError, RunError, TrainingError
 from textwright.evaluate import HeldOut, score
 from textwright.resuming import choose_config
 from textwright.run import Run
+from textwright.tokenizer import Tokenizer
 from textwright.trainer import Evaluation, Finished, Step, Trainer
 from textwright.training import Ready, Sample, train_run
 
@@ -255,6 +257,21 @@ def test_a_sample_that_cannot_be_written_stops_nothing(train, tmp_path):
     events = train("tokenizer.kind=char", *few)
     assert events[-1].step == 20
     assert "No token is left to choose" in (tmp_path / "run" / "samples.md").read_text()
+
+
+def test_of_few_documents_each_is_scored_by_its_share(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("A short note. " * 20)
+    (tmp_path / "b.txt").write_text("A long story, told at length. " * 20_000)
+    corpus = Corpus([tmp_path], Config().corpus)
+    tokenizer = Tokenizer.train(Config().tokenizer, corpus.documents("train"))
+    encoded = prepare(corpus, tokenizer)
+    short, long = preparation._sample(corpus, "train", encoded, 100_000)
+    assert 1 <= len(short) < 280
+    assert len(long) == pytest.approx(100_000, rel=0.01)
+    for whole, sampled in zip(
+        corpus.documents("train"), preparation._sample(corpus, "train", encoded, 0), strict=True
+    ):
+        assert whole == sampled
 
 
 def test_what_the_best_loss_is_of_cannot_change(train):

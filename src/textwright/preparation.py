@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
+
 from textwright import distributed
-from textwright.corpus import Corpus, Part
+from textwright.corpus import FEW_DOCUMENTS, Corpus, Part
 from textwright.dataset import Documents, prepare
 from textwright.errors import CorpusError, RunError
 from textwright.escape import EscapeCode
@@ -111,11 +113,18 @@ def _escape(
 def _sample(
     corpus: Corpus, part: Part, encoded: Mapping[Part, Documents], characters: int
 ) -> Iterator[str]:
-    """Documents evenly spaced over a part, up to about so many characters (0: all of it)."""
+    """Documents evenly spaced over a part, up to about so many characters (0: all of it); of few
+    documents, the beginning of each."""
     ids = {part: len(documents.ids) for part, documents in encoded.items()}
     present = corpus.scan().characters * ids[part] / max(1, sum(ids.values()))
     stride = max(1, math.ceil(present / characters)) if characters else 1
     left = characters or sys.maxsize
+    lengths = encoded[part].lengths
+    if stride > 1 and len(lengths) < FEW_DOCUMENTS:  # one of them may be nearly all there is
+        shares = np.ceil(lengths / lengths.sum() * characters).astype(int).tolist()
+        for document, share in zip(_whole(corpus, part, characters), shares, strict=True):
+            yield document[:share]
+        return
     for document in islice(_whole(corpus, part, left), 0, None, stride):
         yield document[:left]
         left -= len(document)
