@@ -105,3 +105,9 @@ def test_a_prompt_longer_than_the_context_is_seen_as_the_generator_sees_it(lette
 )
 def test_white_space_is_shown(text, shown):
     assert Token("?", 5, text).shown == shown
+
+
+def test_the_coldest_table_has_one_token(trained):
+    (step,) = next_tokens(tw.load(trained).generator, ["Slow soup"], [1e-310])
+    assert step.entropy[1e-310] == 0
+    assert [c.probability for c in step.next[1e-310]] == [1, 0, 0, 0, 0]

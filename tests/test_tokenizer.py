@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from textwright.errors import TokenizerError
 from textwright.tokenizer import Tokenizer, TokenizerOptions, treatment
+from textwright.tokenizer.tokenizer import LONGEST_WORD, _without_long_words
 
 TEXT = (
     'Recipe for Naïve-Soup | Heat 1/2 cup (of) stock; don\'t "boil" it.\n'
@@ -120,6 +121,19 @@ def test_bpe_holds_all_bytes_and_learns_frequent_pairs():
     assert bpe.unknown_id is None
     assert bpe.vocab_size == 260
     assert bpe.id_of("th") is not None
+
+
+def test_bpe_learns_a_long_text_without_white_space_in_pieces():
+    """Whole, 100,000 letters would take seconds, and a genome hours."""
+    letters = "".join(np.random.default_rng(0).choice(list("ACGT"), 100_000))
+    tokenizer = Tokenizer.train(
+        TokenizerOptions(kind="bpe", vocab_size=400), [f"one two\n {letters}"]
+    )
+    assert tokenizer.vocab_size == 400
+    assert tokenizer.decode(tokenizer.encode(letters)) == letters
+    pieces = list(_without_long_words(f"one two\n {letters} \n"))
+    assert "".join(pieces) == f"one two\n {letters} \n"
+    assert max(map(len, pieces)) <= LONGEST_WORD + 2
 
 
 def test_bpe_merges_nothing_that_occurs_once():

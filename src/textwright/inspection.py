@@ -93,9 +93,11 @@ def next_tokens(
         ids = tokenizer.encode(context).tolist()
         seen = visible(ids, tokenizer.stop_id, backend.context_length)
         logits, _ = backend.prefill(seen[None], np.array([len(seen)]))
+        below_best = logits[0].astype(np.float64) - logits[0].max()  # no T makes it overflow to nan
         entropy, tables = {}, {}
         for temperature in temperatures:
-            logp = log_probabilities(logits[0].astype(np.float64) / temperature)
+            with np.errstate(over="ignore"):
+                logp = log_probabilities(below_best / temperature)
             p = np.exp(logp)
             entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
             best = np.argsort(-p, kind="stable")[:top]

@@ -9,6 +9,7 @@ it is never encoded to the stop id.
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -46,6 +47,7 @@ from textwright.tokenizer.treatment import (
 )
 
 _BYTES = 256
+LONGEST_WORD = 1_000  # characters that byte pairs are learned within
 _BATCH = 1 << 20  # characters the Rust side is given at once, in stretches, on all processors
 
 _JOINERS: dict[Kind, Callable[[], Joiner]] = {
@@ -330,11 +332,20 @@ def _learn_bytes(
     )
     rust = pipeline(treatment)
     # The Rust side reads 256 texts ahead: stretches bound what they weigh.
-    rust.train_from_iterator((part for text in documents for part in cut(text)), trainer)
+    stretches = (part for text in documents for part in cut(text))
+    rust.train_from_iterator(chain.from_iterable(map(_without_long_words, stretches)), trainer)
     # The trainer made the stop an added token, which any text that spells it would become.
     content = json.loads(rust.to_str())
     content["added_tokens"] = []
     return tokenizers.Tokenizer.from_str(json.dumps(content))
+
+
+def _without_long_words(text: str) -> Iterable[str]:
+    """The text, where a word is too long (a genome, an encoded file) cut within it: learning takes
+    time that grows with the square of a word's length."""
+    if max(map(len, text.split()), default=0) <= LONGEST_WORD:
+        return [text]
+    return re.findall(rf"\s*\S{{1,{LONGEST_WORD}}}|\s+", text)
 
 
 def _whole(text: str) -> str:
