@@ -374,6 +374,9 @@ def test_given_files_are_held_out_as_they_are(tmp_path, count):
     assert both.scan().documents == count + 37
     one = Corpus(sources, options, valid=[valid])
     assert len(list(one.documents("valid"))) == 30
+    trained = {*one.documents("train")}  # of 1,000 lines, some are held out to test
+    shared = 30 if count == 50 else sum(text in trained for text in one.documents("valid"))
+    assert one.scan().repeated == {"valid": shared}
     parts = one.scan().parts
     if count == 50:
         text = "document 7"

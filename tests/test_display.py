@@ -27,6 +27,7 @@ def survey_that_dropped(reason: str) -> Survey:
         vocabulary=30,
         tokens=900,
         layout="stream",
+        repeated={},
     )
 
 

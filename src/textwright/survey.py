@@ -50,6 +50,7 @@ class Survey:
     vocabulary: int
     tokens: int
     layout: str
+    repeated: dict[str, int]  # documents of given files that are in the sources too, by part
 
     def warnings(self) -> list[str]:
         """What a person should know before training."""
@@ -66,6 +67,12 @@ class Survey:
             )
         if self.duplicates > 0.05 * self.documents:
             notes.append(f"{self.duplicates:,} documents repeat another word for word.")
+        for part, count in self.repeated.items():
+            if count:
+                notes.append(
+                    f"{count:,} of the {self.parts[part]:,} documents given with --{part} are "
+                    "trained on too; their score says nothing about other text."
+                )
         if self.characters < 200_000:
             notes.append("this is little text; expect early overfitting, and prefer small models.")
         return notes
@@ -111,6 +118,7 @@ def survey(
         vocabulary=tokenizer.vocab_size,
         tokens=documents.targets,
         layout=config.data.layout,
+        repeated=summary.repeated,
     )
 
 

@@ -225,8 +225,9 @@ class Corpus:
         if sources.documents < FEW_DOCUMENTS:
             self._lengths = sources.lengths
             hashes, parts, leaked = self._measure_parts(sources)
+            known = np.union1d(hashes, np.array([*sources.trained, *sources.held], np.uint64))
         else:
-            hashes = np.sort(np.array(sources.trained, np.uint64))
+            hashes = known = np.sort(np.array(sources.trained, np.uint64))
             leaked = sources.take_back(hashes)
             self._codes["sources"] = sources.codes
             parts = Counter(PARTS[code] for code in sources.codes if code < len(PARTS))
@@ -242,7 +243,7 @@ class Corpus:
             duplicates=documents - count_distinct(tallies.values()),
             dropped=dict(dropped.most_common()),
             parts={part: parts[part] for part in PARTS},
-            repeated={role: tally.count_among(hashes) for role, tally in given.items()},
+            repeated={role: tally.count_among(known) for role, tally in given.items()},
             files=[
                 {"role": role, **vars(file), "path": str(file.path)}
                 for role, files in self.files.items()
