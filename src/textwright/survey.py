@@ -66,11 +66,11 @@ class Survey:
                 "--set data.layout=stream, which trains on all of each."
             )
         if self.duplicates > 0.05 * self.documents:
-            notes.append(f"{self.duplicates:,} documents repeat another word for word.")
+            notes.append(f"documents that repeat another word for word: {self.duplicates:,}.")
         for part, count in self.repeated.items():
             if count:
                 notes.append(
-                    f"{count:,} of the {self.parts[part]:,} documents given with --{part} are "
+                    f"of the documents given with --{part}, {count:,} of {self.parts[part]:,} are "
                     "trained on too; their score says nothing about other text."
                 )
         if self.characters < 200_000:
