@@ -58,16 +58,19 @@ def run_demo(folder: Path, display: TrainDisplay) -> None:
 
 def _clear(folder: Path, notes: str) -> None:
     """Delete an earlier demo. Its notes are told by every word; its runs, by the presets."""
-    kept = {path.name: path for path in folder.iterdir()}
-    foreign = set(kept) - {CORPUS, *PRESETS}
-    foreign |= {name for name in PRESETS if name in kept and not _is_run(kept[name], PRESETS[name])}
-    if foreign or (kept and (CORPUS not in kept or kept[CORPUS].read_bytes() != notes.encode())):
+    names = {path.name for path in folder.iterdir()}
+    runs = [(folder / name, preset) for name, preset in PRESETS.items() if name in names]
+    ours = names <= {CORPUS, *PRESETS} and all(_is_run(path, preset) for path, preset in runs)
+    if not ours or (names and _read(folder / CORPUS) != notes):
         raise RunError(f"{folder} holds something other than a demo; name another --out.")
     shutil.rmtree(folder)
 
 
 def _is_run(folder: Path, preset: str) -> bool:
     """Of this preset, with no files but a run's; perhaps killed before it held any."""
-    if {path.name for path in folder.iterdir()} - {*FILES}:
-        return False
-    return not any(folder.iterdir()) or Run.load(folder).config.preset == preset
+    names = {path.name for path in folder.iterdir()}
+    return names <= {*FILES} and (not names or Run.load(folder).config.preset == preset)
+
+
+def _read(file: Path) -> str:
+    return file.read_text("utf-8", "replace") if file.is_file() else ""
