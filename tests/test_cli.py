@@ -22,6 +22,8 @@ from textwright.sampling import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("cache")
 
+MAIN = [sys.executable, "-c", "from textwright.cli import main; main()"]  # a process of its own
+
 
 @pytest.fixture
 def tw(capsys, monkeypatch, tmp_path):
@@ -647,17 +649,7 @@ def test_ctrl_c_is_said(tw, trained, monkeypatch):
 
 
 def test_what_is_redirected_is_utf_8_whatever_the_system_writes(trained):
-    program = "from textwright.cli import main; main()"
-    argv = [
-        sys.executable,
-        "-c",
-        program,
-        "generate",
-        str(trained),
-        "--prompt",
-        "naïve →",
-        "--json",
-    ]
+    argv = [*MAIN, "generate", str(trained), "--prompt", "naïve →", "--json"]
     latin = {**os.environ, "PYTHONIOENCODING": "cp1252"}
     done = subprocess.run(argv, env=latin, capture_output=True, check=True)
     assert json.loads(done.stdout)["samples"][0]["prompt"] == "naïve →"
@@ -665,8 +657,7 @@ def test_what_is_redirected_is_utf_8_whatever_the_system_writes(trained):
 
 def test_a_reader_that_has_gone_is_no_error(trained):
     """As `textwright generate RUN | head` leaves it."""
-    program = "from textwright.cli import main; main()"
-    argv = [sys.executable, "-c", program, "generate", str(trained), "--num", "2000"]
+    argv = [*MAIN, "generate", str(trained), "--num", "2000"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writing:
         writing.stdout.readline()
         writing.stdout.close()

@@ -259,7 +259,7 @@ def test_a_sample_that_cannot_be_written_stops_nothing(train, tmp_path):
     assert "No token is left to choose" in (tmp_path / "run" / "samples.md").read_text()
 
 
-def test_of_few_documents_each_is_scored_by_its_share(tmp_path, monkeypatch):
+def test_of_few_documents_each_is_scored_by_its_share(tmp_path):
     (tmp_path / "a.txt").write_text("A short note. " * 20)
     (tmp_path / "b.txt").write_text("A long story, told at length. " * 20_000)
     corpus = Corpus([tmp_path], Config().corpus)

@@ -279,8 +279,8 @@ class Config(Options):
         merged = dict(base) if base is not None else {}
         values = {} if file is None else read_toml(file)
         if "format_version" not in values:  # it is not the whole config of a run
-            preset = preset or values.pop("preset", "")
-            values.pop("preset", "")
+            named = values.pop("preset", "")
+            preset = preset or named
         if preset:
             merged = _merge(merged, {**load_preset(preset), "preset": preset})
         merged = _merge(merged, values)

@@ -13,7 +13,7 @@ from textwright.batching import visible
 from textwright.errors import GenerationError
 from textwright.generator import Generator
 from textwright.run import Run
-from textwright.sampling_steps import log_probabilities
+from textwright.sampling_steps import log_probabilities, temper
 from textwright.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -93,11 +93,9 @@ def next_tokens(
         ids = tokenizer.encode(context).tolist()
         seen = visible(ids, tokenizer.stop_id, backend.context_length)
         logits, _ = backend.prefill(seen[None], np.array([len(seen)]))
-        below_best = logits[0].astype(np.float64) - logits[0].max()  # no T makes it overflow to nan
         entropy, tables = {}, {}
         for temperature in temperatures:
-            with np.errstate(over="ignore"):
-                logp = log_probabilities(below_best / temperature)
+            logp = log_probabilities(temper(logits[0], temperature))
             p = np.exp(logp)
             entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
             best = np.argsort(-p, kind="stable")[:top]

@@ -93,8 +93,8 @@ def survey(
     tokenizer: one that comes with trained weights; else the corpus gives one.
     """
     summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
-    on_progress("Building the vocabulary", 0, 0)
     if tokenizer is None:  # a document may be a whole corpus
+        on_progress("Building the vocabulary", 0, 0)
         pieces = (piece.text for piece in corpus.pieces("train"))
         tokenizer = Tokenizer.train(config.tokenizer, pieces)
     documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))["train"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Annotated
 
@@ -141,6 +142,6 @@ def train(
 def default_run(sources: list[str] | None) -> Path:
     """runs/<name of the corpus>, its endings off; of a pattern, the folder that it looks in."""
     first = Path(need(sources)[0])
-    if set("*?[") & set(str(first)):
-        first = next(folder for folder in first.parents if not set("*?[") & set(str(folder)))
+    while glob.has_magic(str(first)):
+        first = first.parent
     return Path("runs") / (first.name.partition(".")[0] or "corpus")

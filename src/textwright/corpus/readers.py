@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -91,7 +92,10 @@ def _read_table(
     if not first:
         return
     csv.field_size_limit(_LONGEST_CELL)  # The module's own 131,072 is less than a short story.
-    rows = csv.reader(_then_end(first, handle), delimiter=_delimiter(first, format))
+    # A last row of our own arrives as a row only if no quote is open: the csv module does not tell.
+    # It takes each item for a line, whether or not the last one of the file ends with a line feed.
+    lines = chain([first], handle, [_END])
+    rows = csv.reader(lines, delimiter=_delimiter(first, format))
     started = 1
     try:
         header = next(rows)
@@ -121,14 +125,6 @@ def _read_table(
         f"A double quote opened in line {started:,} of {path} is never closed: close it, or "
         "double the quotes inside a cell."
     )
-
-
-def _then_end(first: str, handle: Iterable[str]) -> Iterator[str]:
-    # A last row of our own arrives as a row only if no quote is open: the csv module does not tell.
-    # It takes each item for a line, whether or not the last one of the file ends with a line feed.
-    yield first
-    yield from handle
-    yield _END
 
 
 def _delimiter(header: str, format: str) -> str:
