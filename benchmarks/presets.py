@@ -14,9 +14,9 @@ from pathlib import Path
 
 from textwright.config import Config, presets
 from textwright.corpus import CorpusOptions
+from textwright.evaluation.runs import score_run
 from textwright.run import Run
-from textwright.scoring import score_run
-from textwright.training import Ready, train_run
+from textwright.training.session import Ready, train_run
 
 
 def trained_for(config: Config, corpus: str, out: Path) -> dict[str, object]:

@@ -25,13 +25,13 @@ import numpy as np
 import torch
 from keras_adam import KerasAdam
 
+from textwright.compute.device import set_threads
 from textwright.config import Config
 from textwright.corpus import Corpus
-from textwright.dataset import PADDING_TARGET, Batch, cut, prepare
-from textwright.device import set_threads
 from textwright.models import LanguageModel, build
 from textwright.tokenizer import Tokenizer
-from textwright.trainer import Step, Trainer
+from textwright.training.dataset import PADDING_TARGET, Batch, cut, prepare
+from textwright.training.trainer import Step, Trainer
 
 
 class Recorded:

@@ -25,15 +25,15 @@ import numpy as np
 import torch
 from rows_against_keras import Recorded, write_rows
 
+from textwright.backends.numpy_gpt import NumpyGPT
+from textwright.backends.numpy_lstm import NumpyLSTM
 from textwright.config import Config, GPTOptions
 from textwright.corpus import Corpus
-from textwright.generator import Backend, Generator
 from textwright.models import TorchBackend, build
-from textwright.numpy_gpt import NumpyGPT
-from textwright.numpy_lstm import NumpyLSTM
-from textwright.sampling import SamplingOptions
 from textwright.tokenizer import Tokenizer
-from textwright.trainer import Trainer
+from textwright.training.trainer import Trainer
+from textwright.writing.generator import Backend, Generator
+from textwright.writing.sampling import SamplingOptions
 
 STEPS = 30  # timed in each round, after WARM_UP
 WARM_UP = 5

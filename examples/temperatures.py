@@ -13,7 +13,7 @@ from math import inf
 import numpy as np
 
 import textwright as tw
-from textwright.generator import Generator
+from textwright.writing.generator import Generator
 
 TEMPERATURES = (0.0, 0.2, 0.5, 1.0, 1.2, inf)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import textwright as tw
 from textwright import grammar
-from textwright.trainer import Evaluation
+from textwright.training.trainer import Evaluation
 
 
 def show(event: object) -> None:

@@ -96,7 +96,7 @@ def formed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train_tiny(corpus: Path, settings: list[str], factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of the preset demo; its cache is the one that `cache` names."""
     from textwright.config import Config
-    from textwright.training import train_run
+    from textwright.training.session import train_run
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TEXTWRIGHT_CACHE", str(factory.getbasetemp() / "cache"))

@@ -7,8 +7,8 @@ import textwright
 from textwright import models
 from textwright.config import Config
 from textwright.errors import ConfigError, GenerationError, RunError, TextwrightError
-from textwright.generator import Generator
 from textwright.run import Run
+from textwright.writing.generator import Generator
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -14,11 +14,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_layers import FILES, ROW_OF
+from test_layers import FILES, room_of
 
-from textwright import grammar, survey
+from textwright import grammar
 from textwright.cli import main
 from textwright.config import Config, GPTOptions, LSTMOptions
+from textwright.training import survey
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -189,17 +190,20 @@ def test_names_from_the_code_are_in_the_code(page):
             assert re.search(rf"\b{name}\b", code), f"{page} names {name}"
 
 
-def test_the_rows_of_the_architecture_are_those_of_the_code():
-    listed: dict[str, int] = {}
-    row = -1
-    for line in read("docs/architecture.md").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if not line.startswith("| ") or len(cells) != 3 or not re.match(r"\d?$", cells[0]):
-            continue
-        row = int(cells[0] or row)
-        listed |= dict.fromkeys(re.findall(r"`(\w+)`", cells[1]), row)
-    present = {name.split(".")[0] for name in FILES} - {"__init__", "__main__"}
-    assert listed == {name: ROW_OF[name] for name in present}
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_the_tree_of_the_page_is_that_of_the_code(page):
+    tree = re.search(r"^src/textwright/\n(.*?)^```", read(page), re.DOTALL | re.MULTILINE)
+    assert tree, f"{page} has no tree of src/textwright"
+    # A line names a room, or modules of the top folder: `models/`, `errors.py options.py`.
+    drawn = [
+        name
+        for line in tree[1].splitlines()
+        for name in re.findall(
+            r"(?<=\s)(\w+)(?:/|\.py)(?=\s)", re.split(r"\s{2,}", line + " ")[1] + " "
+        )
+    ]
+    present = {room_of(name) for name in FILES} - {"__init__", "__main__"}
+    assert sorted({*drawn} - {"presets"}) == sorted(present)
 
 
 @pytest.mark.parametrize("page", PAGES)

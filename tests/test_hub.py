@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from huggingface_hub.constants import DOWNLOAD_CHUNK_SIZE as CHUNK
 
-from textwright.pretrained import Pretrained
+from textwright.models.pretrained import Pretrained
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 NEEDED = ["config.json", "tokenizer.json", "model.safetensors"]
@@ -26,7 +26,7 @@ OTHERS = [
 FIND = """
 import sys
 from textwright.errors import PretrainedError
-from textwright.pretrained import find_origin
+from textwright.models.pretrained import find_origin
 try:
     found = find_origin(sys.argv[1])
     print(found.path, found.revision)

@@ -1,6 +1,6 @@
-"""Who may import whom: rows, no cycles, no torch above the line, nothing that an extra brings.
+"""Which room may import from which: in order, no cycles, no torch above the line, no extras.
 
-The rows are those of docs/architecture.md. A new module is given its row here.
+docs/architecture.md draws the same rooms. A new room is given its place here.
 """
 
 import ast
@@ -14,24 +14,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "textwright"
-ROW_OF = {
-    module: row
-    for row, modules in enumerate(
-        [
-            "errors options hub",
-            "corpus grammar tokenizer escape sampling_steps sampling",
-            "config run resuming",
-            "batching texts beams generator fields numpy_weights numpy_lstm numpy_gpt",
-            "device distributed dataset models pretrained memory",
-            "evaluate adherence trainer",
-            "inspection comparison export report scoring preparation training survey",
-            "api __init__",
-            "display demo cli server __main__",
-        ]
-    )
-    for module in modules.split()
-}
-LAST_ROW_WITHOUT_TORCH = 3
+# In this order: a room imports from those before it.
+ROOMS_WITHOUT_TORCH = (
+    *("errors", "options", "files", "hub"),
+    *("grammar", "corpus", "tokenizer", "escape", "writing"),
+    *("families", "config", "run", "backends"),
+)
+ROOMS_WITH_TORCH = (
+    *("compute", "models", "inspection", "evaluation"),
+    *("export", "report", "training"),
+    *("api", "__init__", "cli", "__main__"),
+)
+ROOMS = (*ROOMS_WITHOUT_TORCH, *ROOMS_WITH_TORCH)
 
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -40,9 +34,9 @@ FILES = {
 }
 
 
-def row_of(module: str) -> int:
-    """The row of `corpus`, or of `models.lstm` by its package."""
-    return ROW_OF[module.split(".")[0]]
+def room_of(module: str) -> str:
+    """`models` of `models.lstm`."""
+    return module.partition(".")[0]
 
 
 def find_imports(module: str) -> set[str]:
@@ -90,16 +84,16 @@ def full_name(module: str) -> str:
 
 
 MODULES = sorted(FILES)
-TORCH_FREE = [
-    module for module in MODULES if ROW_OF.get(module.split(".")[0], 9) <= LAST_ROW_WITHOUT_TORCH
-]
+TORCH_FREE = [module for module in MODULES if room_of(module) in ROOMS_WITHOUT_TORCH]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_module_imports_only_from_its_row_or_above(module: str) -> None:
-    assert module.split(".")[0] in ROW_OF, f"Give textwright.{module} a row in {__file__}."
-    below = {name for name in find_own_imports(module) if row_of(name) > row_of(module)}
-    assert not below, f"textwright.{module} (row {row_of(module)}) imports from below: {below}"
+def test_module_imports_only_from_its_room_or_those_before(module: str) -> None:
+    room = room_of(module)
+    assert room in ROOMS, f"Give the room {room} its place in {__file__}."
+    later = ROOMS[ROOMS.index(room) + 1 :]
+    wrong = {name for name in find_own_imports(module) if room_of(name) in later}
+    assert not wrong, f"textwright.{module} imports from rooms after its own: {wrong}"
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -108,11 +102,11 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 @pytest.mark.parametrize("module", TORCH_FREE)
-def test_upper_rows_never_name_torch(module: str) -> None:
+def test_rooms_above_the_line_never_name_torch(module: str) -> None:
     assert "torch" not in {name.split(".")[0] for name in find_imports(module)}
 
 
-def test_upper_rows_import_where_torch_is_missing() -> None:
+def test_rooms_above_the_line_import_where_torch_is_missing() -> None:
     assert import_without(["torch"], [full_name(module) for module in TORCH_FREE]) == ""
 
 

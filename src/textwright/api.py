@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textwright.backends.numpy_gpt import NumpyGPT
+from textwright.backends.numpy_lstm import NumpyLSTM
 from textwright.config import Config, GPTOptions
 from textwright.errors import ConfigError, RunError
-from textwright.fields import Form, FormStream
-from textwright.generator import Backend, Generator, Sample
-from textwright.numpy_gpt import NumpyGPT
-from textwright.numpy_lstm import NumpyLSTM
-from textwright.resuming import Origin, choose_config
 from textwright.run import Run
-from textwright.sampling import SamplingOptions, sampling_options
+from textwright.run.origin import Origin, choose_config
 from textwright.tokenizer import Tokenizer
+from textwright.writing.form import Form, FormStream
+from textwright.writing.generator import Backend, Generator, Sample
+from textwright.writing.sampling import SamplingOptions, sampling_options
 
 if TYPE_CHECKING:
-    from textwright.training import Event
+    from textwright.training.session import TrainingEvent
 
 Source = str | Path
 
@@ -80,7 +80,7 @@ def train(
     config: Config | None = None,
     settings: Sequence[str] = (),
     init_from: Source | Origin | None = None,
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: Callable[[TrainingEvent], None] = lambda event: None,
     **how: Any,
 ) -> Writer:
     """Train a run in the folder `out` and load it.
@@ -88,8 +88,8 @@ def train(
     settings: `section.key=value`, as on the command line. init_from: what `--from` names there.
     how: what `training.train_run` takes (valid, test, private, resume, on_progress).
     """
-    from textwright.pretrained import find_origin
-    from textwright.training import train_run
+    from textwright.models.pretrained import find_origin
+    from textwright.training.session import train_run
 
     names = [sources] if isinstance(sources, str | Path) else list(sources)
     origin = find_origin(str(init_from)) if isinstance(init_from, str | Path) else init_from

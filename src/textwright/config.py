@@ -26,8 +26,8 @@ from pydantic import (
 from textwright.corpus import CorpusOptions
 from textwright.errors import ConfigError
 from textwright.options import Options
-from textwright.sampling import SamplingOptions
 from textwright.tokenizer import TokenizerOptions
+from textwright.writing.sampling import SamplingOptions
 
 FORMAT_VERSION = 1  # of the run folder; raised when an older reader would misread a newer folder
 

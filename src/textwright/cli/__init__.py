@@ -14,10 +14,10 @@ import typer
 from typer.core import TyperGroup
 
 from textwright import __version__
-from textwright.cli.looking import evaluate, export, inspect, presets, summary
+from textwright.cli.look_commands import evaluate, export, inspect, presets, summary
 from textwright.cli.shell import INTERRUPTED, leave, speaks
-from textwright.cli.training import corpus, demo, train
-from textwright.cli.writing import generate
+from textwright.cli.train_commands import corpus, demo, train
+from textwright.cli.write_commands import generate
 from textwright.errors import TextwrightError
 
 

@@ -4,7 +4,7 @@ import math
 from typing import Protocol
 
 
-class Writer(Protocol):
+class SymbolWriter(Protocol):
     """Takes choices of probability frequency / total; low is where the choice's share begins."""
 
     def write(self, low: int, frequency: int, total: int) -> None: ...

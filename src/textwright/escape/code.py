@@ -44,7 +44,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from textwright.errors import RunError
-from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost, Writer
+from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost, SymbolWriter
 from textwright.escape.division import (
     CASES,
     MIXED,
@@ -165,7 +165,7 @@ class EscapeCode:
                 self._write_surface(encoder, marks[i], right, surfaces[i])
         return ids, encoder.finish()
 
-    def _write_surface(self, writer: Writer, mark: str, id: int, surface: str) -> None:
+    def _write_surface(self, writer: SymbolWriter, mark: str, id: int, surface: str) -> None:
         if id == self.division.unknown_id:
             write_spelling(self._spelling, writer, surface)
         elif self.division.loses_case:
@@ -204,7 +204,7 @@ class EscapeCode:
         shapes = self.division.shapes
         return (left, right), (shapes[left], shapes[right]), ()
 
-    def _write_gap(self, writer: Writer, left: int, right: int, gap: str) -> None:
+    def _write_gap(self, writer: SymbolWriter, left: int, right: int, gap: str) -> None:
         if self.division.tiles:
             return
         contexts = self._gap_contexts(left, right)

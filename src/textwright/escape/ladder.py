@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from textwright.escape.arithmetic import ArithmeticDecoder, Writer
+from textwright.escape.arithmetic import ArithmeticDecoder, SymbolWriter
 
 Context = tuple[Any, ...]
 Counts = dict[Any, int]
@@ -70,7 +70,7 @@ class Ladder:
         tables.append(counts)
         return cls([_in_order(table) for table in tables], last)
 
-    def write(self, writer: Writer, contexts: Sequence[Context], symbol: Any) -> None:
+    def write(self, writer: SymbolWriter, contexts: Sequence[Context], symbol: Any) -> None:
         for table, context in zip(self.tables, contexts, strict=True):
             if (counts := table.get(context)) is None:
                 continue
@@ -173,7 +173,7 @@ def count_spelling(counts: Table, word: str, times: int) -> None:
         before = (before[1], byte)
 
 
-def write_spelling(ladder: Ladder, writer: Writer, word: str) -> None:
+def write_spelling(ladder: Ladder, writer: SymbolWriter, word: str) -> None:
     """Write a word, its end included."""
     before = (END, END)
     for byte in (*word.encode(), END):

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from textwright.errors import ExportError
-from textwright.generator import Generator
 from textwright.models import LanguageModel, TorchBackend
 from textwright.run import Run
-from textwright.sampling import SamplingOptions
+from textwright.writing.generator import Generator
+from textwright.writing.sampling import SamplingOptions
 
 DOCUMENTS = 8
 CHARACTERS = 4_000  # of each document: one may be a novel

@@ -26,7 +26,7 @@ from textwright.export.check import Reloaded
 from textwright.export.tokenizer_file import exported_tokenizer, spacing_note
 from textwright.models import GPT, LanguageModel, gpt2
 from textwright.run import Arrays, Run
-from textwright.sampling import SamplingOptions
+from textwright.writing.sampling import SamplingOptions
 
 NEEDS: tuple[str, ...] = ("transformers",)
 

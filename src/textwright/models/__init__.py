@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
+from textwright.compute.device import choose_device
 from textwright.config import GPTOptions, ModelOptions
-from textwright.device import choose_device
 from textwright.errors import RunError
-from textwright.models.contract import LanguageModel, State, TorchBackend, Trace
+from textwright.models.contract import LanguageModel, ModelState, TorchBackend, Trace
 from textwright.models.gpt import GPT
 from textwright.models.lstm import LSTM
 from textwright.run import Arrays, Run
@@ -20,7 +20,7 @@ __all__ = [
     "LSTM",
     "MODELS",
     "LanguageModel",
-    "State",
+    "ModelState",
     "TorchBackend",
     "Trace",
     "build",

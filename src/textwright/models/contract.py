@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from textwright.models import loss
 
 
-class State(Protocol):
+class ModelState(Protocol):
     """What a model remembers of a batch of rows."""
 
     @property
@@ -50,7 +50,7 @@ class LanguageModel(nn.Module, ABC):
     """A family gives `encode`, `trace` and its output layer; what follows from them is here."""
 
     context_length: int | None  # ids that one state can hold; None: no limit
-    State: type[State]
+    state_class: type[ModelState]
     recompute_blocks = False  # in training, compute inner values again rather than keep them
 
     @abstractmethod
@@ -98,7 +98,7 @@ class TorchBackend:
         self.device = next(model.parameters()).device
 
     @torch.inference_mode()
-    def prefill(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, State]:
+    def prefill(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ModelState]:
         """ids (B, T) padded on the right, lengths (B,) → the logits after each row (B, V)."""
         batch, ends = self._tensor(ids), self._tensor(lengths)
         hidden, state = self.model.encode(batch, lengths=ends)
@@ -106,7 +106,7 @@ class TorchBackend:
         return self._logits(last), state
 
     @torch.inference_mode()
-    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+    def step(self, ids: np.ndarray, state: ModelState) -> tuple[np.ndarray, ModelState]:
         """One more id a row, (B,) → logits (B, V)."""
         hidden, state = self.model.encode(self._tensor(ids)[:, None], state)
         return self._logits(hidden[:, 0]), state

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from textwright.backends.numpy_gpt import sinusoids
 from textwright.config import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
-from textwright.numpy_gpt import sinusoids
 
 INITIAL_SPREAD = 0.02  # standard deviation of fresh weights, as in GPT-2
 
@@ -183,7 +183,7 @@ class GPT(LanguageModel):
     """A Transformer language model, which looks back `context_length` ids at most."""
 
     context_length: int
-    State = KeyValueState
+    state_class = KeyValueState
 
     def __init__(self, options: GPTOptions, vocab_size: int):
         super().__init__()

@@ -162,7 +162,7 @@ class LSTM(LanguageModel):
     """A recurrent language model; `options.cell` chooses LSTM, GRU or tanh RNN."""
 
     context_length = None  # reads on for ever
-    State = RecurrentState
+    state_class = RecurrentState
 
     def __init__(self, options: LSTMOptions, vocab_size: int):
         super().__init__()

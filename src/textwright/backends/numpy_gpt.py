@@ -1,0 +1,280 @@
+"""The attention family without torch: a GPT's weights as a NumPy backend.
+
+The equations are those of `models/gpt.py`, which this backend is checked against. What is written
+here is for one token a row at a time, where starting each of torch's operations takes as long as
+the arithmetic of a small model.
+
+Letters: B batch, T time, D width, V vocabulary, H heads, K key width, U value width of a head,
+C columns that a state keeps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from textwright.backends.weights import Floats, NumpyWeights, product
+from textwright.config import GPTOptions
+
+Ids = NDArray[np.int64]
+
+_GELU = np.float32(np.sqrt(2 / np.pi))
+
+
+@dataclass
+class NumpyKeyValueState:
+    """The keys and values of all that each row has read, one column an id.
+
+    All rows end in the same column; a row's own are the last `lengths` of them. New columns are
+    written beside the old, into arrays that states share; a state that is read on a second time
+    takes a copy first.
+    """
+
+    layers: list[tuple[Floats, Floats]]  # keys (B, H, room, K), values (B, H, room, U)
+    lengths: Ids  # (B,) ids read so far
+    columns: int  # C: the longest row's length
+    written: list[int]  # columns written by any of the states that share these arrays
+
+    def select(self, rows: ArrayLike) -> Self:
+        """The state of these rows, in this order; a row may be named twice."""
+        rows = np.asarray(rows, np.int64)
+        lengths = self.lengths[rows]
+        columns = int(lengths.max())
+        own = slice(self.columns - columns, self.columns)
+        layers = [(keys[rows, :, own], values[rows, :, own]) for keys, values in self.layers]
+        return type(self)(layers, lengths, columns, [columns])
+
+    @classmethod
+    def concat(cls, states: Sequence[Self]) -> Self:
+        """One state of all rows, in order."""
+        columns = max(state.columns for state in states)
+
+        def join(arrays: Sequence[Floats]) -> Floats:
+            shape = (sum(map(len, arrays)), arrays[0].shape[1], columns, arrays[0].shape[3])
+            joined, row = np.zeros(shape, np.float32), 0
+            for array, state in zip(arrays, states, strict=True):
+                kept = array[:, :, : state.columns]
+                joined[row : row + len(array), :, columns - state.columns :] = kept
+                row += len(array)
+            return joined
+
+        layers = []
+        for pairs in zip(*(state.layers for state in states), strict=True):
+            keys, values = zip(*pairs, strict=True)
+            layers.append((join(keys), join(values)))
+        lengths = np.concatenate([state.lengths for state in states])
+        return cls(layers, lengths, columns, [columns])
+
+    @property
+    def nbytes(self) -> int:
+        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
+
+    def with_column(self) -> Self:
+        """The state after one more id a row, whose column is free to be written."""
+        layers, columns = self.layers, self.columns
+        if self.written[0] != columns or columns == layers[0][0].shape[2]:
+            layers = [
+                (_roomier(keys, columns), _roomier(values, columns)) for keys, values in layers
+            ]
+            written = [columns + 1]
+        else:
+            written = self.written
+            written[0] = columns + 1
+        return type(self)(layers, self.lengths + 1, columns + 1, written)
+
+
+class NumpyGPT:
+    """Drives the generator from a GPT's weights."""
+
+    def __init__(
+        self, weights: Mapping[str, NDArray[np.floating]], options: GPTOptions, context_length: int
+    ) -> None:
+        """weights by their canonical names, as `safetensors.numpy.load_file` gives them.
+
+        context_length: of the data, where the options have none. Raises RunError for names or
+        shapes that do not fit.
+        """
+        named = NumpyWeights(weights)
+        width = options.width
+        self.context_length: int | None = options.context_length or context_length
+        self._embedding = named.take("embedding", (None, width))
+        self.vocab_size = len(self._embedding)
+        if options.positions == "learned":
+            self._positions = named.take("positions", (self.context_length, width))
+        else:
+            self._positions = sinusoids(self.context_length, width)
+        self._blocks = [_Block(named, f"blocks.{i}.", options) for i in range(options.layers)]
+        self._norm = _Norm(named, "norm.", options) if options.norm == "pre" else None
+        output, self._output_bias = self._embedding, None
+        if not options.tie_output:
+            output = named.take("output.weight", (self.vocab_size, width))
+            self._output_bias = named.take("output.bias", (self.vocab_size,))
+        named.refuse_others()
+        self._output = np.ascontiguousarray(output.T)
+
+    def prefill(self, ids: Ids, lengths: Ids) -> tuple[Floats, NumpyKeyValueState]:
+        """ids (B, T) padded on the right, lengths (B,) ≥ 1 → logits after each row (B, V)."""
+        lengths = np.asarray(lengths, np.int64)
+        reads, order = [], []
+        for length in np.unique(lengths):  # rows of a length together, so that none is padded
+            rows = np.flatnonzero(lengths == length)
+            reads.append(self._read(np.asarray(ids)[rows, :length]))
+            order.append(rows)
+        back = np.argsort(np.concatenate(order))
+        hidden = np.concatenate([hidden for hidden, _ in reads])[back]
+        return self._project(hidden), NumpyKeyValueState.concat([s for _, s in reads]).select(back)
+
+    def step(self, ids: Ids, state: NumpyKeyValueState) -> tuple[Floats, NumpyKeyValueState]:
+        """One more id a row, (B,) → logits (B, V)."""
+        x = self._embedding[ids] + self._positions[state.lengths]
+        after = state.with_column()
+        foreign = None
+        if after.lengths.min() < after.columns:
+            starts = after.columns - after.lengths
+            foreign = np.arange(after.columns) < starts[:, None, None]  # (B, 1, C)
+        for block, (keys, values) in zip(self._blocks, after.layers, strict=True):
+            x = block.step(x, keys[:, :, : after.columns], values[:, :, : after.columns], foreign)
+        return self._project(self._finish(x)), after
+
+    def _read(self, ids: Ids) -> tuple[Floats, NumpyKeyValueState]:
+        """ids (B, T), no padding → the last hidden vectors (B, D), and the state."""
+        rows, count = ids.shape
+        x = self._embedding[ids] + self._positions[:count]
+        layers = []
+        for block in self._blocks:
+            x, keys, values = block.read(x)
+            layers.append((keys, values))
+        lengths = np.full(rows, count, np.int64)
+        return self._finish(x[:, -1]), NumpyKeyValueState(layers, lengths, count, [count])
+
+    def _finish(self, x: Floats) -> Floats:
+        return x if self._norm is None else self._norm(x)
+
+    def _project(self, hidden: Floats) -> Floats:
+        logits = product(hidden, self._output)
+        if self._output_bias is not None:
+            logits += self._output_bias
+        return logits
+
+
+class _Block:
+    """Attention and feed-forward of one block."""
+
+    def __init__(self, named: NumpyWeights, prefix: str, options: GPTOptions) -> None:
+        width, heads = options.width, options.heads
+        (key, value), wide = options.head_widths, options.inner_width
+        self.heads, self.pre = heads, options.norm == "pre"
+        self.activate = _relu if options.activation == "relu" else _gelu
+        self.splits = [heads * key, 2 * heads * key]
+        self.scale = np.float32(key**-0.5)
+        inputs = heads * (2 * key + value)
+        self.attention_input = _Linear(named, prefix + "attention.input.", width, inputs)
+        self.attention_output = _Linear(named, prefix + "attention.output.", heads * value, width)
+        self.attention_norm = _Norm(named, prefix + "attention_norm.", options)
+        self.feedforward_input = _Linear(named, prefix + "feedforward.input.", width, wide)
+        self.feedforward_output = _Linear(named, prefix + "feedforward.output.", wide, width)
+        self.feedforward_norm = _Norm(named, prefix + "feedforward_norm.", options)
+
+    def step(self, x: Floats, keys: Floats, values: Floats, foreign: NDArray | None) -> Floats:
+        """x (B, D), keys and values with a free last column; foreign (B, 1, C): not the row's."""
+        q, k, v = self._queries_keys_values(x)  # (B, H, K or U)
+        keys[:, :, -1], values[:, :, -1] = k, v
+        q *= self.scale
+        scores: Floats = (keys @ q[..., None])[..., 0]  # (B, H, C)
+        if foreign is not None:
+            np.copyto(scores, np.float32(-np.inf), where=foreign)
+        found = _softmax(scores)[:, :, None] @ values  # (B, H, 1, U)
+        return self._add(x, found.reshape(len(x), -1))
+
+    def read(self, x: Floats) -> tuple[Floats, Floats, Floats]:
+        """x (B, T, D) → the block's output, keys (B, H, T, K), values (B, H, T, U)."""
+        q, k, v = (np.swapaxes(part, 1, 2) for part in self._queries_keys_values(x))
+        q *= self.scale
+        scores = q @ np.swapaxes(k, 2, 3)  # (B, H, T, T)
+        later = np.triu(np.ones(scores.shape[2:], bool), 1)
+        np.copyto(scores, np.float32(-np.inf), where=later)
+        found = np.swapaxes(_softmax(scores) @ v, 1, 2)
+        return self._add(x, found.reshape(*x.shape[:2], -1)), k, v
+
+    def _queries_keys_values(self, x: Floats) -> list[Floats]:
+        given = self.attention_input(self.attention_norm(x) if self.pre else x)
+        parts = np.split(given, self.splits, axis=-1)
+        return [part.reshape(*x.shape[:-1], self.heads, -1) for part in parts]
+
+    def _add(self, x: Floats, found: Floats) -> Floats:
+        """What attention found and what feed-forward makes of it, added to x."""
+        attended = x + self.attention_output(found)
+        if self.pre:
+            inside = self.feedforward_input(self.feedforward_norm(attended))
+            return attended + self.feedforward_output(self.activate(inside))
+        attended = self.attention_norm(attended)
+        inside = self.feedforward_input(attended)
+        return self.feedforward_norm(attended + self.feedforward_output(self.activate(inside)))
+
+
+class _Linear:
+    """x (…, inputs) → x·Wᵀ + b (…, outputs)."""
+
+    def __init__(self, named: NumpyWeights, prefix: str, inputs: int, outputs: int) -> None:
+        self.weight = np.ascontiguousarray(named.take(prefix + "weight", (outputs, inputs)).T)
+        self.bias = named.take(prefix + "bias", (outputs,))
+
+    def __call__(self, x: Floats) -> Floats:
+        outputs = product(x, self.weight)
+        outputs += self.bias
+        return outputs
+
+
+class _Norm:
+    """Layer normalization over the last axis (Ba et al. 2016)."""
+
+    def __init__(self, named: NumpyWeights, prefix: str, options: GPTOptions) -> None:
+        self.weight = named.take(prefix + "weight", (options.width,))
+        self.bias = named.take(prefix + "bias", (options.width,))
+        self.epsilon = np.float32(options.norm_epsilon)
+
+    def __call__(self, x: Floats) -> Floats:
+        centered = x - x.mean(-1, keepdims=True)
+        variance = np.einsum("...d,...d->...", centered, centered)[..., None] / x.shape[-1]
+        centered /= np.sqrt(variance + self.epsilon)
+        centered *= self.weight
+        centered += self.bias
+        return centered
+
+
+def _softmax(scores: Floats) -> Floats:
+    scores -= scores.max(-1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(-1, keepdims=True)
+    return scores
+
+
+def _relu(x: Floats) -> Floats:
+    return np.maximum(x, 0, out=x)
+
+
+def _gelu(x: Floats) -> Floats:
+    """x·Φ(x) in the tanh form (Hendrycks & Gimpel 2016)."""
+    inner = _GELU * (x + np.float32(0.044715) * x * x * x)
+    np.tanh(inner, out=inner)
+    inner += 1
+    inner *= np.float32(0.5) * x
+    return inner
+
+
+def sinusoids(count: int, width: int) -> Floats:
+    """Positions (count, width) as waves of falling frequency, sine and cosine (Vaswani et al.)."""
+    pairs = np.arange(0, width, 2)
+    angles = np.arange(count)[:, None] * np.exp(-np.log(10_000) * pairs / width)
+    waves = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(count, -1)
+    return waves[:, :width].astype(np.float32)
+
+
+def _roomier(array: Floats, columns: int) -> Floats:
+    """A copy with room for as many columns again."""
+    rows, heads, _, width = array.shape
+    larger = np.zeros((rows, heads, 2 * columns, width), np.float32)
+    larger[:, :, :columns] = array[:, :, :columns]
+    return larger

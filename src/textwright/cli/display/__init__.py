@@ -1,0 +1,32 @@
+"""What the command line shows: progress, tables, texts. It computes nothing."""
+
+from textwright.cli.display.console import err, out
+from textwright.cli.display.progress import Progression, TrainDisplay
+from textwright.cli.display.tables import (
+    show_adherence,
+    show_export,
+    show_rivals,
+    show_scores,
+    show_summary,
+    show_survey,
+    show_tables,
+)
+from textwright.cli.display.texts import converse, show_stream, tell_outgrown, tell_prompts
+
+__all__ = [
+    "Progression",
+    "TrainDisplay",
+    "converse",
+    "err",
+    "out",
+    "show_adherence",
+    "show_export",
+    "show_rivals",
+    "show_scores",
+    "show_stream",
+    "show_summary",
+    "show_survey",
+    "show_tables",
+    "tell_outgrown",
+    "tell_prompts",
+]

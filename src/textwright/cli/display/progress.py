@@ -1,0 +1,280 @@
+"""How far a long piece of work is, and a training run as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import textwrap
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from textwright.cli.display.console import clock, counted, err
+from textwright.errors import RunError
+
+if TYPE_CHECKING:
+    from textwright.run import Run
+    from textwright.training.session import Preview, Ready, TrainingEvent
+    from textwright.training.trainer import Evaluation, Finished, Step
+
+PLAIN_INTERVAL = 10.0  # seconds of training between progress lines where there is no terminal
+RECENT_STEPS = 50  # over which loss and speed are shown
+
+
+class Progression(AbstractContextManager["Progression"]):
+    """A bar that tells what is being done and how far it is; plain lines without a terminal."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(30),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        self.bar = Progress(*columns, console=err, transient=True)
+        self.live = err.is_terminal and not quiet
+        self.plain = not err.is_terminal and not quiet
+        self.stage = ""
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.bar.stop()
+
+    def show(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """A new stage begins, or goes on; a total of 0 means that nobody knows it."""
+        if stage != self.stage and self.plain:
+            err.print(f"{stage} …")
+        if stage != self.stage and self.task is not None:
+            self.bar.remove_task(self.task)
+            self.task = None
+        self.stage = stage
+        if self.task is None:
+            self.task = self.bar.add_task(stage, total=None, note="")
+        self.bar.update(self.task, completed=done, total=total or None, note=note)
+
+
+class TrainDisplay(AbstractContextManager["TrainDisplay"]):
+    """Follows a training run: preparation, steps, evaluations, samples, the end.
+
+    On Ctrl-C the current step is finished and a checkpoint saved; a second Ctrl-C ends at once.
+    """
+
+    def __init__(self, quiet: bool = False, tensorboard: Path | None = None) -> None:
+        self.quiet = quiet
+        self.progression = Progression(quiet)
+        self.board = _open_tensorboard(tensorboard) if tensorboard else None
+        self.recent: deque[Step] = deque(maxlen=RECENT_STEPS)
+        self.printed = 0.0
+        self.stopping = False
+        self.ready: Ready | None = None
+        self.finished: Finished | None = None
+        # As `train --json` prints them; before: of weights that were trained before.
+        self.best: dict[str, float] | None = None
+        self.before: dict[str, float] | None = None
+        self.parts = 1
+        self.tokens = 0
+
+    def __enter__(self) -> Self:
+        self.progression.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progression.__exit__()
+        if self.board:
+            self.board.close()
+
+    def follow(self, events: Generator[TrainingEvent]) -> dict[str, Any]:
+        """Show events to the end, or until Ctrl-C → the summary that `train --json` prints."""
+        self.ready = self.finished = None
+        with self._finishing_the_step(), closing(events):
+            for event in events:
+                getattr(self, f"_{type(event).__name__.lower()}")(event)
+                if self.stopping:
+                    break
+        if self.interrupted:
+            step = self._summary()["steps"]
+            err.print(f"Stopped at step {step:,}; --resume goes on from there.")
+        return self._summary()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C, here or in another process, ended the training before it was over."""
+        return self.finished is None
+
+    def _ready(self, ready: Ready) -> None:
+        self.ready, self.best = ready, None
+        self.recent.clear()
+        done = ready.progress
+        self.tokens, self.printed = done.tokens, done.seconds
+        if done.best_step >= 0:
+            self.best = _best(done.best_step, done.best_loss, done.best_bits_per_character)
+        self.before = _before(ready.run)
+        self.parts = ready.run.config.train.accumulate
+        if not self.quiet:
+            at = f" from step {done.step:,}" if done.step else ""
+            adapts = ready.trained < ready.parameters
+            some = f", {ready.trained:,} of them trained" if adapts else ""
+            err.print(
+                f"{counted(ready.documents, 'document')} ({ready.tokens:,} tokens) to train on, "
+                f"{ready.held_out:,} held out. {ready.parameters:,} parameters{some}.\n"
+                f"Training{at} to step {ready.total_steps:,} at most, on {ready.device} "
+                f"({ready.dtype}, {counted(ready.threads, 'thread')}), into {ready.run.path}"
+            )
+        self._tell_parts(done.parts)
+
+    def _step(self, step: Step) -> None:
+        self.recent.append(step)
+        self.tokens += step.tokens
+        if self.board:
+            self.board.add_scalar("loss/training", step.loss, step.step)
+            self.board.add_scalar("learning rate", step.learning_rate, step.step)
+        assert self.ready
+        text = f"loss {self._loss():.3f}  {self._speed():,.0f} tokens/s  {self._left()} left"
+        total = self.ready.total_steps
+        self._tell_parts(step.parts)
+        self.progression.plain = False  # the lines below take over
+        self.progression.show(f"step {step.step:,}/{total:,}", step.step, total, text)
+        if not err.is_terminal and not self.quiet and step.seconds - self.printed > PLAIN_INTERVAL:
+            self.printed = step.seconds
+            err.print(f"step {step.step:,}/{total:,}  {text}")
+
+    def _tell_parts(self, parts: int) -> None:
+        if parts > self.parts and self.ready and not self.quiet:
+            rows = self.ready.run.config.train.batch_size
+            err.print(
+                f"Memory does not hold a batch of {rows} rows at once: it is computed in {parts} "
+                "parts, for the same step."
+            )
+        self.parts = max(parts, self.parts)
+
+    def _evaluation(self, evaluation: Evaluation) -> None:
+        scores = evaluation.scores
+        if evaluation.best:
+            self.best = _best(evaluation.step, scores.loss, scores.bits_per_character)
+        if not evaluation.step:
+            self.before = self.best
+        if self.board:
+            self.board.add_scalar("loss/held out", scores.loss, evaluation.step)
+            self.board.add_scalar("bits per character", scores.bits_per_character, evaluation.step)
+        if not self.quiet:
+            training = f"training {self._loss():.3f}" if evaluation.step else "before training"
+            err.print(
+                f"epoch {evaluation.epoch:.2f}  step {evaluation.step:,}  "
+                f"{training}  held out {scores.loss:.3f} nats a token, "
+                f"{scores.bits_per_character:.3f} bits a character"
+                + ("  best so far" if evaluation.best else "")
+            )
+
+    def _sample(self, sample: Preview) -> None:
+        if self.board:
+            self.board.add_text("sample", sample.text, sample.step)
+        if not self.quiet:
+            for line in sample.text.splitlines() or [""]:
+                err.print(textwrap.fill(line, 96, initial_indent="  │ ", subsequent_indent="  │ "))
+
+    def _finished(self, finished: Finished) -> None:
+        self.finished = finished
+        reasons = {
+            "epochs": "All epochs are done",
+            "max_steps": "The last step is done",
+            "time_budget": "The time is up",
+            "early_stopping": "Held-out text gains no more",
+        }
+        if not self.quiet and self.ready and self.best:
+            path = self.ready.run.path
+            before = dict.fromkeys(self.best, "")
+            if self.before:
+                before = {key: f"{value:.3f} → " for key, value in self.before.items()}
+            err.print(
+                f"{reasons[finished.reason]} ({clock(finished.seconds)} of training). Best: "
+                f"{before['loss']}{self.best['loss']:.3f} nats a token, "
+                f"{before['bits_per_character']}{self.best['bits_per_character']:.3f} bits a "
+                f"character at step {self.best['step']:,}.\n"
+                f"Write with it: textwright generate {path}"
+            )
+
+    def _summary(self) -> dict[str, Any]:
+        assert self.ready
+        last = self.finished or (self.recent[-1] if self.recent else None)
+        seconds = last.seconds if last else self.ready.progress.seconds
+        return {
+            "run": str(self.ready.run.path),
+            "steps": last.step if last else self.ready.progress.step,
+            "epochs": last.epoch if last else 0.0,
+            "seconds": seconds,
+            "tokens_per_second": self.tokens / seconds if seconds else 0.0,
+            "best": self.best,
+            "before": self.before,
+        }
+
+    def _loss(self) -> float:
+        tokens = sum(step.tokens for step in self.recent)
+        return sum(step.loss * step.tokens for step in self.recent) / tokens if tokens else 0.0
+
+    def _speed(self) -> float:
+        first, last = self.recent[0], self.recent[-1]
+        if first is last:
+            return last.tokens / last.seconds if last.seconds else 0.0
+        tokens = sum(step.tokens for step in self.recent) - first.tokens
+        return tokens / max(1e-9, last.seconds - first.seconds)
+
+    def _left(self) -> str:
+        assert self.ready
+        first, last = self.recent[0], self.recent[-1]
+        pace = (last.seconds - first.seconds) / max(1, last.step - first.step)
+        left = pace * (self.ready.total_steps - last.step)
+        budget = self.ready.run.config.train.time_budget
+        return clock(max(0.0, min(left, budget - last.seconds)) if budget else left)
+
+    @contextlib.contextmanager
+    def _finishing_the_step(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _stop(self, *_: object) -> None:
+        if self.stopping or self.ready is None:
+            raise KeyboardInterrupt
+        self.stopping = True
+        err.print("Stopping after this step …")
+
+
+def _before(run: Run) -> dict[str, float] | None:
+    """The scores of the weights that a run began from, where it did."""
+    for record in run.metrics():
+        if record["event"] == "evaluation" and record["step"] == 0:
+            scores = record["scores"]
+            return _best(0, scores["loss"], scores["bits_per_character"])
+    return None
+
+
+def _best(step: int, loss: float, bits_per_character: float) -> dict[str, float]:
+    return {"step": step, "loss": loss, "bits_per_character": bits_per_character}
+
+
+def _open_tensorboard(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise RunError(
+            "TensorBoard is not installed; install it with: pip install 'textwright[report]'"
+        ) from None
+    try:
+        return SummaryWriter(folder)
+    except OSError as error:
+        raise RunError(f"Cannot write TensorBoard logs to {folder}: {error.strerror}.") from None

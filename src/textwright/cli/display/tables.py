@@ -1,0 +1,175 @@
+"""Reports as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from textwright.cli.display.console import clock, counted, out
+
+if TYPE_CHECKING:
+    from textwright.config import Config
+    from textwright.evaluation.adherence import Adherence, Interval
+    from textwright.evaluation.scores import Scores
+    from textwright.export import Exported
+    from textwright.inspection.next_tokens import NextTokens, Token
+    from textwright.training.survey import Survey
+
+ATTENTION_BAR = 20  # characters for a head that looks at one token only
+
+
+def show_survey(found: Survey, config: Config) -> None:
+    """The report of `textwright corpus`."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    parts = ", ".join(f"{count:,} {part}" for part, count in found.parts.items())
+    table.add_row("documents", f"{found.documents:,} ({parts})")
+    table.add_row("characters", f"{found.characters:,}")
+    table.add_row("words", f"{found.words:,}")
+    table.add_row("duplicates", f"{found.duplicates:,}")
+    for reason, count in found.dropped.items():
+        table.add_row("dropped", f"{count:,}  {reason}")
+    table.add_row("tokens", f"{found.tokens:,} to train on, vocabulary {found.vocabulary:,}")
+    table.add_row("layout", f"{found.layout} of {config.data.context_length} tokens")
+    if found.layout == "rows":
+        table.add_row("cut", f"{found.cut:.1%} of the documents are longer than that")
+        table.add_row("padded", f"{found.padded:.1%} of a batch's cells")
+    table.add_row("unknown", f"{found.unknown:.2%} of the tokens")
+    estimate = found.estimate
+    table.add_row("an epoch takes", f"about {clock(estimate.seconds_per_epoch)} on this machine")
+    table.add_row("memory", f"about {estimate.memory_bytes / 1e6:,.0f} MB")
+    out.print(table)
+    for warning in found.warnings():
+        out.print(f"Note: {warning}")
+
+
+def show_scores(scores: Scores) -> None:
+    """The report of `textwright evaluate`."""
+    low, high = scores.interval
+    out.print(
+        f"{counted(scores.documents, 'document')}, {scores.tokens:,} tokens\n"
+        f"loss                {scores.loss:.4f} nats a token "
+        f"(perplexity {scores.perplexity:,.1f})\n"
+        f"bits per character  {scores.bits_per_character:.4f} (95 %: {low:.4f} to {high:.4f})\n"
+        f"bits per byte       {scores.bits_per_byte:.4f}"
+    )
+    if scores.row_loss is not None:
+        out.print(
+            f"within a row        {scores.row_loss:.4f}; "
+            f"{scores.padded_loss:.4f} with padding counted"
+        )
+
+
+def show_rivals(rivals: list[tuple[str, Scores, float]], floor: float) -> None:
+    """Models side by side, (name, test scores, seconds of training), beside the text's entropy."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("on the test notes")
+    for title in ("nats a token", "bits a character", "95 % interval", "training"):
+        table.add_column(title, justify="right")
+    for name, scores, seconds in rivals:
+        low, high = scores.interval
+        bits = f"{scores.bits_per_character:.3f}"
+        interval = f"{low:.3f} to {high:.3f}"
+        table.add_row(name, f"{scores.loss:.3f}", bits, interval, clock(seconds))
+    table.add_row("the truth", f"{floor:.3f}", "", "", "")
+    out.print(table)
+
+
+def show_adherence(adherence: Adherence) -> None:
+    """The report of `textwright evaluate --fields`."""
+
+    def told(value: float | None, interval: Interval | None, form: str) -> str:
+        if value is None or interval is None:
+            return ""
+        low, high = interval
+        return f"{value:{form}} ({low:{form}} to {high:{form}})"
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("field", "found", "preferred (95 %)", "nats saved (95 %)"):
+        table.add_column(title)
+    for name, field in adherence.fields.items():
+        table.add_row(
+            name,
+            f"{field.found:.0%}",
+            told(field.preferred, field.preferred_interval, ".1%"),
+            told(field.gain, field.gain_interval, "+.3f"),
+        )
+    out.print(table)
+    out.print(
+        f"found: in {adherence.texts:,} texts that the model wrote by itself; "
+        f"{adherence.complete:.0%} have every field.\n"
+        f"preferred, saved: in {adherence.documents:,} held-out documents, what the true value "
+        f"does for the last field beside another document's; {adherence.unparsed:,} more do not "
+        "parse."
+    )
+
+
+def show_summary(name: str, found: dict[str, Any]) -> None:
+    """The parameter table."""
+    table = Table("layer", "shape", "parameters", box=None, pad_edge=False, header_style="bold")
+    table.columns[2].justify = "right"
+    for layer in found["parameters"]["layers"]:
+        shape = " + ".join("×".join(map(str, part)) for part in layer["shape"])
+        table.add_row(layer["name"], shape, f"{layer['count']:,}")
+    table.add_row("total", "", f"{found['parameters']['total']:,}", style="bold")
+    out.print(table)
+    context = found["context_length"]
+    out.print(
+        f"vocabulary {found['vocabulary']:,}, "
+        + (f"context {context:,} tokens" if context else "context without end")
+    )
+
+
+def show_export(exported: Exported) -> None:
+    """What was written, and how far it is from the run."""
+    out.print(f"{exported.out}: {', '.join(exported.files)}")
+    difference = exported.largest_difference
+    out.print(f"Read back, log-probabilities differ by {difference:.2g} nats at most.")
+
+
+def show_tables(steps: list[NextTokens]) -> None:
+    """The likeliest next tokens, one column a temperature; gates and attention, if traced."""
+    for step in steps:
+        out.print(f"\n{_plain(step.context) or '(start of a text)'}", style="bold")
+        table = Table(box=None, pad_edge=False)
+        for temperature in step.next:
+            entropy = step.entropy[temperature]
+            table.add_column(f"T = {temperature:g}  ({entropy:.2f} nats)", min_width=24)
+        for row in zip(*step.next.values(), strict=True):
+            table.add_row(*(f"{c.probability:7.2%}  {c.shown}" for c in row))
+        out.print(table)
+        for number, layer in enumerate(step.gates or [], 1):
+            _show_gates(number, layer, step.tokens)
+        for number, heads in enumerate(step.attention or [], 1):
+            _show_attention(number, heads, step.tokens)
+
+
+def _show_gates(number: int, layer: dict[str, dict[str, list[float]]], read: list[Token]) -> None:
+    """What one layer held, a line for each token read; what can be negative by its magnitude."""
+    signs = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}
+    table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
+    for name in layer:
+        table.add_column(signs.get(name, name), justify="right")
+    columns = [statistics["magnitude"] for statistics in layer.values()]
+    for token, *values in zip(read, *columns, strict=True):
+        table.add_row(token.shown, *(f"{value:.3f}" for value in values))
+    out.print(table)
+
+
+def _show_attention(number: int, heads: list[list[float]], read: list[Token]) -> None:
+    """What one layer's heads look at, a line for each token read, with a bar for their mean."""
+    table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
+    for head in range(1, len(heads) + 1):
+        table.add_column(f"head {head}", justify="right")
+    table.add_column("mean", justify="right")
+    table.add_column("")
+    for token, *shares in zip(read, *heads, strict=True):
+        mean = sum(shares) / len(shares)
+        bar = "█" * round(mean * ATTENTION_BAR)
+        table.add_row(token.shown, *(f"{share:.1%}" for share in (*shares, mean)), bar)
+    out.print(table)
+
+
+def _plain(text: str) -> str:
+    """Line breaks made visible."""
+    return text.replace("\n", "⏎")

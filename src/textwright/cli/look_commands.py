@@ -1,0 +1,149 @@
+"""Commands that look at what there is: evaluate, inspect, export, presets, summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textwright.cli.flags import AsJson, RunPath, Settings, Sources
+from textwright.cli.shell import print_json
+from textwright.errors import ConfigError, GenerationError
+
+
+def evaluate(
+    run: RunPath,
+    sources: Sources = None,
+    part: Annotated[
+        str, typer.Option("--part", help="The held-out part to score, test (if not told) or valid.")
+    ] = "",
+    fields: Annotated[
+        bool,
+        typer.Option(
+            "--fields", help="Tell also how well the run keeps to the fields of its template."
+        ),
+    ] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Score a run on its held-out documents, or on another corpus taken whole."""
+    from textwright.cli.display import Progression, show_adherence, show_scores
+    from textwright.evaluation.runs import score_run
+    from textwright.run import Run
+
+    if part not in ("", "test", "valid"):
+        raise ConfigError(f"--part is test or valid, not {part!r}.")
+    if part and sources:
+        raise ConfigError("A corpus that is named is scored whole: leave out --part.")
+    with Progression(quiet=as_json) as shown:
+        shown.show("Scoring", 0, 0)
+        scores, adherence = score_run(Run.load(run), sources or [], part or "test", device, fields)
+    if as_json:
+        told = {"adherence": adherence.to_json()} if adherence else {}
+        print_json({**scores.to_json(), **told})
+        return
+    show_scores(scores)
+    if adherence:
+        show_adherence(adherence)
+
+
+def inspect(
+    run: RunPath,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", help="What the model has read. Repeatable.")
+    ] = None,
+    temperatures: Annotated[str, typer.Option("--temperatures", help="Comma-separated.")] = "1.0",
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the likeliest tokens.")] = 5,
+    gates: Annotated[
+        bool, typer.Option("--gates", help="What the recurrent cells held at each token read.")
+    ] = False,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="What each head looks at to say what comes next.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What the model expects next: the likeliest tokens after a prompt, at several temperatures."""
+    from textwright.api import load
+    from textwright.cli.display import show_tables
+    from textwright.inspection.next_tokens import next_tokens, tracer
+
+    values = _numbers(temperatures, "--temperatures")
+    writer = load(run)
+    trace = tracer(writer.run) if gates or attention or as_json else None
+    steps = next_tokens(writer.generator, prompt or [""], values, top, trace)
+    if gates and not all(step.gates for step in steps):
+        raise GenerationError(f"The model of {run} is not recurrent, so it has no gates.")
+    if attention and not all(step.attention for step in steps):
+        raise GenerationError(f"The model of {run} is recurrent, so it has no attention.")
+    if as_json:
+        print_json({"steps": [step.to_json() for step in steps]})
+    else:
+        show_tables(steps)
+
+
+def export(
+    run: RunPath,
+    to: Annotated[str, typer.Option("--to", help="transformers, onnx or gguf.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a run in the form of another program, and read it back to compare.
+
+    transformers: a folder for AutoModelForCausalLM and AutoTokenizer. onnx: for ONNX Runtime, with
+    state in and out. gguf: for llama.cpp, where the model is a GPT-2 with a byte-level BPE.
+    """
+    from textwright.cli.display import Progression, show_export
+    from textwright.export import export_run
+    from textwright.run import Run
+
+    with Progression(quiet=as_json) as shown:
+        exported = export_run(Run.load(run), to, out, shown.show)
+    if as_json:
+        print_json(exported.to_json())
+    else:
+        show_export(exported)
+
+
+def presets(as_json: AsJson = False) -> None:
+    """List the shipped configurations."""
+    from textwright.config import presets as shipped
+
+    if as_json:
+        print_json(shipped())
+        return
+    width = max(map(len, shipped()))
+    for name, purpose in shipped().items():
+        typer.echo(f"{name:{width}}  {purpose}")
+
+
+def summary(
+    target: Annotated[str, typer.Argument(metavar="RUN|PRESET", help="A run folder or a preset.")],
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """The table of a model's parameters; a preset needs no corpus for it."""
+    from textwright.cli.display import show_summary
+    from textwright.config import Config
+    from textwright.evaluation.runs import summarize
+    from textwright.run import Run
+
+    if (Path(target) / "config.toml").exists():
+        if settings:
+            raise ConfigError("A run keeps its options: leave out --set, or name a preset.")
+        kept = Run.load(Path(target))
+        found = summarize(kept.config, kept.tokenizer.vocab_size)
+    else:
+        chosen = Config.resolve(preset=target, settings=settings or [])
+        found = summarize(chosen, chosen.tokenizer.vocab_size)
+    if as_json:
+        print_json(found)
+    else:
+        show_summary(target, found)
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise GenerationError(f"{option} {text!r} should be numbers, such as 1.0,0.2.") from None

@@ -1,0 +1,147 @@
+"""Commands that train, and the look at a corpus before: demo, corpus, train."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textwright.cli.flags import (
+    AsJson,
+    ConfigFile,
+    PresetName,
+    Settings,
+    Sources,
+    Start,
+    Test,
+    Threads,
+    Valid,
+    need,
+    with_threads,
+)
+from textwright.cli.shell import INTERRUPTED, print_json, speaks
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", help="Where the demo's runs go; an earlier demo is replaced.")
+    ] = Path("runs/demo"),
+) -> None:
+    """Train a small LSTM and a small GPT on the built-in corpus and compare them (90 seconds)."""
+    from textwright.cli.demo import run_demo
+    from textwright.cli.display import TrainDisplay
+
+    with TrainDisplay() as display:
+        run_demo(out, display)
+    if display.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def corpus(
+    sources: Sources = None,
+    preset: PresetName = "",
+    config: ConfigFile = None,
+    start: Start = "",
+    settings: Settings = None,
+    valid: Valid = None,
+    test: Test = None,
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a corpus before training: its size, what would be lost, what training would cost."""
+    from textwright.cli.display import Progression, show_survey
+    from textwright.corpus import Corpus
+    from textwright.models.pretrained import find_origin
+    from textwright.run.origin import choose_config
+    from textwright.training.survey import survey
+
+    origin = find_origin(start) if start else None
+    chosen = choose_config(preset, config, with_threads(settings, threads), init_from=origin)
+    named = Corpus(
+        need(sources),
+        chosen.corpus,
+        valid=valid or [],
+        test=test or [],
+        whole_symbols=chosen.tokenizer.kind == "symbols",
+    )
+    with Progression(quiet=as_json) as shown:
+        found = survey(named, chosen, shown.show, origin.tokenizer if origin else None)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show_survey(found, chosen)
+
+
+def train(
+    sources: Sources = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The run folder; default runs/<name of the corpus>."),
+    ] = None,
+    preset: PresetName = "",
+    config: ConfigFile = None,
+    start: Start = "",
+    settings: Settings = None,
+    valid: Valid = None,
+    test: Test = None,
+    time_budget: Annotated[
+        str, typer.Option("--time-budget", help="Stop after so much training: 90s, 20m, 2h.")
+    ] = "",
+    threads: Threads = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out where it was interrupted.")
+    ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Keep no held-out documents in the run folder.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the run folder.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on a corpus.
+
+    Documents are held out by themselves, the best weights are kept, and the run folder holds all
+    that generate, evaluate and inspect need. Ctrl-C stops after the current step; --resume goes on.
+    """
+    from textwright.cli.display import TrainDisplay, err
+    from textwright.models.pretrained import find_origin
+    from textwright.run.origin import choose_config
+    from textwright.training.session import train_run
+
+    settings = with_threads(settings, threads)
+    if time_budget:
+        settings.append(f"train.time_budget={time_budget}")
+    out = out or default_run(sources)
+    origin = find_origin(start) if start else None
+    resumed = out if resume else None
+    chosen = choose_config(preset, config, settings, resume=resumed, init_from=origin)
+    board = out / "tensorboard" if tensorboard and speaks() else None
+    err.quiet = not speaks()
+    with TrainDisplay(quiet=as_json or not speaks(), tensorboard=board) as display:
+        events = train_run(
+            sources or [] if resume else need(sources),
+            out,
+            chosen,
+            valid=valid or [],
+            test=test or [],
+            init_from=origin,
+            private=private,
+            resume=resume,
+            on_progress=display.progression.show,
+        )
+        summary = display.follow(events)
+    if as_json and speaks():
+        print_json(summary)
+    if display.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def default_run(sources: list[str] | None) -> Path:
+    """runs/<name of the corpus>, its endings off; of a pattern, the folder that it looks in."""
+    first = Path(need(sources)[0])
+    while glob.has_magic(str(first)):
+        first = first.parent
+    return Path("runs") / (first.name.partition(".")[0] or "corpus")

@@ -1,0 +1,237 @@
+"""Held-out scores: loss, perplexity, bits per character and per byte, with intervals.
+
+A document is scored whole: the model pays −log₂ p for every token, the stop included, and what a
+lossy tokenizer threw away is paid by the escape code. Bits per character are therefore comparable
+between tokenizers; losses and perplexities are not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from textwright.compute.device import autocast
+from textwright.corpus import FEW_DOCUMENTS
+from textwright.escape import EscapeCode
+from textwright.models import LanguageModel
+from textwright.tokenizer import Tokenizer
+from textwright.writing.rows import window_start
+
+ROWS_AT_A_TIME = 64
+TOKENS_AT_A_TIME = 256  # of each row; bounds memory, whatever a document's length
+TOKENS_KEPT = 16_384  # of all rows, by a model whose state grows with each: 1.2 GB of GPT-2 small
+BLOCK_CHARACTERS = 1_000  # what is resampled where documents are few
+RESAMPLES = 1_000
+
+
+@dataclass(frozen=True)
+class Scores:
+    """loss: nats a target over whole documents · row_loss: over what a training row holds ·
+    padded_loss: the same sum over all cells of rows padded to the context, padding at no cost,
+    as sources that count padding print it; both None where the model was not trained on rows of
+    a document each · interval: 95 % of resampled bits per character."""
+
+    loss: float
+    perplexity: float
+    bits_per_character: float
+    bits_per_byte: float
+    documents: int
+    tokens: int
+    interval: tuple[float, float]
+    row_loss: float | None = None
+    padded_loss: float | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """As `textwright evaluate --json` prints them."""
+        values = asdict(self)
+        return {**values, "interval": {"bits_per_character": list(self.interval)}}
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Encoded documents with what is known of each: characters, bytes, and what their tokenizer
+    threw away, in bits."""
+
+    rows: list[np.ndarray]  # stop, ids, stop
+    characters: np.ndarray
+    bytes: np.ndarray
+    escape_bits: np.ndarray
+    places: list[np.ndarray] | None  # each target's first character, where documents are few
+
+    @classmethod
+    def of(cls, texts: Iterable[str], tokenizer: Tokenizer, escape: EscapeCode) -> HeldOut:
+        """Encode and measure documents."""
+        texts = list(texts)
+        kind = np.min_scalar_type(tokenizer.vocab_size - 1)
+        stop = np.array([tokenizer.stop_id], dtype=kind)
+        rows = [
+            np.concatenate([stop, ids.astype(kind), stop]) for ids in tokenizer.encode_batch(texts)
+        ]
+        places = None
+        if len(texts) < FEW_DOCUMENTS:
+            starts = ([start for _, start, _ in tokenizer.spans(text)] for text in texts)
+            places = [np.array([*s, len(t)]) for s, t in zip(starts, texts, strict=True)]
+        return cls(
+            rows,
+            np.array([len(text) for text in texts]),
+            np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts]),
+            np.array([escape.bits(text) for text in texts], dtype=np.float64),
+            places,
+        )
+
+    @property
+    def targets(self) -> int:
+        return sum(len(row) - 1 for row in self.rows)
+
+
+def evaluate(
+    model: LanguageModel,
+    held_out: HeldOut,
+    *,
+    row_length: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+) -> Scores:
+    """Score whole documents; row_length: targets of a training row, for row and padded loss."""
+    nats = score(model, held_out.rows, dtype)
+    per_document = np.array([document.sum() for document in nats])
+    bits = per_document / math.log(2) + held_out.escape_bits
+    row_loss = padded_loss = None
+    if row_length is not None:
+        row_nats = float(sum(document[:row_length].sum() for document in nats))
+        row_loss = row_nats / sum(min(len(document), row_length) for document in nats)
+        padded_loss = row_nats / (len(nats) * row_length)
+    loss = float(per_document.sum() / held_out.targets)
+    return Scores(
+        loss=loss,
+        perplexity=math.exp(min(loss, 700.0)),
+        bits_per_character=float(bits.sum() / held_out.characters.sum()),
+        bits_per_byte=float(bits.sum() / held_out.bytes.sum()),
+        documents=len(nats),
+        tokens=held_out.targets,
+        interval=_interval(nats, bits, held_out, seed),
+        row_loss=row_loss,
+        padded_loss=padded_loss,
+    )
+
+
+@torch.no_grad()
+def score(
+    model: LanguageModel, rows: list[np.ndarray], dtype: torch.dtype = torch.float32
+) -> list[np.ndarray]:
+    """The nats of every target of every row (row[1:]), each predicted from all that the model can
+    look back on."""
+    training = model.training
+    model.eval()
+    nats: list[np.ndarray] = [np.empty(len(row) - 1, dtype=np.float64) for row in rows]
+    windows = [
+        Window(index, row[start : end + 1], start, first - start)
+        for index, row in enumerate(rows)
+        for start, first, end in _windows(len(row) - 1, model.context_length)
+    ]
+    windows.sort(key=lambda window: -len(window.ids))
+    while windows:
+        count = ROWS_AT_A_TIME
+        if model.context_length is not None:
+            count = max(1, min(count, TOKENS_KEPT // len(windows[0].ids)))
+        group, windows = windows[:count], windows[count:]
+        for window, place, values in _score_group(model, group, dtype):
+            begin = window.start + place
+            nats[window.row][begin : begin + len(values)] = values
+    model.train(training)
+    return nats
+
+
+class Window(NamedTuple):
+    """A stretch of a row that a model reads at once. The first `seen` targets are context only."""
+
+    row: int
+    ids: np.ndarray
+    start: int
+    seen: int
+
+
+def _windows(count: int, context_length: int | None) -> Iterator[tuple[int, int, int]]:
+    """(start, first, end): the row's targets from first to end are predicted from ids[start:]."""
+    first = 0
+    while first < count:
+        start = window_start(first + 1, context_length)
+        end = count if context_length is None else min(count, start + context_length)
+        yield start, first, end
+        first = end
+
+
+def _score_group(
+    model: LanguageModel, windows: list[Window], dtype: torch.dtype
+) -> Iterator[tuple[Window, int, np.ndarray]]:
+    """Windows by falling length, read together in stretches → (window, place, nats from there)."""
+    device = next(model.parameters()).device
+    state = None
+    longest = len(windows[0].ids) - 1
+    for start in range(0, longest, TOKENS_AT_A_TIME):
+        live = [window for window in windows if len(window.ids) - 1 > start]
+        width = min(TOKENS_AT_A_TIME, longest - start)
+        ids = np.zeros((len(live), width + 1), dtype=np.int64)
+        spans = []
+        for at, window in enumerate(live):
+            count = min(width, len(window.ids) - 1 - start)
+            ids[at, : count + 1] = window.ids[start : start + count + 1]
+            spans.append((min(max(0, window.seen - start), count), count))
+        batch = torch.from_numpy(ids).to(device)
+        begins, ends = torch.tensor(spans, device=device).T[:, :, None]
+        places = torch.arange(width, device=device)
+        wanted = (places >= begins) & (places < ends)
+        if state is not None and len(state.lengths) > len(live):
+            state = state.select(list(range(len(live))))
+        with autocast(device, dtype):
+            hidden, state = model.encode(batch[:, :-1], state)
+            flat = model.token_nats(hidden[wanted], batch[:, 1:][wanted]).cpu().double().numpy()
+        lengths = [end - begin for begin, end in spans]
+        for window, (begin, _), values in zip(
+            live, spans, np.split(flat, np.cumsum(lengths)[:-1]), strict=True
+        ):
+            yield window, start + begin, values
+
+
+def _interval(
+    nats: list[np.ndarray], bits: np.ndarray, held_out: HeldOut, seed: int
+) -> tuple[float, float]:
+    """The middle 95 % of bits per character when documents (or blocks of text) are redrawn."""
+    characters = held_out.characters.astype(np.float64)
+    if held_out.places is not None:
+        bits, characters = _blocks(nats, held_out)
+    return redrawn_interval(bits, characters, seed)
+
+
+def redrawn_interval(amounts: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[float, float]:
+    """The middle 95 % of sum(amounts) / sum(sizes) when their units (U,) are redrawn."""
+    random = np.random.default_rng(seed)
+    redrawn = np.empty(RESAMPLES)
+    for at in range(RESAMPLES):  # one at a time: memory does not grow with their number
+        drawn = random.integers(len(amounts), size=len(amounts))
+        size = max(1.0, sizes[drawn].sum())  # all drawn may be empty documents
+        redrawn[at] = amounts[drawn].sum() / size
+    low, high = np.percentile(redrawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _blocks(nats: list[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
+    """Bits and characters of each block of text; the escape code's bits are spread evenly."""
+    assert held_out.places is not None
+    all_bits, all_characters = [], []
+    for document, places, length, escape in zip(
+        nats, held_out.places, held_out.characters, held_out.escape_bits, strict=True
+    ):
+        count = max(1, -(-int(length) // BLOCK_CHARACTERS))
+        block = np.minimum(places // BLOCK_CHARACTERS, count - 1)
+        characters = np.full(count, float(BLOCK_CHARACTERS))
+        characters[-1] = length - BLOCK_CHARACTERS * (count - 1)
+        spread = escape * (characters / length if length else 1.0)
+        all_bits.append(np.bincount(block, document / math.log(2), count) + spread)
+        all_characters.append(characters)
+    return np.concatenate(all_bits), np.concatenate(all_characters)

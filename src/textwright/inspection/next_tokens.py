@@ -1,0 +1,151 @@
+"""What a model thinks: the tokens it expects next, how sure it is, what it holds and looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textwright.errors import GenerationError
+from textwright.run import Run
+from textwright.tokenizer import Tokenizer
+from textwright.writing.generator import Generator
+from textwright.writing.rows import visible
+from textwright.writing.sampling_steps import log_probabilities, temper
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from textwright.models import Trace
+
+Tracer = Callable[[NDArray[np.int64]], "Trace"]  # ids (T,) → the trace of one row
+
+Gates = list[dict[str, dict[str, list[float]]]]
+"""A layer each: quantity → statistic over the layer's units → one value a token."""
+
+Attention = list[list[list[float]]]
+"""A layer each: a head each: the share of its look that each token gets, of the newest token."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """`token` is spelled as in tokenizer.json; `text` is what it says, bytes that are no whole
+    character as \\xc3."""
+
+    token: str
+    id: int
+    text: str
+
+    @property
+    def shown(self) -> str:
+        """The text with its white space visible."""
+        letters = self.text.replace(" ", "␣").replace("\n", "⏎")
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in letters)
+
+
+@dataclass(frozen=True)
+class Candidate(Token):
+    """A token that may come next."""
+
+    probability: float
+
+
+@dataclass(frozen=True)
+class NextTokens:
+    """After `context`: by temperature, the entropy in nats and the likeliest tokens.
+
+    tokens: what the model has read, the stop that begins a text included. gates: what its cells
+    held at each of them; attention: what its heads looked at when it had read the last. Both only
+    where that was asked for and the model has any.
+    """
+
+    context: str
+    tokens: list[Token]
+    entropy: dict[float, float]
+    next: dict[float, list[Candidate]]
+    gates: Gates | None = None
+    attention: Attention | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "saliency": None}
+
+
+def next_tokens(
+    generator: Generator,
+    contexts: Sequence[str],
+    temperatures: Sequence[float],
+    top: int = 5,
+    trace: Tracer | None = None,
+) -> list[NextTokens]:
+    """The `top` likeliest next tokens after each context, at each temperature.
+
+    One temperature's distribution follows from another's: softmax(logits / T). trace: as `tracer`
+    gives it, for what happened inside.
+    """
+    if not all(temperature > 0 for temperature in temperatures):
+        raise GenerationError("A table needs temperatures above 0: at 0 one token has it all.")
+    backend, tokenizer = generator.backend, generator.tokenizer
+    found = []
+    for context in contexts:
+        ids = tokenizer.encode(context).tolist()
+        seen = visible(ids, tokenizer.stop_id, backend.context_length)
+        logits, _ = backend.prefill(seen[None], np.array([len(seen)]))
+        entropy, tables = {}, {}
+        for temperature in temperatures:
+            logp = log_probabilities(temper(logits[0], temperature))
+            p = np.exp(logp)
+            entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
+            best = np.argsort(-p, kind="stable")[:top]
+            tables[temperature] = [
+                Candidate(**vars(token), probability=float(p[token.id]))
+                for token in _tokens(tokenizer, best)
+            ]
+        traced = trace(seen) if trace else None
+        gates = list(map(_summarize, traced.gates)) if traced and traced.gates else None
+        looks = list(map(_newest, traced.attention)) if traced and traced.attention else None
+        found.append(NextTokens(context, _tokens(tokenizer, seen), entropy, tables, gates, looks))
+    return found
+
+
+def tracer(run: Run) -> Tracer:
+    """Follows a run's model by its written-out equations. This takes torch; a table does not."""
+    import torch
+
+    from textwright import models
+
+    model = models.load(run, "cpu")
+
+    @torch.inference_mode()
+    def trace(ids: NDArray[np.int64]) -> Trace:
+        return model.trace(torch.from_numpy(ids)[None])
+
+    return trace
+
+
+def _summarize(layer: dict[str, Tensor]) -> dict[str, dict[str, list[float]]]:
+    """Each quantity (1, T, units) → its mean, mean absolute value and extremes over the units."""
+    summary = {}
+    for name, values in layer.items():
+        units = values[0].double().numpy()
+        statistics = {
+            "mean": units.mean(1),
+            "magnitude": np.abs(units).mean(1),
+            "min": units.min(1),
+            "max": units.max(1),
+        }
+        summary[name] = {key: value.round(6).tolist() for key, value in statistics.items()}
+    return summary
+
+
+def _newest(layer: Tensor) -> list[list[float]]:
+    """Attention (1, heads, T, T) → what the last token looks at, (heads, T)."""
+    shares: list[list[float]] = layer[0, :, -1].double().numpy().round(6).tolist()
+    return shares
+
+
+def _tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[Token]:
+    ids = [int(token_id) for token_id in ids]
+    return list(map(Token, tokenizer.tokens(ids), ids, tokenizer.texts(ids)))

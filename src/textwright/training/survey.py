@@ -1,0 +1,173 @@
+"""A look at a corpus before training: what is in it, what would be lost, what it would cost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+
+from textwright.compute.device import choose_device, choose_dtype, set_threads
+from textwright.config import Config
+from textwright.corpus import Corpus
+from textwright.errors import CorpusError
+from textwright.models import build
+from textwright.tokenizer import Tokenizer
+from textwright.training.dataset import Documents, Rows, choose_layout, cut, prepare
+from textwright.training.trainer import Trainer
+
+MEASURED_SECONDS = 5.0  # of training, for the estimate
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Measured on this machine by training for a few seconds."""
+
+    seconds_per_epoch: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Counts of a corpus; cut, padded and unknown are shares, under the given config.
+
+    cut: documents longer than a training row · padded: cells of a batch that hold padding ·
+    unknown: training tokens that are not in the vocabulary.
+    """
+
+    documents: int
+    characters: int
+    words: int
+    duplicates: int
+    dropped: dict[str, int]
+    cut: float
+    padded: float
+    unknown: float
+    estimate: Estimate
+    parts: dict[str, int]
+    vocabulary: int
+    tokens: int
+    layout: str
+    repeated: dict[str, int]  # documents of given files that are in the sources too, by part
+
+    def warnings(self) -> list[str]:
+        """What a person should know before training."""
+        notes = []
+        if self.unknown > 0.05:
+            notes.append(
+                f"{self.unknown:.0%} of the tokens are not in the vocabulary; raise "
+                "tokenizer.vocab_size, or use --set tokenizer.kind=bpe, which knows every text."
+            )
+        if self.cut > 0.25:
+            notes.append(
+                f"{self.cut:.0%} of the documents are cut; raise data.context_length, or use "
+                "--set data.layout=stream, which trains on all of each."
+            )
+        if self.duplicates > 0.05 * self.documents:
+            notes.append(f"documents that repeat another word for word: {self.duplicates:,}.")
+        for part, count in self.repeated.items():
+            if count:
+                notes.append(
+                    f"of the documents given with --{part}, {count:,} of {self.parts[part]:,} are "
+                    "trained on too; their score says nothing about other text."
+                )
+        if self.characters < 200_000:
+            notes.append("this is little text; expect early overfitting, and prefer small models.")
+        return notes
+
+    def to_json(self) -> dict[str, object]:
+        """As `textwright corpus --json` prints it."""
+        return asdict(self)
+
+
+def survey(
+    corpus: Corpus,
+    config: Config,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    tokenizer: Tokenizer | None = None,
+) -> Survey:
+    """Read, tokenize and encode a corpus as training would, and train for a few seconds.
+
+    tokenizer: one that comes with trained weights; else the corpus gives one.
+    """
+    summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
+    if tokenizer is None:  # a document may be a whole corpus
+        on_progress("Building the vocabulary", 0, 0)
+        pieces = (piece.text for piece in corpus.pieces("train"))
+        tokenizer = Tokenizer.train(config.tokenizer, pieces)
+    documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))["train"]
+    if documents.targets < 2:
+        raise CorpusError("There is too little text to train on; give a larger corpus.")
+    config = choose_layout(config, documents)
+    on_progress("Measuring a few training steps", 0, 0)
+    rows = config.data.layout == "rows"
+    longer = documents.lengths + 1 > config.data.context_length
+    return Survey(
+        documents=summary.documents,
+        characters=summary.characters,
+        words=summary.words,
+        duplicates=summary.duplicates,
+        dropped=summary.dropped,
+        cut=float(longer.mean()) if rows and len(documents) else 0.0,
+        padded=_padded(documents, config) if rows else 0.0,
+        unknown=_unknown(documents, tokenizer),
+        estimate=_measure(documents, tokenizer, config),
+        parts=summary.parts,
+        vocabulary=tokenizer.vocab_size,
+        tokens=documents.targets,
+        layout=config.data.layout,
+        repeated=summary.repeated,
+    )
+
+
+def _padded(documents: Documents, config: Config) -> float:
+    length, batch = config.data.context_length, config.train.batch_size
+    layout = Rows(documents, length, batch, config.train.seed)
+    targets = np.minimum(documents.lengths + 1, length)
+    cells = sum(int(targets[rows].max()) * len(rows) for rows in layout.order(0))
+    return 1 - float(targets.sum()) / cells if cells else 0.0
+
+
+def _unknown(documents: Documents, tokenizer: Tokenizer) -> float:
+    if tokenizer.unknown_id is None or not len(documents.ids):
+        return 0.0
+    stretch = 1 << 22
+    found = sum(
+        int(np.count_nonzero(documents.ids[start : start + stretch] == tokenizer.unknown_id))
+        for start in range(0, len(documents.ids), stretch)
+    )
+    return found / len(documents.ids)
+
+
+def _measure(documents: Documents, tokenizer: Tokenizer, config: Config) -> Estimate:
+    """Train a throw-away model for a few seconds; the first step, which warms up, is not timed."""
+    options = config.train
+    device = choose_device(options.device)
+    set_threads(options.threads)
+    model = build(config.model, tokenizer.vocab_size, config.data.context_length).to(device)
+    layout = cut(documents, config.data, options.batch_size, options.seed)
+    trainer = Trainer(model, layout, options, None, choose_dtype(options.dtype, device))
+    tokens, seconds = 0, 0.0
+    first = trainer.train_step()
+    while seconds < MEASURED_SECONDS and trainer.progress.step < layout.steps_per_epoch:
+        step = trainer.train_step()
+        tokens, seconds = tokens + step.tokens, step.seconds - first.seconds
+    speed = tokens / seconds if tokens else first.tokens / first.seconds
+    per_epoch = documents.targets
+    if config.data.layout == "rows":
+        per_epoch = int(np.minimum(documents.lengths + 1, config.data.context_length).sum())
+    return Estimate(per_epoch / speed, _peak_memory(device))
+
+
+def _peak_memory(device: torch.device) -> int:
+    """The most memory this process has held, in bytes; on CUDA the most that torch has."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,364 @@
+"""The training loop, as a stream of events. It prints nothing and names no file.
+
+    for event in Trainer(model, layout, options, evaluate).run():
+        ...                                    # show it, log it, save trainer.snapshot()
+
+Between two events the trainer stands on an optimizer step, so a snapshot taken there and restored
+into a new trainer goes on to bit-identical weights (same machine, versions and threads).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from textwright.compute import processes
+from textwright.compute.device import autocast
+from textwright.config import TrainOptions
+from textwright.errors import TrainingError
+from textwright.evaluation.scores import Scores
+from textwright.models import LanguageModel, ModelState
+from textwright.models.lora import trained
+from textwright.training.dataset import PADDING_TARGET, Layout
+from textwright.training.memory import parts_that_fit
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step. loss: nats a target · seconds: training time so far · parts: that the
+    batch was computed in."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    tokens: int
+    seconds: float
+    parts: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out scores after a step, or before the first; best: better than every one before."""
+
+    step: int
+    epoch: float
+    scores: Scores
+    best: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Why the run is over: "epochs", "max_steps", "time_budget" or "early_stopping"."""
+
+    step: int
+    epoch: float
+    reason: str
+    seconds: float
+
+
+TrainerEvent = Step | Evaluation | Finished
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All of a trainer's memory that is not a tensor."""
+
+    step: int = 0
+    evaluated: int = -1  # the last step that was evaluated
+    best_step: int = -1
+    best_loss: float = math.inf
+    best_bits_per_character: float = math.inf
+    without_gain: int = 0  # evaluations since the best
+    stalled: int = 0  # evaluations since the best or the last cut of the rate
+    rate_scale: float = 1.0
+    seconds: float = 0.0
+    tokens: int = 0
+    parts: int = 1  # that memory asked for, if more than the options do
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything needed to go on. weights are the parameters that train, by name; tensors hold the
+    optimizer, the carried state and the random state."""
+
+    progress: dict[str, float]
+    weights: dict[str, Tensor]
+    tensors: dict[str, Tensor]
+
+
+class Trainer:
+    """Trains a model on a layout of batches, evaluating it on held-out documents as it goes."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        layout: Layout,
+        options: TrainOptions,
+        evaluate: Callable[[], Scores] | None,
+        dtype: torch.dtype = torch.float32,
+        evaluate_first: bool = False,
+    ):
+        """evaluate_first: before the first step too, for weights that were trained before."""
+        self.model, self.layout, self.options = model, layout, options
+        self.evaluate, self.dtype, self.evaluate_first = evaluate, dtype, evaluate_first
+        self.device = next(model.parameters()).device
+        model.recompute_blocks = options.recompute_blocks
+        self.optimizer = _optimizer(model, options, self.device)
+        self.progress = Progress()
+        self.states: list[ModelState | None] = [None] * options.accumulate
+        steps = math.ceil(options.epochs * layout.steps_per_epoch)
+        self.total_steps = min(steps, options.max_steps or steps)
+        self.evaluate_every = options.evaluate_every or layout.steps_per_epoch
+
+    def run(self) -> Iterator[TrainerEvent]:
+        """Train to the end, yielding every step, every evaluation and the reason for stopping."""
+        while True:
+            if self._evaluation_is_due():  # perhaps still, of a step that a checkpoint was taken at
+                yield self._evaluate()
+            if reason := self._finished():
+                break
+            yield self.train_step()
+        if self.progress.evaluated != self.progress.step:
+            yield self._evaluate()
+        yield Finished(self.progress.step, self.epoch, reason, self.progress.seconds)
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training documents so far."""
+        return self.progress.step / self.layout.steps_per_epoch
+
+    def learning_rate(self) -> float:
+        """The rate of the coming step: warm-up, then the schedule, times any cuts on stalls."""
+        options, done = self.options, self.progress
+        warmup = min(1.0, (done.step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+        over = (done.step - options.warmup_steps) / max(1, self.total_steps - options.warmup_steps)
+        if options.time_budget:  # whichever end comes first
+            over = max(over, done.seconds / options.time_budget)
+        over = min(1.0, max(0.0, over))
+        shape = {
+            "constant": 1.0,
+            "linear": 1 - over,
+            "cosine": (1 + math.cos(math.pi * over)) / 2,
+        }[options.schedule]
+        fall = options.final_rate + (1 - options.final_rate) * shape
+        return options.learning_rate * warmup * fall * done.rate_scale
+
+    def _evaluation_is_due(self) -> bool:
+        done = self.progress
+        due = done.step % self.evaluate_every == 0 if done.step else self.evaluate_first
+        return due and done.evaluated != done.step
+
+    def _finished(self) -> str:
+        done, options = self.progress, self.options
+        if options.early_stopping and done.without_gain >= options.early_stopping:
+            return "early_stopping"
+        if options.time_budget and done.seconds >= options.time_budget:
+            return "time_budget"
+        if done.step >= self.total_steps:
+            return "max_steps" if done.step == options.max_steps else "epochs"
+        return ""
+
+    def train_step(self) -> Step:
+        """One optimizer step, by itself; `run` is the way to train."""
+        started = time.perf_counter()
+        step, rate = self.progress.step, self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        if rank := processes.rank_and_world()[0]:  # else all would drop the same places
+            torch.manual_seed(hash((self.options.seed, step, rank)) % 2**63)
+        self.optimizer.zero_grad(set_to_none=True)
+        nats, count = self._fitting_backward(step)
+        limit = self.options.clip_norm or math.inf
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        if not math.isfinite(nats) or not math.isfinite(norm):
+            broken = f"loss became {nats}"
+            if math.isfinite(nats):
+                broken = f"gradient's norm became {norm}"
+            raise TrainingError(
+                f"The {broken} at step {step + 1}; what was saved before is intact. "
+                "Try a lower rate (--set train.learning_rate=…) or --set train.clip_norm=1."
+            )
+        self.optimizer.step()
+        done = self.progress
+        self.progress = replace(
+            done,
+            step=step + 1,
+            tokens=done.tokens + count,
+            seconds=processes.agree(done.seconds + time.perf_counter() - started),
+        )
+        seconds = self.progress.seconds
+        return Step(step + 1, self.epoch, nats / count, rate, norm, count, seconds, self.parts)
+
+    @property
+    def parts(self) -> int:
+        """That a batch is computed in, one after another."""
+        return max(self.options.accumulate, self.progress.parts)
+
+    def fit_memory(self) -> None:
+        """Settle in how many parts a processor's memory holds a batch; an accelerator tells when
+        it does not."""
+        if self.device.type == "cpu" and not self.layout.carries:
+            rows = -(-self.layout.batch_size // processes.rank_and_world()[1])
+            parts = parts_that_fit(self.model, rows, self.layout.context_length, self.parts)
+            self.progress = replace(self.progress, parts=int(processes.agree(parts)))
+
+    def _fitting_backward(self, step: int) -> tuple[float, int]:
+        """`_backward`, in twice as many parts for as long as memory does not hold them.
+
+        A step in parts is the step of the whole batch, but for the places that dropout draws.
+        """
+        while True:
+            try:
+                return self._backward(step, self.parts)
+            except torch.OutOfMemoryError as error:
+                alone = processes.rank_and_world()[1] == 1  # others would wait for this one
+                if not alone or self.layout.carries or self.parts >= self.layout.batch_size:
+                    raise TrainingError(
+                        "Memory ran out; what was saved before is intact. Try more parts (--set "
+                        f"train.accumulate={2 * self.parts}), --set train.recompute_blocks=true "
+                        "or a smaller model."
+                    ) from error
+            # Out of the handler, so that what it held is free.
+            self.progress = replace(self.progress, parts=2 * self.parts)
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+
+    def _backward(self, step: int, parts: int) -> tuple[float, int]:
+        """Gradients of the mean over all targets of all parts and processes → (nats, targets)."""
+        rank, world = processes.rank_and_world()
+        batches = [
+            self.layout.batch(step, rank * parts + part, world * parts) for part in range(parts)
+        ]
+        own = sum(int(np.count_nonzero(b.targets != PADDING_TARGET)) for b in batches)
+        count = int(processes.total(torch.tensor(float(own), dtype=torch.float64)))
+        nats = torch.zeros((), dtype=torch.float64)
+        for part, batch in enumerate(batches):
+            if not len(batch.inputs):
+                continue
+            inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)
+            targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)
+            state = self.states[part] if batch.carry else None
+            with autocast(self.device, self.dtype):
+                hidden, state = self.model.encode(inputs, state)
+                summed, _ = self.model.next_token_loss(hidden, targets)
+            (summed / count).backward()
+            nats += summed.detach().cpu().double()
+            if self.layout.carries:
+                self.states[part] = state.detach()
+        processes.sum_gradients(self.model)
+        return float(processes.total(nats)), count
+
+    def _evaluate(self) -> Evaluation:
+        assert self.evaluate is not None
+        # Whatever scoring draws, training draws as if it had not.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            scores = self.evaluate()
+        done = self.progress
+        best = bool(processes.agree(scores.loss < done.best_loss))
+        done = replace(done, evaluated=done.step, without_gain=0 if best else done.without_gain + 1)
+        done = replace(done, stalled=0 if best else done.stalled + 1)
+        if best:
+            bits = scores.bits_per_character
+            done = replace(done, best_step=done.step, best_loss=scores.loss)
+            done = replace(done, best_bits_per_character=bits)
+        elif self.options.stall_patience and done.stalled >= self.options.stall_patience:
+            scale = done.rate_scale * self.options.stall_factor
+            done = replace(done, stalled=0, rate_scale=scale)
+        self.progress = done
+        return Evaluation(done.step, self.epoch, scores, best)
+
+    def snapshot(self) -> Snapshot:
+        """All that `restore` needs, on the processor's side; all processes must ask for it."""
+        tensors = {"random.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        weights = trained(self.model)
+        for name, parameter in weights.items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        if state := self._gather_state():
+            tensors |= {f"carried.{key}": value for key, value in state.tensors().items()}
+        return Snapshot(asdict(self.progress), _on_cpu(weights), _on_cpu(tensors))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of a trainer with the same model, layout and options, in whatever
+        number of processes."""
+        self.progress = Progress(**snapshot.progress)  # type: ignore[arg-type]
+        stay = {name: p for name, p in self.model.named_parameters() if not p.requires_grad}
+        self.model.load_state_dict(stay | snapshot.weights)
+        tensors = snapshot.tensors
+        for name, parameter in trained(self.model).items():
+            prefix = f"optimizer.{name}."
+            moments = {
+                k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+            }
+            if moments:
+                self.optimizer.state[parameter] = {
+                    key: value.to(self.device) for key, value in moments.items()
+                }
+        carried = {
+            key.removeprefix("carried."): value.to(self.device)
+            for key, value in tensors.items()
+            if key.startswith("carried.")
+        }
+        if carried:
+            state = self.model.state_class.from_tensors(carried)
+            rank, _ = processes.rank_and_world()
+            own = self._lanes()[rank]
+            self.states = [state.select(lanes) if lanes else None for lanes in own]
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+
+    def _lanes(self) -> list[list[list[int]]]:
+        """Which rows of a batch each part of each process computes."""
+        _, world = processes.rank_and_world()
+        parts, rows = self.options.accumulate, list(range(self.layout.batch_size))
+        return [
+            [rows[rank * parts + part :: world * parts] for part in range(parts)]
+            for rank in range(world)
+        ]
+
+    def _gather_state(self) -> ModelState | None:
+        """The carried state of all rows of a batch, in order, whichever process has them."""
+        if not self.layout.carries:
+            return None
+        own = [None if state is None else _on_cpu(state.tensors()) for state in self.states]
+        found = [part for parts in processes.gather(own) for part in parts if part]
+        if not found:  # nothing was read yet
+            return None
+        state = self.model.state_class.concat(
+            [self.model.state_class.from_tensors(part) for part in found]
+        )
+        order = [row for parts in self._lanes() for lanes in parts for row in lanes]
+        return state.select(np.argsort(order).tolist())
+
+
+def _optimizer(
+    model: LanguageModel, options: TrainOptions, device: torch.device
+) -> torch.optim.Optimizer:
+    """Adam or AdamW; decay on matrices only, not on biases and norms."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
+    parameters = list(trained(model).values())
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    betas = (options.beta1, options.beta2)
+    fused = device.type in ("cpu", "cuda")
+    return kind(groups, lr=options.learning_rate, betas=betas, eps=options.epsilon, fused=fused)
+
+
+def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that NumPy can hold: a bf16 state becomes float32, which loses nothing."""
+    copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
+    return {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in copies.items()}

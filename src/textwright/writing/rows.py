@@ -1,0 +1,163 @@
+"""Which rows a model runs together: what a backend offers, and the batch that drives it.
+
+Letters: B rows that run together, T time, V vocabulary.
+"""
+
+from array import array
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class BackendState(Protocol):
+    """What a backend remembers of the rows it has read."""
+
+    @property
+    def lengths(self) -> Any: ...  # (B,) ids read so far
+    @property
+    def nbytes(self) -> int: ...
+    def select(self, rows: Any) -> Self: ...  # these rows, in this order, repeats allowed
+    @classmethod
+    def concat(cls, states: Sequence[Self]) -> Self: ...
+
+
+class Backend(Protocol):
+    """A model that reads ids and says what comes next: NumPy in, NumPy out."""
+
+    context_length: int | None  # the most ids it can look at; None: no limit
+
+    def prefill(
+        self, ids: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], Any]:
+        """ids (B, T) padded on the right, lengths (B,) → the logits after each row (B, V), state"""
+
+    def step(self, ids: NDArray[np.int64], state: Any) -> tuple[NDArray[np.float32], Any]:
+        """One more id a row, (B,) → logits (B, V), state."""
+
+
+def window_start(count: int, context_length: int | None) -> int:
+    """Where what a model sees begins, when `count` ids stand before the one it predicts.
+
+    It sees ids[start:count], the row's first stop id being ids[0]. When one more would be too many,
+    it keeps the newest half and goes on from there; a long prompt is seen as if it had been
+    written, so the start follows from the count alone, cached or not.
+    """
+    if context_length is None or count <= context_length:
+        return 0
+    half = max(1, context_length // 2)
+    room = context_length + 1 - half  # ids from one such moment to the next
+    return (1 + (count - context_length - 1) // room) * room
+
+
+def visible(
+    ids: Sequence[int], stop_id: int, context_length: int | None
+) -> NDArray[np.int64]:  # (T,)
+    """What a model sees of a text's ids: the stop id and all of them, or the newest that fit."""
+    start = window_start(1 + len(ids), context_length)
+    return np.array(ids[start - 1 :] if start else [stop_id, *ids], np.int64)
+
+
+class Row:
+    """One sequence of a batch: the ids of its prompt, number `prompt`, and those written since.
+
+    The stop id that begins every row is not among them.
+    """
+
+    def __init__(self, prompt: int, ids: Sequence[int]) -> None:
+        self.prompt = prompt
+        self.ids = array("q", ids)
+
+
+_Row = TypeVar("_Row", bound=Row)
+_Read = tuple[NDArray[np.float32], Any]  # logits (B, V) and the state behind them
+
+
+class RunningBatch(Generic[_Row]):
+    """The rows that run together, with the logits (B, V) and the state that belong to them."""
+
+    def __init__(self, backend: Backend, stop_id: int) -> None:
+        self.rows: list[_Row] = []
+        self.logits: NDArray[np.float32]
+        self._state: Any
+        self._backend = backend
+        self._stop_id = stop_id
+        # The prompt that was read last and what came of it: more of its samples may be waiting.
+        self._prompt = -1
+        self._read_last: _Read
+
+    def admit(self, rows: list[_Row]) -> None:
+        """Let new rows in, whose prompts are read once, whatever the number of their samples."""
+        if not rows:
+            return
+        groups = [list(group) for _, group in groupby(rows, key=lambda row: row.prompt)]
+        known = groups[0][0].prompt == self._prompt
+        reads = [self._read_last] if known else []
+        if new := groups[known:]:
+            reads.append(self._read([group[0] for group in new]))
+        logits, state = _join(reads)
+        self._prompt = groups[-1][0].prompt
+        self._read_last = logits[-1:], state.select([len(groups) - 1])
+        if len(rows) > len(groups):
+            places = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+            logits, state = logits[places], state.select(places)
+        before = [(self.logits, self._state)] if self.rows else []
+        self.logits, self._state = _join([*before, (logits, state)])
+        self.rows = self.rows + rows
+
+    def keep(self, places: list[int]) -> None:
+        """Go on with the rows at these places only."""
+        if len(places) < len(self.rows):
+            self.replace([self.rows[place] for place in places], places)
+
+    def replace(self, rows: list[_Row], places: list[int]) -> None:
+        """Go on with other rows, each from what was read of the row at its place."""
+        if rows and places != list(range(len(self.rows))):
+            self._state = self._state.select(places)
+        self.rows = rows
+
+    def advance(self) -> None:
+        """Feed every row its newest id. Rows whose context is full keep the newest half of it."""
+        if not self.rows:
+            return
+        limit = self._backend.context_length
+        full = [
+            place
+            for place, row in enumerate(self.rows if limit else [])
+            if window_start(1 + len(row.ids), limit) != window_start(len(row.ids), limit)
+        ]
+        if not full:
+            self.logits, self._state = self._step(self.rows, self._state)
+            return
+        going = [place for place in range(len(self.rows)) if place not in full]
+        rows = [self.rows[place] for place in full]
+        reads = [self._read(rows)]
+        if going:
+            self.keep(going)
+            reads.append(self._step(self.rows, self._state))
+            rows += self.rows
+        self.rows = rows
+        self.logits, self._state = _join(reads)
+
+    def _read(self, rows: list[_Row]) -> _Read:
+        """Prefill with all that each row may look at, the stop id as the start of the context."""
+        limit = self._backend.context_length
+        seen = [visible(row.ids, self._stop_id, limit) for row in rows]
+        lengths = np.array([len(ids) for ids in seen], np.int64)
+        padded = np.zeros((len(rows), lengths.max()), np.int64)
+        for place, ids in enumerate(seen):
+            padded[place, : len(ids)] = ids
+        return self._backend.prefill(padded, lengths)
+
+    def _step(self, rows: list[_Row], state: Any) -> _Read:
+        return self._backend.step(np.array([row.ids[-1] for row in rows], np.int64), state)
+
+
+def _join(reads: Sequence[_Read]) -> _Read:
+    if len(reads) == 1:
+        return reads[0]
+    logits = np.concatenate([read[0] for read in reads])
+    states = [read[1] for read in reads]
+    return logits, type(states[0]).concat(states)

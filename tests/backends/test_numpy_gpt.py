@@ -1,0 +1,106 @@
+"""The torch-free GPT against torch's, whose equations are held to `transformers`' elsewhere."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from textwright.backends.numpy_gpt import NumpyGPT
+from textwright.config import GPTOptions
+from textwright.errors import RunError
+from textwright.models import TorchBackend, build
+from textwright.writing.rows import Row, RunningBatch
+
+VOCABULARY, CONTEXT = 11, 12
+SHAPES = {
+    "gpt-2": GPTOptions(layers=2, heads=2, width=8),
+    "book": GPTOptions(
+        layers=1,
+        heads=3,
+        width=7,
+        key_width=5,
+        value_width=2,
+        feedforward_width=6,
+        activation="relu",
+        norm="post",
+        norm_epsilon=1e-6,
+        tie_output=False,
+    ),
+    "waves": GPTOptions(layers=2, heads=1, width=6, positions="sinusoidal"),
+}
+
+
+@pytest.fixture(params=SHAPES)
+def backends(request):
+    torch.manual_seed(1)
+    model = build(SHAPES[request.param], VOCABULARY, CONTEXT)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return TorchBackend(model), NumpyGPT(weights, SHAPES[request.param], CONTEXT)
+
+
+def close(got, want):
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_prompts_of_different_lengths_and_what_follows_them(backends):
+    ids = np.random.default_rng(0).integers(VOCABULARY, size=(5, 7))
+    lengths = np.array([7, 1, 4, 7, 2])
+    states = []
+    for backend in backends:
+        logits, state = backend.prefill(ids, lengths)
+        states.append([logits, state])
+    for _ in range(5):
+        close(states[1][0], states[0][0])
+        for backend, reading in zip(backends, states, strict=True):
+            reading[:] = backend.step(np.array([5, 6, 7, 8, 9]), reading[1])
+    assert states[1][1].lengths.tolist() == (lengths + 5).tolist()
+    assert states[1][1].nbytes > 0
+
+
+def test_states_are_selected_and_joined(backends):
+    ids = np.random.default_rng(1).integers(VOCABULARY, size=(3, 4))
+    logits = []
+    for backend in backends:
+        _, state = backend.prefill(ids, np.array([4, 2, 3]))
+        _, other = backend.prefill(ids[:1], np.array([1]))
+        joined = type(state).concat([state.select([2, 1]), other, state.select([1, 1])])
+        logits.append(backend.step(np.array([1, 2, 3, 4, 2]), joined)[0])
+    close(logits[1], logits[0])
+    np.testing.assert_array_equal(logits[1][1], logits[1][4])
+
+
+def test_a_state_can_be_read_on_twice(backends):
+    backend = backends[1]
+    _, state = backend.prefill(np.array([[1, 2]]), np.array([2]))
+    _, state = backend.step(np.array([3]), state)
+    first, _ = backend.step(np.array([4]), state)
+    backend.step(np.array([5]), state)
+    again, _ = backend.step(np.array([4]), state)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_writing_past_the_context(backends):
+    written = []
+    for backend in backends:
+        batch = RunningBatch(backend, 0)
+        batch.admit([Row(0, [3, 1, 4]), Row(1, [])])
+        for _ in range(40):
+            for row, logits in zip(batch.rows, batch.logits, strict=True):
+                row.ids.append(int(logits.argmax()))
+            batch.advance()
+        written.append({row.prompt: list(row.ids) for row in batch.rows})
+    assert written[0] == written[1]
+
+
+def test_weights_that_do_not_fit_are_refused():
+    model = build(SHAPES["gpt-2"], VOCABULARY, CONTEXT)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    with pytest.raises(RunError, match=r"positions has shape \(12, 8\), not 9 × 8"):
+        NumpyGPT(weights, SHAPES["gpt-2"], 9)
+    with pytest.raises(RunError, match="which this model does not have"):
+        NumpyGPT({**weights, "output.bias": np.zeros(3)}, SHAPES["gpt-2"], CONTEXT)
+    del weights["norm.bias"]
+    with pytest.raises(RunError, match=r"The weights lack norm\.bias"):
+        NumpyGPT(weights, SHAPES["gpt-2"], CONTEXT)

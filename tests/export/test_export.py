@@ -1,0 +1,437 @@
+"""Exports, read by the programs they are for: transformers, ONNX Runtime, llama.cpp."""
+
+import contextlib
+import io
+import json
+import re
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import transformers
+from small_models import SMALL
+
+from textwright import models
+from textwright.cli import main
+from textwright.config import Config, GPTOptions, InitFrom, LSTMOptions
+from textwright.errors import ExportError
+from textwright.export import export_run, gguf_file, onnx_model
+from textwright.export.tokenizer_file import exported_tokenizer
+from textwright.export.transformers_folder import sampling_defaults
+from textwright.models import TorchBackend
+from textwright.models.pretrained import find_origin
+from textwright.run import Run
+from textwright.tokenizer import Tokenizer, TokenizerOptions
+from textwright.writing.generator import Generator
+from textwright.writing.sampling import SamplingOptions
+
+DOCUMENTS = [
+    "The soup needs salt, pepper (black) and 1,000 bay leaves.",
+    "Serve it at 10:30; don't wait!",
+    "A 3.5-quart pot - not half-full - costs $4.",
+    "Äpfel über Öl: naïve, 5% off.",
+]
+PROMPTS = ["The soup", "Serve it at", ""]
+CONTEXT = 16
+
+
+def make_run(path, options, kind="word", **tokenizer):
+    """A run with random weights, biases too, and a few held-out documents."""
+    chosen = TokenizerOptions(kind=kind, vocab_size=300, **tokenizer)
+    config = Config(
+        model=options,
+        tokenizer=chosen,
+        data={"context_length": CONTEXT, "layout": "rows"},
+    )
+    run = Run.create(path, config)
+    run.keep_tokenizer(Tokenizer.train(chosen, DOCUMENTS))
+    torch.manual_seed(0)
+    model = models.build(options, run.tokenizer.vocab_size, CONTEXT)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    run.keep_weights({name: tensor.numpy() for name, tensor in model.state_dict().items()})
+    run.keep_held_out(("test", text) for text in DOCUMENTS)
+    return run
+
+
+@pytest.fixture(params=SMALL)
+def run(request, tmp_path):
+    return make_run(tmp_path / "run", SMALL[request.param])
+
+
+@pytest.fixture
+def gpt2(tmp_path):
+    """A run in GPT-2's form, with a byte-level BPE."""
+    options = GPTOptions(layers=2, heads=2, width=8, feedforward_width=20, norm_epsilon=1e-4)
+    return make_run(tmp_path / "run", options, "bpe")
+
+
+def ids_of(run, rows, count):
+    drawn = torch.Generator().manual_seed(1)
+    return torch.randint(run.tokenizer.vocab_size, (rows, count), generator=drawn)
+
+
+def never_ending(run):
+    """The run's weights with a bias against the stop token, where there are biases at the output:
+    what is written then fills the context."""
+    weights = run.weights()
+    if "output.bias" in weights:
+        weights["output.bias"][run.tokenizer.stop_id] = -1e4
+    return weights
+
+
+@torch.no_grad()
+def logits_of(run, ids):
+    model = models.load(run, "cpu")
+    return model.project(model.encode(ids)[0])
+
+
+def written(run, **options):
+    """What textwright writes after each prompt, in ids."""
+    generator = Generator(TorchBackend(models.load(run, "cpu")), run.tokenizer)
+    samples = generator.generate(PROMPTS, SamplingOptions(temperature=0, **options))
+    return [sample.ids for sample in samples]
+
+
+def load(folder):
+    """(tokenizer, model) as a user of transformers loads them."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    return tokenizer, model.eval()
+
+
+# transformers
+
+
+def test_transformers_computes_the_runs_logits(run, tmp_path):
+    exported = export_run(run, "transformers", tmp_path / "out")
+    assert exported.largest_difference < 1e-5
+    _, model = load(tmp_path / "out")
+    ids = ids_of(run, 3, 9)
+    expected = logits_of(run, ids)
+    assert expected.std() > 0.3  # there is something to agree on
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_transformers_writes_what_textwright_writes(run, tmp_path, beams):
+    export_run(run, "transformers", tmp_path / "out")
+    tokenizer, model = load(tmp_path / "out")
+    prompts = tokenizer(PROMPTS, return_tensors="pt", padding=True)
+    assert not prompts["attention_mask"].all()  # of different lengths, padded on the left
+    texts = model.generate(**prompts, do_sample=False, num_beams=beams, max_new_tokens=9)
+    stop = run.tokenizer.stop_id
+    new = [row[prompts["input_ids"].shape[1] :].tolist() for row in texts]
+    new = [row[: row.index(stop)] if stop in row else row for row in new]
+    assert new == written(run, beams=beams, max_new_tokens=9)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL.keys() - {"gpt"}))  # which is transformers' own
+def test_padding_on_either_side_changes_nothing(name, tmp_path):
+    run = make_run(tmp_path / "run", SMALL[name])
+    export_run(run, "transformers", tmp_path / "out")
+    _, model = load(tmp_path / "out")
+    ids = ids_of(run, 2, 7)
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1]])
+    with torch.no_grad():
+        whole = model(ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100))
+    for row, own in enumerate(mask.bool()):
+        alone = logits_of(run, ids[row, own][None])[0]
+        torch.testing.assert_close(whole.logits[row, own], alone, rtol=1e-4, atol=1e-5)
+    assert whole.loss.isfinite()
+
+
+def test_a_gpt2_needs_no_code_and_another_model_brings_its_own(gpt2, tmp_path):
+    exported = export_run(gpt2, "transformers", tmp_path / "gpt2")
+    assert "modeling_textwright.py" not in exported.files
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "gpt2")
+    assert type(model) is transformers.GPT2LMHeadModel
+    other = make_run(tmp_path / "lstm", SMALL["lstm"])
+    assert "modeling_textwright.py" in export_run(other, "transformers", tmp_path / "o").files
+
+
+def test_where_weights_began_is_not_told(tmp_path):
+    origin = InitFrom(source="my/secret/folder", sha256="0")
+    run = make_run(tmp_path / "run", SMALL["gpt-book"].model_copy(update={"init_from": origin}))
+    export_run(run, "transformers", tmp_path / "out")
+    assert "secret" not in (tmp_path / "out" / "config.json").read_text("utf-8")
+
+
+def test_a_folder_that_cannot_be_written_is_told(gpt2, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match=r"Cannot write to .*: Not a directory"):
+        export_run(gpt2, "onnx", tmp_path / "file" / "out")
+
+
+def test_training_can_begin_from_an_exported_gpt2(gpt2, tmp_path):
+    export_run(gpt2, "transformers", tmp_path / "out")
+    origin = find_origin(str(tmp_path / "out"))
+    assert GPTOptions(**origin.model) == models.load(gpt2, "cpu").options
+    weights = gpt2.weights()
+    assert origin.weights().keys() == weights.keys()
+    assert all(np.array_equal(origin.weights()[name], weights[name]) for name in weights)
+    assert origin.tokenizer.fingerprint == gpt2.tokenizer.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["word", "char", "bpe", "symbols"])
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_tokenizers_agree_on_every_text(tmp_path, kind, lowercase):
+    run = make_run(tmp_path / "run", SMALL["rnn"], kind, lowercase=lowercase)
+    export_run(run, "transformers", tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", trust_remote_code=True)
+    ours = run.tokenizer
+    assert tokenizer.bos_token_id == tokenizer.eos_token_id == ours.stop_id
+    texts = [*DOCUMENTS, "", " two\n\nlines ", "[END OF TEXT] <|endoftext|> [UNK]", "日本 🍜 İ"]
+    for text in texts:
+        ids = ours.encode(text).tolist()
+        assert tokenizer(text)["input_ids"] == [ours.stop_id, *ids]
+        if kind != "word" or "[" not in text:
+            assert tokenizer.decode([ours.stop_id, *ids], skip_special_tokens=True) == ours.decode(
+                ids
+            )
+
+
+def test_words_are_joined_but_for_quotation_marks(tmp_path):
+    run = make_run(tmp_path / "run", SMALL["rnn"])
+    tokenizer = exported_tokenizer(run)
+    tokens = "say \" so \" , o ' clock , don ' t { x } 3 . 5 - quart 10 : 30 1 , 000 and / or"
+    assert tokenizer.decoder.decode(tokens.split(" ")) == (
+        "say \" so \", o ' clock, don't {x} 3.5-quart 10:30 1,000 and/or"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "left_out"),
+    [
+        ({}, {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}, []),
+        ({"temperature": 0, "top_k": 5, "beams": 3}, {"do_sample": False, "num_beams": 3}, []),
+        (
+            {"temperature": float("inf"), "top_k": 5, "stop": ["\n"]},
+            {"do_sample": True, "top_k": 5, "top_p": 1.0},
+            ["stop", "temperature"],
+        ),
+        (
+            {"temperature": 0.5, "no_repeat_ngram": 2, "typical_p": 0.9, "forbid": [3]},
+            {
+                "do_sample": True,
+                "temperature": 0.5,
+                "top_k": 0,
+                "top_p": 1.0,
+                "no_repeat_ngram_size": 2,
+                "typical_p": 0.9,
+            },
+            ["forbid"],
+        ),
+    ],
+)
+def test_sampling_options_are_said_where_they_can_be(options, said, left_out):
+    found, missing = sampling_defaults(SamplingOptions(**options), None)
+    assert found == {**said, "max_new_tokens": 100}
+    assert missing == left_out
+    transformers.GenerationConfig(**found).validate()
+
+
+def test_a_text_by_default_ends_with_the_context():
+    found, _ = sampling_defaults(SamplingOptions(max_new_tokens=100), 16)
+    assert found["max_length"] == 16 and "max_new_tokens" not in found
+
+
+# ONNX
+
+
+def test_onnx_runtime_computes_the_runs_logits_with_a_state(run, tmp_path):
+    exported = export_run(run, "onnx", tmp_path / "out")
+    assert exported.largest_difference < 1e-5
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
+    ids = ids_of(run, 3, 9)
+    state = {name: np.repeat(array, 3, axis=1) for name, array in onnx_model.start(session).items()}
+    found = []
+    for part in ids.split([4, 1, 1, 3], dim=1):
+        logits, *after = session.run(None, {"ids": part.numpy(), **state})
+        state = dict(zip(state, after, strict=True))
+        found.append(logits)
+    expected = logits_of(run, ids).numpy()
+    np.testing.assert_allclose(np.concatenate(found, 1), expected, rtol=1e-4, atol=1e-5)
+    outputs = [output.name for output in session.get_outputs()]
+    assert outputs == ["logits", *(f"next_{name}" for name in state)]
+
+
+def test_large_weights_stand_beside(gpt2, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_model, "ONE_FILE", 100)
+    exported = export_run(gpt2, "onnx", tmp_path / "out")
+    assert "model.onnx.data" in exported.files
+    assert (tmp_path / "out" / "model.onnx").stat().st_size < 60_000
+
+
+# GGUF
+
+
+def test_gguf_holds_the_model_and_its_tokenizer(gpt2, tmp_path):
+    import gguf
+
+    exported = export_run(gpt2, "gguf", tmp_path / "out")
+    assert exported.files == ["README.md", "model.gguf"]
+    reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
+    weights = gpt2.weights()
+    held = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
+    assert np.array_equal(held["token_embd.weight"], weights["embedding"])
+    assert sum(array.size for array in held.values()) == sum(w.size for w in weights.values())
+    said = {name: field.contents() for name, field in reader.fields.items()}
+    assert said["general.architecture"] == "gpt2"
+    assert said["gpt2.context_length"] == CONTEXT
+    assert said["gpt2.feed_forward_length"] == 20
+    tokens = gpt2.tokenizer.tokens(range(gpt2.tokenizer.vocab_size))
+    assert said["tokenizer.ggml.tokens"] == tokens
+
+
+def test_llama_cpp_computes_the_runs_logits(gpt2, tmp_path):
+    pytest.importorskip(
+        "llama_cpp", reason="llama.cpp itself reads the file where llama-cpp-python is installed"
+    )
+    export_run(gpt2, "gguf", tmp_path / "out")
+    reloaded = gguf_file.reload(tmp_path / "out")
+    ids = ids_of(gpt2, 1, CONTEXT)
+    expected = logits_of(gpt2, ids)[0].log_softmax(-1)
+    found = torch.from_numpy(reloaded.logits(ids[0].numpy())).log_softmax(-1)
+    assert (found - expected).abs().max() < 3e-3
+    for text in [*DOCUMENTS, " two\n\nlines ", "<|endoftext|>", "日本 🍜"]:
+        ids = gpt2.tokenizer.encode(text).tolist()
+        assert reloaded.encode(text) == [gpt2.tokenizer.stop_id, *ids]
+
+
+@pytest.mark.parametrize(
+    ("options", "tokenizer", "said"),
+    [
+        (LSTMOptions(embedding_size=4, hidden_size=4), {"kind": "bpe"}, "is recurrent"),
+        (GPTOptions(layers=1, width=8, norm="post"), {"kind": "bpe"}, r"model\.norm is 'post'"),
+        (
+            GPTOptions(layers=1, width=8, activation="relu"),
+            {"kind": "bpe"},
+            r"model\.activation is 'relu'",
+        ),
+        (GPTOptions(layers=1, width=8), {"kind": "char"}, "a tokenizer of kind char"),
+        (
+            GPTOptions(layers=1, width=8),
+            {"kind": "bpe", "lowercase": True},
+            "a tokenizer that lower-cases",
+        ),
+    ],
+)
+def test_llama_cpp_has_no_other_form(tmp_path, options, tokenizer, said):
+    run = make_run(tmp_path / "run", options, **tokenizer)
+    with pytest.raises(ExportError, match=rf"{said}.*; export to transformers or onnx\."):
+        export_run(run, "gguf", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+# All formats
+
+
+@pytest.mark.parametrize("to", ["transformers", "onnx"])
+@pytest.mark.parametrize("name", ["lstm", "gpt", "gpt-book"])
+def test_the_code_in_the_readme_writes_a_text(tmp_path, monkeypatch, to, name):
+    run = make_run(tmp_path / "run", SMALL[name], "char")
+    run.keep_weights(never_ending(run))
+    export_run(run, to, tmp_path / "out")
+    readme = (tmp_path / "out" / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path / "out")
+    torch.manual_seed(0)
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        exec(compile(code, "README.md", "exec"), {})
+    text = shown.getvalue().removesuffix("\n")
+    assert text and set(text) <= set("".join(DOCUMENTS)) | set("[UNK]")
+
+
+def test_the_readme_is_the_runs_card(gpt2, tmp_path):
+    gpt2.write_text("README.md", "# my model\n\nTrained on soup.\n\n## Use\n\ntextwright …\n")
+    export_run(gpt2, "gguf", tmp_path / "out")
+    readme = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert readme.startswith("# my model\n\nTrained on soup.\n\n## Use\n\n```\nllama-cli")
+
+
+def test_an_export_that_differs_is_not_kept(gpt2, tmp_path, monkeypatch):
+    graph = onnx_model.gpt_graph
+    spoiled = lambda options, weights: graph(  # noqa: E731
+        options, weights | {"norm.bias": weights["norm.bias"] + 0.1}
+    )
+    monkeypatch.setattr(onnx_model, "gpt_graph", spoiled)
+    with pytest.raises(ExportError, match=r"differ by 0\.\d+, more than 0\.02"):
+        export_run(gpt2, "onnx", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_export_with_other_ids_is_not_kept(gpt2, tmp_path, monkeypatch):
+    def without_stop(run):
+        tokenizer = exported_tokenizer(run)
+        tokenizer.post_processor = None
+        return tokenizer
+
+    monkeypatch.setattr(onnx_model, "exported_tokenizer", without_stop)
+    with pytest.raises(ExportError, match="other ids than the run"):
+        export_run(gpt2, "onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_private_run_is_checked_on_what_it_writes(gpt2, tmp_path):
+    (gpt2.path / "heldout.jsonl.gz").unlink()
+    told = []
+    exported = export_run(gpt2, "onnx", tmp_path / "out", lambda *stage: told.append(stage))
+    assert exported.largest_difference < 1e-5
+    assert told[:2] == [("Loading", 0, 0), ("Writing", 0, 0)]
+    assert told[2:] == [("Checking", done, 8) for done in range(8)]
+
+
+# The command line
+
+
+@pytest.fixture
+def tw(monkeypatch, capsys):
+    """Exit code, stdout, stderr of `textwright export`."""
+
+    def call(*argv):
+        monkeypatch.setattr(sys, "argv", ["textwright", "export", *map(str, argv)])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_the_command_tells_what_it_wrote(tw, gpt2, tmp_path):
+    out = tmp_path / "a" / "b"
+    code, printed, _ = tw(gpt2.path, "--to", "gguf", "--out", out, "--json")
+    assert code == 0
+    found = json.loads(printed)
+    assert found.pop("largest_difference") < 3e-3
+    assert found == {"format": "gguf", "out": str(out), "files": ["README.md", "model.gguf"]}
+    code, printed, err = tw(gpt2.path, "--to", "gguf", "--out", tmp_path / "c")
+    assert "model.gguf" in printed and "log-probabilities differ by" in printed
+    assert "Checking" in err
+
+
+def test_wrong_use_is_one_sentence(tw, gpt2, tmp_path, monkeypatch):
+    def refused(*argv):
+        code, printed, err = tw(*argv)
+        assert (code, printed, err.count("\n")) == (2, "", 1)
+        return err
+
+    full, file = tmp_path / "full", tmp_path / "file"
+    full.mkdir()
+    (full / "x").touch()
+    file.touch()
+    out = tmp_path / "out"
+    assert "choose transformers, onnx, gguf" in refused(gpt2.path, "--to", "tf", "--out", out)
+    assert "exists already" in refused(gpt2.path, "--to", "onnx", "--out", full)
+    assert "exists already" in refused(gpt2.path, "--to", "onnx", "--out", file)
+    assert "No run at" in refused(tmp_path / "none", "--to", "onnx", "--out", out)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert refused(gpt2.path, "--to", "onnx", "--out", out) == (
+        "textwright: Exporting to onnx needs onnx: pip install 'textwright[export]'.\n"
+    )

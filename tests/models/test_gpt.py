@@ -1,0 +1,168 @@
+"""The attention family's own promises: published parameters, its cache, what heads look at."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from textwright.config import Config, GPTOptions
+from textwright.evaluation import scores as evaluation
+from textwright.models import TorchBackend, build
+from textwright.models.gpt import sinusoids
+from textwright.tokenizer import Tokenizer, TokenizerOptions
+from textwright.writing.generator import Generator
+from textwright.writing.rows import Row, RunningBatch, window_start
+from textwright.writing.sampling import SamplingOptions
+
+
+def gpt(vocab_size=11, context_length=12, spread=0.4, **options):
+    torch.manual_seed(1)
+    model = build(
+        GPTOptions(**{"layers": 2, "heads": 2, "width": 8, **options}), vocab_size, context_length
+    )
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=spread)
+    return model.eval()
+
+
+def ids_of(*shape, vocab_size=11, seed=0):
+    return torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_s4_has_the_published_parameters():
+    config = Config.resolve("wine-gpt")
+    model = build(config.model, config.tokenizer.vocab_size, config.data.context_length)
+    counts = {}
+    for name, parameter in model.named_parameters():
+        part = name.removeprefix("blocks.0.").partition(".")[0]
+        counts[part] = counts.get(part, 0) + parameter.numel()
+    assert counts == {
+        "embedding": 2_560_000,
+        "positions": 20_480,
+        "attention": 394_752 + 131_328,
+        "attention_norm": 512,
+        "feedforward": 131_584,
+        "feedforward_norm": 512,
+        "output": 2_570_000,
+    }
+    assert sum(counts.values()) == 5_809_168
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_trace_shows_what_each_head_looks_at(norm):
+    model = gpt(norm=norm)
+    attention = model.trace(ids_of(3, 5)).attention
+    assert [layer.shape for layer in attention] == [(3, 2, 5, 5)] * 2
+    for layer in attention:
+        torch.testing.assert_close(layer.sum(-1), torch.ones(3, 2, 5))
+        assert (layer.triu(1) == 0).all()
+
+
+def test_a_state_can_be_read_on_twice():
+    model = gpt()
+    ids = ids_of(2, 9)
+    _, state = model.encode(ids[:, :3])
+    _, state = model.encode(ids[:, 3:4], state)  # from here on there is room to write into
+    first, _ = model.encode(ids[:, 4:6], state)
+    model.encode(ids[:, 6:8], state)
+    again, _ = model.encode(ids[:, 4:6], state)
+    assert torch.equal(first, again)
+    torch.testing.assert_close(first, model.encode(ids[:, :6])[0][:, 4:])
+
+
+def test_columns_that_no_row_looks_at_are_given_back():
+    model = gpt()
+    _, long = model.encode(ids_of(1, 8))
+    _, short = model.encode(ids_of(1, 2, seed=1))
+    joined = type(long).concat([long, short])
+    alone = joined.select([1])
+    assert joined.columns == 8
+    assert alone.columns == 2
+    following = ids_of(1, 3, seed=2)
+    got, want = model.encode(following, alone)[0], model.encode(following, short)[0]
+    torch.testing.assert_close(got, want)
+
+
+def test_reading_on_writes_beside_what_is_kept():
+    model = gpt()
+    _, state = model.encode(ids_of(1, 4))
+    _, state = model.encode(ids_of(1, 1), state)
+    _, after = model.encode(ids_of(1, 1), state)
+    assert after.layers[0][0].data_ptr() == state.layers[0][0].data_ptr()
+
+
+def test_positions_beyond_the_context_are_refused():
+    with pytest.raises(IndexError):
+        gpt().encode(ids_of(1, 13))
+
+
+def test_sinusoids_are_waves_of_falling_frequency():
+    table = sinusoids(50, 6)
+    for place in range(50):
+        for pair in range(3):
+            angle = place / 10_000 ** (2 * pair / 6)
+            assert table[place, 2 * pair] == pytest.approx(math.sin(angle), abs=1e-6)
+            assert table[place, 2 * pair + 1] == pytest.approx(math.cos(angle), abs=1e-6)
+
+
+def test_the_parts_that_are_added_up_begin_smaller_with_depth():
+    torch.manual_seed(0)
+    model = build(GPTOptions(layers=8, heads=2, width=64), 50, 16)
+    spread = model.blocks[3].attention.output.weight.std().item()
+    assert spread == pytest.approx(0.02 / math.sqrt(16), rel=0.1)
+    assert model.blocks[3].attention.input.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    assert not model.blocks[0].attention.input.bias.any()
+    assert (model.norm.weight == 1).all()
+
+
+def greedy_by_recomputation(model, prompt, count):
+    """Every next id from a fresh look at all that the model may look back on."""
+    ids = list(prompt)
+    for _ in range(count):
+        seen = ids[window_start(len(ids), model.context_length) :]
+        ids.append(int(model.project(model.encode(torch.tensor([seen]))[0])[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+@torch.no_grad()
+def test_writing_past_the_context_equals_recomputation():
+    model = gpt()
+    rows = [Row(0, [3, 1, 4]), Row(1, list(range(1, 11)) * 2), Row(2, [])]
+    starts = [[0, *row.ids] for row in rows]
+    batch = RunningBatch(TorchBackend(model), 0)
+    batch.admit(list(rows))
+    for _ in range(40):
+        for row, logits in zip(batch.rows, batch.logits, strict=True):
+            row.ids.append(int(logits.argmax()))
+        batch.advance()
+    for row, start in zip(rows, starts, strict=True):
+        assert [0, *row.ids] == start + greedy_by_recomputation(model, start, 40)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("together", [1, 3, 64])
+@pytest.mark.parametrize("stretch", [5, 256])
+def test_a_document_longer_than_the_context_is_scored_by_the_rule(monkeypatch, together, stretch):
+    monkeypatch.setattr(evaluation, "ROWS_AT_A_TIME", together)
+    monkeypatch.setattr(evaluation, "TOKENS_AT_A_TIME", stretch)
+    model = gpt()
+    rows = [ids_of(length, seed=length).numpy() for length in (2, 12, 13, 14, 31, 60)]
+    for row, found in zip(rows, evaluation.score(model, rows), strict=True):
+        want = []
+        for count in range(1, len(row)):
+            seen = torch.from_numpy(row[window_start(count, 12) : count])[None]
+            logp = model.project(model.encode(seen)[0])[0, -1].double().log_softmax(-1)
+            want.append(-float(logp[row[count]]))
+        assert found == pytest.approx(want, abs=1e-4)
+
+
+@pytest.mark.parametrize(("new_tokens", "outgrown"), [(10, False), (11, True)])
+def test_a_text_longer_than_the_context_is_told(new_tokens, outgrown):
+    letters = Tokenizer.train(TokenizerOptions(kind="char"), ["abc"])
+    generator = Generator(TorchBackend(gpt(letters.vocab_size)), letters)
+    options = SamplingOptions(max_new_tokens=new_tokens, min_new_tokens=new_tokens)
+    stream = generator.stream("ab", options)
+    assert not stream.outgrown
+    list(stream)
+    assert stream.outgrown == outgrown

@@ -1,0 +1,182 @@
+"""Training learns, stops when it should, and goes on bit by bit from any step."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from textwright.config import DataOptions, LSTMOptions, TrainOptions
+from textwright.errors import TrainingError
+from textwright.evaluation.scores import Scores
+from textwright.models import build
+from textwright.training.dataset import Documents, cut
+from textwright.training.trainer import Evaluation, Finished, Step, Trainer
+
+VOCABULARY = 9
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def documents(count=40):
+    """Documents that count upward from a random id, so there is something to learn."""
+    random = np.random.default_rng(0)
+    lengths = random.integers(3, 15, count)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    ids = [(np.arange(n) + random.integers(8)) % 8 + 1 for n in lengths]
+    return Documents(np.concatenate(ids).astype(np.uint8), starts, 0)
+
+
+def scores(loss):
+    return Scores(loss, math.exp(loss), loss, loss, 1, 1, (loss, loss), loss, loss)
+
+
+def trainer(layout="rows", evaluate=lambda: scores(1.0), seed=0, batch=8, **options):
+    options = {"schedule": "constant", "clip_norm": 0.0, **options}
+    torch.manual_seed(seed)
+    model = build(LSTMOptions(embedding_size=6, hidden_size=10, dropout=0.2), VOCABULARY, 8)
+    data = cut(documents(), DataOptions(layout=layout, context_length=6), batch, seed=0)
+    return Trainer(model, data, TrainOptions(**options), evaluate)
+
+
+def weights(trained):
+    return torch.cat([p.detach().reshape(-1) for p in trained.model.parameters()])
+
+
+def losses(events):
+    return [event.loss for event in events if isinstance(event, Step)]
+
+
+def test_the_loss_falls():
+    fell = losses(trainer(epochs=60, learning_rate=0.03, early_stopping=0).run())
+    assert np.mean(fell[:5]) > 2.0
+    assert np.mean(fell[-5:]) < 1.2
+
+
+@pytest.mark.parametrize("layout", ["rows", "windows", "stream"])
+@pytest.mark.parametrize("interrupted", [1, 7, 12])
+def test_training_goes_on_bit_by_bit(layout, interrupted):
+    def make():
+        return trainer(layout, epochs=4, max_steps=19, clip_norm=1.0, stall_patience=1, seed=3)
+
+    whole = make()
+    expected = losses(whole.run())
+    first = make()
+    started = losses(itertools.islice((e for e in first.run() if isinstance(e, Step)), interrupted))
+    snapshot = first.snapshot()
+    torch.manual_seed(99)  # nothing of the first process is left
+    second = make()
+    second.restore(snapshot)
+    assert started + losses(second.run()) == expected
+    assert torch.equal(weights(whole), weights(second))
+
+
+def test_a_snapshot_is_not_touched_by_further_steps():
+    made = trainer(max_steps=3)
+    made.train_step()
+    snapshot = made.snapshot()
+    before = {name: tensor.clone() for name, tensor in snapshot.weights.items()}
+    made.train_step()
+    assert all(torch.equal(before[name], snapshot.weights[name]) for name in before)
+
+
+@pytest.mark.parametrize("layout", ["rows", "windows", "stream"])
+def test_accumulated_parts_take_the_step_of_the_whole_batch(layout):
+    def train(parts):
+        made = trainer(layout, accumulate=parts, max_steps=6, learning_rate=0.01)
+        made.model.dropout.p = 0.0  # its masks are drawn a part
+        return losses(made.run()), weights(made)
+
+    (one_loss, one), (three_loss, three) = train(1), train(3)
+    assert one_loss == pytest.approx(three_loss, rel=1e-5)
+    torch.testing.assert_close(one, three, rtol=1e-3, atol=1e-5)
+
+
+def test_early_stopping_counts_evaluations_without_gain():
+    told = iter([3.0, 2.0, 2.5, 2.4, 2.3, 1.0])
+    made = trainer(evaluate=lambda: scores(next(told)), early_stopping=3, epochs=50)
+    events = list(made.run())
+    assert [e.best for e in events if isinstance(e, Evaluation)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert events[-1].reason == "early_stopping"
+    assert made.progress.best_loss == 2.0
+
+
+def test_the_rate_is_cut_when_the_loss_stalls():
+    told = itertools.chain([3.0, 2.0], itertools.repeat(2.5))
+    options = {"stall_patience": 2, "stall_factor": 0.5, "early_stopping": 0, "epochs": 7}
+    made = trainer(evaluate=lambda: scores(next(told)), learning_rate=0.1, **options)
+    rates = [e.learning_rate for e in made.run() if isinstance(e, Step)]
+    by_epoch = rates[:: made.layout.steps_per_epoch]
+    assert by_epoch == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.05, 0.05, 0.025])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("constant", [0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        ("linear", [0.5, 1.0, 1.0, 0.775, 0.55, 0.325]),
+        ("cosine", [0.5, 1.0, 1.0, 0.8682, 0.55, 0.2318]),
+    ],
+)
+def test_schedules_after_a_warm_up(schedule, rates):
+    made = trainer(
+        schedule=schedule, warmup_steps=2, final_rate=0.1, max_steps=6, learning_rate=1.0
+    )
+    got = []
+    for step in range(6):
+        made.progress = dataclasses.replace(made.progress, step=step)
+        got.append(made.learning_rate())
+    assert got == pytest.approx(rates, abs=1e-4)
+
+
+def test_training_stops_at_the_step_asked_for_and_is_evaluated_there():
+    events = list(trainer(max_steps=7, epochs=50).run())
+    assert len(losses(events)) == 7
+    assert isinstance(events[-2], Evaluation)
+    assert events[-2].step == 7
+    assert events[-1] == Finished(7, 7 / 5, "max_steps", events[-1].seconds)
+
+
+def test_a_time_budget_ends_training():
+    events = list(trainer(time_budget="0.2s", epochs=1e6, early_stopping=0).run())
+    assert events[-1].reason == "time_budget"
+    assert 0.2 <= events[-1].seconds < 5
+
+
+def test_a_diverged_loss_is_said_in_a_sentence():
+    made = trainer(epochs=50)
+    made.train_step()
+    with torch.no_grad():
+        made.model.output["bias"][0] = math.nan
+    with pytest.raises(TrainingError, match=r"nan at step 2.*learning_rate"):
+        made.train_step()
+    assert made.progress.step == 1
+
+
+def test_evaluation_does_not_touch_the_training_stream():
+    def evaluate():
+        torch.manual_seed(5)  # whatever it draws …
+        return scores(1.0)
+
+    quiet = losses(trainer(epochs=3, early_stopping=0).run())
+    drawn = losses(trainer(epochs=3, early_stopping=0, evaluate=evaluate).run())
+    assert quiet == drawn
+
+
+def test_decay_is_for_matrices_only():
+    made = trainer(optimizer="adamw", weight_decay=0.1)
+    decayed = {id(p) for g in made.optimizer.param_groups if g["weight_decay"] for p in g["params"]}
+    named = {name for name, p in made.model.named_parameters() if id(p) in decayed}
+    assert "layers.0.bias" not in named
+    assert "output.weight" in named
