@@ -1,11 +1,11 @@
-"""Every error a user can cause: one sentence that says what happened and what to do.
+"""Every error a user can cause: one sentence with what happened and what to do.
 
 The command line prints the sentence and exits with 2; a library user catches `TextwrightError`.
 """
 
 
 class TextwrightError(Exception):
-    """The root of the tree."""
+    """Base class of every error a user can cause."""
 
 
 class CorpusError(TextwrightError):
@@ -25,7 +25,7 @@ class RunError(TextwrightError):
 
 
 class PretrainedError(TextwrightError):
-    """Weights to begin from are not there, out of reach, or of a form that no model here has."""
+    """Weights to begin from are missing, out of reach, or in a form that no model here has."""
 
 
 class TrainingError(TextwrightError):
@@ -37,4 +37,4 @@ class GenerationError(TextwrightError):
 
 
 class ExportError(TextwrightError):
-    """A run cannot be written in the form asked for, or what was written differs from it."""
+    """A run cannot be exported in the form asked for, or the exported files differ from it."""

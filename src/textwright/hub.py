@@ -1,4 +1,4 @@
-"""Asking the hub: whatever goes wrong there becomes one of three sentences."""
+"""Requests to the hub: each failure is raised as an error with one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +11,12 @@ from textwright.errors import TextwrightError
 def asking_hub(
     gated: TextwrightError, missing: TextwrightError, unreachable: TextwrightError
 ) -> Iterator[None]:
-    """Raise one of these for the client's own errors: the owner wants an agreement; there is no
-    such repository or revision; neither the hub nor a copy on this machine can be had."""
-    # Imported here: who asks nothing of the hub does not pay for its client.
+    """Raise one of these errors in place of the client's own.
+
+    gated: the owner asks for an agreement · missing: there is no such repository or revision ·
+    unreachable: neither the hub nor a copy on this machine can be read.
+    """
+    # Imported here, so that only requests to the hub pay for its client.
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -29,10 +32,10 @@ def asking_hub(
         raise gated from error
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise missing from error
-    except Exception as error:  # the client's own, and those of whatever it speaks HTTP with
+    except Exception as error:  # the client's own errors, and those of its HTTP library
         if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EACCES, EROFS):
             raise type(unreachable)(
-                f"What the hub sends cannot be kept ({error.strerror}): make room, or name another "
-                "folder for it in HF_HOME."
+                f"Files from the hub cannot be saved ({error.strerror}): make room, or name "
+                "another folder for them in HF_HOME."
             ) from error
         raise unreachable from error

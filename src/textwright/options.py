@@ -1,4 +1,4 @@
-"""The base of every part's options: unknown keys refused, values checked, frozen once made."""
+"""Base class of all options: unknown keys are refused, values checked, instances frozen."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -125,7 +125,7 @@ def test_added_tokens_can_be_written_but_not_spelled(folder):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"normalizer": {"type": "Lowercase"}}, "changes text first, by Lowercase"),
+        ({"normalizer": {"type": "Lowercase"}}, "changes text first, with Lowercase"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "pre_tokenizer has type 'Whitespace'"),
         ({"pre_tokenizer": None}, "pre_tokenizer has type None"),
         ({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}, "'WordLevel'"),
@@ -261,7 +261,7 @@ def test_a_full_disk_is_not_taken_for_a_lost_connection(hub, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", full)
-    assert "cannot be kept (No space left on device)" in refusal("cook/gpt2")
+    assert "cannot be saved (No space left on device)" in refusal("cook/gpt2")
 
 
 def test_a_mistyped_path_is_not_asked_of_the_hub(tmp_path, monkeypatch):

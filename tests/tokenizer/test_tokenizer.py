@@ -124,7 +124,7 @@ def test_bpe_holds_all_bytes_and_learns_frequent_pairs():
 
 
 def test_bpe_learns_a_long_text_without_white_space_in_pieces():
-    """Whole, 100,000 letters would take seconds, and a genome hours."""
+    """Learned whole, 100,000 letters would take seconds, and a genome hours."""
     letters = "".join(np.random.default_rng(0).choice(list("ACGT"), 100_000))
     tokenizer = Tokenizer.train(
         TokenizerOptions(kind="bpe", vocab_size=400), [f"one two\n {letters}"]
@@ -156,7 +156,7 @@ def test_fast_path_and_saved_pipeline_agree_on_odd_texts(options, tmp_path):
 
 
 @every_treatment
-def test_long_texts_are_cut_without_a_trace(options, monkeypatch):
+def test_cutting_long_texts_does_not_change_their_ids(options, monkeypatch):
     tokenizer = Tokenizer.train(options, [TEXT, *odd_texts()])
     text = " \n".join([TEXT, *odd_texts(), TEXT])
     ids, spans = tokenizer.encode(text), tokenizer.spans(text)
@@ -188,13 +188,13 @@ def test_characters_seen_in_training_are_restored():
 
 
 @pytest.mark.parametrize("kind", ["word", "char", "symbols"])
-def test_what_was_never_seen_becomes_unknown_so_only_bytes_are_lossless(kind):
+def test_unseen_text_becomes_unknown_so_only_bytes_are_lossless(kind):
     assert not trained(kind).lossless
     assert trained(kind, "a b").encode("ж").tolist() == [1]
     assert not trained("bpe", lowercase=True).lossless
 
 
-def test_unknown_words_are_told_once_each_as_the_text_spells_them():
+def test_unknown_words_are_listed_once_each_as_the_text_spells_them():
     words = trained("word", "heat the oven", lowercase=True)
     assert words.unknown("Heat QUINOA, the Miso-oven, quinoa QUINOA") == [
         "QUINOA",
@@ -230,7 +230,7 @@ def test_spans_point_at_the_characters_each_token_stands_for():
 
 
 @every_treatment
-def test_nothing_encodes_to_no_ids_and_back(options):
+def test_empty_text_encodes_to_no_ids_and_back(options):
     tokenizer = Tokenizer.train(options, [TEXT])
     assert tokenizer.encode("").shape == (0,)
     assert tokenizer.encode("").dtype == np.int64
@@ -304,7 +304,7 @@ def test_words_are_joined_readably(text):
     assert words.decode(words.encode(text)) == text
 
 
-def test_what_a_token_says_is_text_and_bytes_of_a_character_are_named():
+def test_tokens_have_readable_texts_and_show_the_bytes_of_incomplete_characters():
     tokenizer = trained("bpe", "crème brûlée, the crème " * 9, vocab_size=280)
     ids = tokenizer.encode("the crème 中").tolist()
     assert "Ġ" in "".join(tokenizer.tokens(ids))
@@ -314,7 +314,7 @@ def test_what_a_token_says_is_text_and_bytes_of_a_character_are_named():
     assert words.texts(range(9)) == words.tokens(range(9))
 
 
-def test_raw_tokens_can_be_had():
+def test_raw_tokens_are_available():
     words = trained("word", "salt, pepper")
     assert words.tokens(words.encode("salt, thyme")) == ["salt", ",", "[UNK]"]
     assert words.decode(words.encode("salt, thyme")) == "salt, [UNK]"
@@ -338,7 +338,7 @@ def test_the_file_alone_restores_the_tokenizer(options, tmp_path):
         assert before.unknown(text) == after.unknown(text)
 
 
-def test_fingerprint_tells_tokenizers_apart():
+def test_different_tokenizers_have_different_fingerprints():
     tokenizers_ = [Tokenizer.train(options, [TEXT]) for options in OPTIONS]
     tokenizers_ += [trained("word", TEXT + " more"), trained("bpe", vocab_size=258)]
     for one, other in itertools.combinations(tokenizers_, 2):
@@ -378,7 +378,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", ["word", "char", "bpe", "symbols"])
 @pytest.mark.parametrize("documents", [[], [""], ["", " \n"]])
-def test_nothing_cannot_be_learned_from(kind, documents):
+def test_empty_documents_teach_no_vocabulary(kind, documents):
     with pytest.raises(TokenizerError, match="no text to learn a vocabulary from"):
         Tokenizer.train(TokenizerOptions(kind=kind), documents)
 
@@ -386,6 +386,8 @@ def test_nothing_cannot_be_learned_from(kind, documents):
 def test_an_empty_vocabulary_is_refused():
     with pytest.raises(TokenizerError, match=r"occurs 2 times.*Lower min_frequency"):
         trained("word", "each word once", min_frequency=2)
+    with pytest.raises(TokenizerError, match=r"Nothing in the corpus occurs even once,"):
+        trained("word", "... !", punctuation="drop")
 
 
 @every_treatment
@@ -396,7 +398,7 @@ def test_half_a_surrogate_pair_is_refused_with_its_place(options):
             use("an \ud83c egg")
 
 
-def test_what_the_documents_raise_reaches_the_caller():
+def test_an_error_raised_by_the_documents_reaches_the_caller():
     def documents():
         yield TEXT
         raise OSError("the disk is gone")

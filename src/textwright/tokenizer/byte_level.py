@@ -1,7 +1,7 @@
-"""A byte-level BPE tokenizer as Hugging Face stores one (GPT-2's), made one of textwright's.
+"""Read a byte-level BPE tokenizer in Hugging Face's form (GPT-2's) as one of textwright's.
 
-Its pieces and ids stay. What is not taken over are its added tokens: `<|endoftext|>` and the like
-become entries that no text can spell, so a text that says `<|endoftext|>` does not end there.
+Its pieces and ids are kept. Its added tokens, such as `<|endoftext|>`, become entries that no text
+can spell, so a text that contains `<|endoftext|>` does not end there.
 """
 
 import json
@@ -15,7 +15,7 @@ from textwright.errors import TokenizerError
 from textwright.tokenizer.tokenizer import Tokenizer
 from textwright.tokenizer.treatment import Treatment, pipeline
 
-# What the file may say of how it cuts and joins: as GPT-2 does.
+# GPT-2's settings for cutting and joining; a file may leave them out, but not differ.
 _PIPELINE: dict[str, dict[str, Any]] = {
     "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
     "model": {"type": "BPE", "dropout": None, "byte_fallback": False, "ignore_merges": False},
@@ -42,25 +42,25 @@ def read_pretrained(folder: Path) -> Tokenizer:
         return Tokenizer(_as_ours(json.loads(rust.to_str())))
     except TokenizerError:
         raise
-    except Exception as error:  # the Rust reader raises bare ones
+    except Exception as error:  # the Rust reader raises bare Exceptions
         raise TokenizerError(
-            f"The tokenizer in {folder} is none of GPT-2's form ({error}); name weights that come "
+            f"The tokenizer in {folder} is not in GPT-2's form ({error}); name weights that come "
             "with a byte-level BPE."
         ) from error
 
 
 def _as_ours(content: dict[str, Any]) -> tokenizers.Tokenizer:
-    """Our pipeline with this one's vocabulary. Raises ValueError where it cuts text otherwise."""
+    """Our pipeline with the file's vocabulary. Raises ValueError where the file's differs."""
     for part, wanted in _PIPELINE.items():
-        told = content[part] or {}
+        settings = content[part] or {}
         for key, value in wanted.items():
-            if told.get(key, value) != value or not told:
-                raise ValueError(f"its {part} has {key} {told.get(key)!r}, not {value!r}")
+            if settings.get(key, value) != value or not settings:
+                raise ValueError(f"its {part} has {key} {settings.get(key)!r}, not {value!r}")
     if content["normalizer"] is not None:
-        raise ValueError(f"it changes text first, by {content['normalizer']['type']}")
+        raise ValueError(f"it changes text first, with {content['normalizer']['type']}")
     vocabulary: dict[str, int] = content["model"]["vocab"]
     by_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    for token in content["added_tokens"]:  # they stand there in plain letters
+    for token in content["added_tokens"]:  # stored in plain letters, not as bytes
         vocabulary.pop(token["content"], None)
         ((spelled, _),) = by_bytes.pre_tokenize_str(token["content"])
         vocabulary[spelled] = token["id"]

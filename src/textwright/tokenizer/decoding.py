@@ -1,14 +1,14 @@
-"""From tokens back to text, one token at a time: the only place that knows how tokens are joined.
+"""Tokens back to text, one token at a time: the only module with rules for joining tokens.
 
-What a decoder gives in pieces is, put together, what it gives at once: `Tokenizer.decode` is the
-same decoder run over all ids.
+The pieces of a decoder add up to the whole text: `Tokenizer.decode` runs the same decoder over
+all ids.
 
 How words are joined
 --------------------
-Word tokens lost their spacing, so it is guessed from the tokens before (never from those after,
-so that text can be shown as it is written). The guess is right for 99.9 % of the gaps in recipes
-and wine reviews and 99.5 % in synopses, aphorisms and plays (`benchmarks/word_spacing.py`); most
-of the rest are misprints and words between single quotation marks.
+Word tokens have lost their spacing, so it is guessed from the tokens before (never from those
+after, so that text can be shown as it is written). The guess is right for 99.9 % of the gaps in
+recipes and wine reviews and 99.5 % in synopses, aphorisms and plays (`benchmarks/word_spacing.py`);
+most of the rest are misprints and words between single quotation marks.
 
 =============================  ==================================================================
 token                          spacing
@@ -47,17 +47,17 @@ _BEFORE_APOSTROPHE = frozenset(("d", "l", "o"))
 
 
 class Joiner(Protocol):
-    """Joins the tokens of one kind. What it remembers is immutable, so that a copy goes its way."""
+    """Joins the tokens of one kind. It holds immutable values only, so a copy is independent."""
 
     def push(self, token: str) -> str:
         """The text that this token makes final; it may be empty."""
 
     def flush(self) -> str:
-        """What was held back, when no token follows."""
+        """The text held back so far, when no token follows."""
 
 
 class Decoder:
-    """Text of ids pushed one by one; the pieces and the flush together are `decode` of all ids."""
+    """Turns ids into text one by one; all pieces and the flush together equal `decode`."""
 
     def __init__(self, tokens: Sequence[str], stop_id: int, joiner: Joiner) -> None:
         self._tokens = tokens
@@ -71,7 +71,7 @@ class Decoder:
         return self._joiner.push(self._tokens[token_id])
 
     def flush(self) -> str:
-        """What was held back, when no id follows."""
+        """The text held back so far, when no id follows."""
         return self._joiner.flush()
 
     def fork(self) -> "Decoder":
@@ -98,7 +98,7 @@ class PlainJoiner:
 class ByteJoiner:
     """Joins byte-level tokens and holds back the bytes of a character not yet whole.
 
-    Bytes that are no UTF-8 become U+FFFD, as they do in `tokenizers`' own decoder.
+    Bytes that are not UTF-8 become U+FFFD, as they do in `tokenizers`' own decoder.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class ByteJoiner:
 
 
 def spell_bytes(token: str) -> str:
-    """The text of a byte-level token; bytes that are no whole character are written \\xc3."""
+    """The text of a byte-level token; bytes of an incomplete character are written as \\xc3."""
     return bytes(map(_BYTE_OF.__getitem__, token)).decode("utf-8", "backslashreplace")
 
 
@@ -126,8 +126,8 @@ class WordJoiner:
     def __init__(self) -> None:
         self._before_last = ""
         self._last = ""
-        self._space_next = False  # whether the last token leaves a space after it
-        self._open: frozenset[str] = frozenset()  # quotation marks that have opened, not closed
+        self._space_next = False  # the last token allows a space after it
+        self._open: frozenset[str] = frozenset()  # quotation marks that are still open
 
     def push(self, token: str) -> str:
         space_before, space_after = self._spacing(token)
@@ -140,7 +140,7 @@ class WordJoiner:
         return ""
 
     def _spacing(self, token: str) -> tuple[bool, bool]:
-        """Whether this token leaves a space before it, and whether it leaves one after it."""
+        """(space before, space after): where this token allows a space."""
         last = self._last
         if token in _QUOTING:
             inch = token == '"' and last[-1:].isdigit()
@@ -164,7 +164,7 @@ class WordJoiner:
         return hangs and word.lower() in _AFTER_HANGING_HYPHEN
 
     def _continues(self, word: str) -> bool:
-        """Whether the word, a mark before it and what stands before that are one expression."""
+        """True if the word forms one expression with the two tokens before it, as in 3.5."""
         left, mark = self._before_last, self._last
         if mark == "'":
             contracted = _is_word(left) and word.lower() in _AFTER_APOSTROPHE
@@ -179,12 +179,12 @@ class WordJoiner:
 
 
 def _is_word(token: str) -> bool:
-    # Punctuation tokens are single ASCII marks; what begins otherwise is a word or a number.
+    # Punctuation tokens are single ASCII marks; any other token is a word or a number.
     return token[:1].isalnum() or token[:1] > "\x7f"
 
 
 def _byte_values() -> dict[str, int]:
-    """Which byte each letter of a byte-level token stands for.
+    """The byte that each letter of a byte-level token stands for.
 
     GPT-2 shows printable bytes as themselves and the others, in order, from U+0100 on.
     """

@@ -1,9 +1,9 @@
 """Text to ids and back: words, characters, byte-level BPE or whitespace-separated symbols.
 
 A tokenizer is one `tokenizer.json`, which plain `tokenizers.Tokenizer.from_file` reads too; how a
-text is treated (kind, letter case, punctuation) is told from that file and stands nowhere else.
-The stop token is an entry of the vocabulary that no text can spell, so whatever a text contains,
-it is never encoded to the stop id.
+text is treated (kind, letter case, punctuation) is read from that file and stored nowhere else.
+The stop token is an entry of the vocabulary that no text can spell, so no text is ever encoded to
+the stop id.
 """
 
 import hashlib
@@ -47,8 +47,8 @@ from textwright.tokenizer.treatment import (
 )
 
 _BYTES = 256
-LONGEST_WORD = 1_000  # characters that byte pairs are learned within
-_BATCH = 1 << 20  # characters the Rust side is given at once, in stretches, on all processors
+LONGEST_WORD = 1_000  # characters; BPE learns a longer word in pieces
+_BATCH = 1 << 20  # characters the Rust side gets at once, in stretches, on all processors
 
 _JOINERS: dict[Kind, Callable[[], Joiner]] = {
     "word": WordJoiner,
@@ -70,16 +70,16 @@ class TokenizerOptions(Options):
     # 4,096 shortens English about threefold, while a small model's embedding and output layer
     # stay small beside its recurrent or attention layers; it holds any alphabet for kind char.
     vocab_size: int = Field(
-        4096, ge=3, description="most entries in the vocabulary, stop and [UNK] counted"
+        4096, ge=3, description="largest size of the vocabulary, stop and [UNK] included"
     )
     lowercase: bool = Field(False, description="lower-case the text first")
     punctuation: Punctuation = Field(
-        "tokens", description="kind word: ASCII punctuation as tokens of its own, or dropped"
+        "tokens", description="kind word: keep ASCII punctuation as tokens, or drop it"
     )
     min_frequency: int = Field(
         1,
         ge=1,
-        description="leave out what occurs less often (kind bpe merges nothing that occurs once)",
+        description="leave out rarer pieces (kind bpe merges nothing that occurs once)",
     )
 
     @model_validator(mode="after")
@@ -99,7 +99,7 @@ class TokenizerOptions(Options):
         return self
 
     def treatment(self) -> Treatment:
-        """What happens to a text first. Raises TokenizerError where no corpus can tell the rest."""
+        """How text is treated. Raises TokenizerError for kind pretrained, which needs weights."""
         if self.kind == "pretrained":
             raise TokenizerError(
                 "A pretrained tokenizer comes with weights; name them with --from: a folder with "
@@ -159,7 +159,7 @@ class Tokenizer:
             return cls(tokenizers.Tokenizer.from_str(written))
         except Exception as error:
             raise TokenizerError(
-                f"{path} is damaged, or no tokenizer of textwright ({error}). {again}"
+                f"{path} is damaged, or not a tokenizer of textwright ({error}). {again}"
             ) from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -171,7 +171,7 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of all that the file says; equal tokenizers have equal ones."""
+        """sha256 of the file's content; equal tokenizers have equal fingerprints."""
         content = json.dumps(json.loads(self._rust.to_str()), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -191,7 +191,7 @@ class Tokenizer:
         return [self._tokens[token_id] for token_id in ids]
 
     def texts(self, ids: Iterable[int]) -> list[str]:
-        """What each token says by itself; bytes that are no whole character as \\xc3."""
+        """The text of each token alone; bytes of an incomplete character are written as \\xc3."""
         tokens = self.tokens(ids)
         return list(map(spell_bytes, tokens)) if self.kind == "bpe" else tokens
 
@@ -264,7 +264,7 @@ class Tokenizer:
 
         def encode_waiting() -> None:
             nonlocal waiting
-            # An Encoding weighs far more than its ids, so none outlives its batch.
+            # An Encoding takes far more memory than its ids, so none outlives its batch.
             encodings = self._rust.encode_batch_fast(batch, add_special_tokens=False)
             for place, encoding in zip(places, encodings, strict=True):
                 ids[place].append(np.array(encoding.ids, dtype=np.int64))
@@ -293,7 +293,7 @@ def _check_vocabulary(kind: Kind, tokens: list[str], ids: dict[str, int]) -> Non
     elif tokens[:2] != [STOP, UNKNOWN]:
         raise ValueError(f"its ids do not begin with {STOP} and {UNKNOWN}")
     if kind == "char" and any(len(token) != 1 for token in tokens[2:]):
-        raise ValueError("one of its characters is not one character")
+        raise ValueError("one of its tokens is not one character")
 
 
 def _learn_pieces(
@@ -303,13 +303,15 @@ def _learn_pieces(
     counts: Counter[str] = Counter()
     for text in documents:
         counts.update(split(text, treatment))
-    # A text may contain the symbol "[UNK]": it then is what it says.
+    # A text may contain the symbol "[UNK]": it is encoded to the unknown id.
     counts.pop(UNKNOWN, None)
     frequent = [piece for piece, count in counts.items() if count >= options.min_frequency]
     if not frequent:
+        least = options.min_frequency
+        times = "even once" if least == 1 else f"{least} times"
         raise TokenizerError(
-            f"Nothing in the corpus occurs {options.min_frequency} times, so the vocabulary would "
-            "be empty. Lower min_frequency, or give more text."
+            f"Nothing in the corpus occurs {times}, so the vocabulary would be empty. Lower "
+            "min_frequency, or give more text."
         )
     frequent.sort(key=lambda piece: (-counts[piece], piece))
     entries = [STOP, UNKNOWN, *frequent][: options.vocab_size]
@@ -331,18 +333,18 @@ def _learn_bytes(
         show_progress=False,
     )
     rust = pipeline(treatment)
-    # The Rust side reads 256 texts ahead: stretches bound what they weigh.
+    # The Rust side reads 256 texts ahead: stretches bound their memory.
     stretches = (part for text in documents for part in cut(text))
     rust.train_from_iterator(chain.from_iterable(map(_without_long_words, stretches)), trainer)
-    # The trainer made the stop an added token, which any text that spells it would become.
+    # The trainer made the stop an added token: a text that spells it would be encoded to it.
     content = json.loads(rust.to_str())
     content["added_tokens"] = []
     return tokenizers.Tokenizer.from_str(json.dumps(content))
 
 
 def _without_long_words(text: str) -> Iterable[str]:
-    """The text, where a word is too long (a genome, an encoded file) cut within it: learning takes
-    time that grows with the square of a word's length."""
+    """The text in pieces, overlong words (a genome, an encoded file) cut: the time to learn a word
+    grows with the square of its length."""
     if max(map(len, text.split()), default=0) <= LONGEST_WORD:
         return [text]
     return re.findall(rf"\s*\S{{1,{LONGEST_WORD}}}|\s+", text)
@@ -356,6 +358,6 @@ def _whole(text: str) -> str:
         except UnicodeEncodeError as error:
             raise TokenizerError(
                 f"A text holds half a character ({text[error.start]!a} at {error.start}), which "
-                "UTF-8 cannot say. Remove it, or read the text in its right encoding."
+                "UTF-8 cannot encode. Remove it, or read the text in its right encoding."
             ) from error
     return text

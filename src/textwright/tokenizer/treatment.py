@@ -1,9 +1,9 @@
-"""How a text is cut into the pieces a vocabulary holds, and how a tokenizer.json says so.
+"""How a text is cut into the pieces of a vocabulary, and how a tokenizer.json records it.
 
 Each treatment has one pipeline (normalizer, pre-tokenizer, model, decoder) of `tokenizers`, and
-the pipeline in a file tells its treatment. `split` does what the pipeline of the word, char and
-symbols kinds does, four times as fast: the Rust side carries offsets and normalized copies of
-every piece, about 500 bytes each.
+is recognized by the pipeline in a file. `split` gives the same pieces as the pipelines of the
+word, char and symbols kinds, four times as fast: the Rust side carries offsets and normalized
+copies of every piece, about 500 bytes each.
 """
 
 import json
@@ -22,15 +22,15 @@ Punctuation = Literal["tokens", "drop"]
 UNKNOWN = "[UNK]"
 # White space ends words and symbols, and a character is one letter long: no text spells this.
 STOP = "[END OF TEXT]"
-# GPT-2's name. Its pre-tokenizer parts "<|" from "endoftext", so no merge can spell it.
+# GPT-2's name. Its pre-tokenizer splits "<|" from "endoftext", so no merge can spell it.
 BPE_STOP = "<|endoftext|>"
 
-STRETCH = 1 << 16  # characters the Rust side is given at once: some tens of megabytes of its own
+STRETCH = 1 << 16  # characters the Rust side gets at once; it takes some tens of megabytes for them
 
 _MARKS = re.escape(string.punctuation)
 # The white space of str.split; the Rust side's lacks the separators U+001C to U+001F.
 _SPACE = r"\s\x1c-\x1f"
-# Regular expressions of what is looked up; what lies between is left out.
+# Regular expressions of the pieces looked up; the text between them is left out.
 PIECES = {
     ("word", "tokens"): f"[{_MARKS}]|[^{_SPACE}{_MARKS}]+",
     ("word", "drop"): f"[^{_SPACE}{_MARKS}]+",
@@ -40,7 +40,7 @@ PIECES = {
 
 
 class Treatment(NamedTuple):
-    """What happens to a text before its pieces are looked up."""
+    """How a text is changed and cut before its pieces are looked up."""
 
     kind: Kind
     lowercase: bool
@@ -65,11 +65,11 @@ def lower(text: str) -> str:
 
 
 def finder(literal: str, treatment: Treatment) -> re.Pattern[str] | None:
-    """What finds a literal text in a document, read or written, as far as a model can see it.
+    """A pattern that finds a literal text in a document, as far as a model can see it.
 
-    Words are found whatever white space stands around them, but not inside longer words; symbols
-    whatever white space parts them; characters and bytes as they are. At the end of a text, the
-    white space that ends the literal may be missing. None where the treatment keeps nothing.
+    Words match with any white space around them, but not inside longer words; symbols match with
+    any white space between them; characters and bytes match exactly. At the end of a text, the
+    literal's final white space may be missing. None where the treatment keeps nothing.
     """
     flags = re.IGNORECASE if treatment.lowercase else re.NOFLAG
     if treatment.kind == "word":
@@ -97,7 +97,7 @@ _CUT = re.compile(r"(?<=\S)(?=[ \n])")
 
 
 def cut(text: str, anywhere: bool = False) -> Iterator[str]:
-    """Stretches of a text that are tokenized apart as they are together.
+    """Cut a text into stretches that give the same tokens apart as together.
 
     No token of any kind holds white space after something else, so a cut there changes nothing;
     characters may be cut anywhere.
@@ -117,7 +117,7 @@ def cut(text: str, anywhere: bool = False) -> Iterator[str]:
 
 
 def pipeline(treatment: Treatment) -> tokenizers.Tokenizer:
-    """A tokenizer that treats text so, with nothing in its vocabulary yet."""
+    """A tokenizer with this treatment, and with nothing in its vocabulary yet."""
     kind, lowercase, punctuation = treatment
     if kind == "bpe":
         rust = tokenizers.Tokenizer(models.BPE())
@@ -126,7 +126,7 @@ def pipeline(treatment: Treatment) -> tokenizers.Tokenizer:
     else:
         rust = tokenizers.Tokenizer(models.WordLevel({UNKNOWN: 1}, unk_token=UNKNOWN))
         pieces = tokenizers.Regex(PIECES[kind, punctuation])
-        # Inverted and removed: all goes but the pieces.
+        # Inverted and removed: everything but the pieces is removed.
         rust.pre_tokenizer = pre_tokenizers.Split(pieces, "removed", invert=True)
         if kind == "char":
             rust.decoder = decoders.Fuse()
@@ -136,7 +136,7 @@ def pipeline(treatment: Treatment) -> tokenizers.Tokenizer:
 
 
 def recognize(rust: tokenizers.Tokenizer) -> Treatment:
-    """The treatment this tokenizer's pipeline tells. Raises ValueError where it is none of ours."""
+    """The treatment of a tokenizer's pipeline. Raises ValueError where it is not one of ours."""
     found = _without_vocabulary(rust)
     choices: list[tuple[Kind, Punctuation]] = [
         ("word", "tokens"),
@@ -149,7 +149,7 @@ def recognize(rust: tokenizers.Tokenizer) -> Treatment:
         treatment = Treatment(kind, lowercase, punctuation)
         if found == _without_vocabulary(pipeline(treatment)):
             return treatment
-    raise ValueError("its pipeline is none that textwright writes")
+    raise ValueError("its pipeline is not one that textwright writes")
 
 
 def _without_vocabulary(rust: tokenizers.Tokenizer) -> dict[str, Any]:
