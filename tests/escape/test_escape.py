@@ -108,7 +108,7 @@ def test_a_character_never_seen_pays_its_spelling_only():
     assert two == pytest.approx(2 * one)
 
 
-def test_words_that_keep_their_case_pay_none_for_it():
+def test_words_that_keep_their_case_pay_nothing_for_it():
     kept = fitted(kind="word")
     assert kept.bits("Peel 3 carrots") == kept.bits("peel 3 carrots")
     usual, unusual, odd = map(WORDS.bits, ["two. Peel 3", "two. peel 3", "two. pEEl 3"])
@@ -136,7 +136,7 @@ def test_the_charge_follows_from_the_published_formula():
     code = EscapeCode.fit(tokenizer, documents)
     # Both words are lower case 40 times; no context of one word does better than all together.
     case = 2 * math.log2((2 * 40 + 1 + 1) / (2 * 40 + 1))
-    # Gaps: "" at the edges, " " between, 20 times each, told apart by the shapes or the tokens.
+    # Gaps: "" at the edges, " " between, 20 times each, distinguished by the shapes or the tokens.
     gaps = 3 * math.log2((2 * 20 + 1 + 1) / (2 * 20 + 1))
     assert code.bits("ab cd") == pytest.approx(case + gaps)
 
@@ -147,7 +147,7 @@ def test_ladder_keeps_a_long_context_only_where_it_pays():
     ladder = Ladder.fit(counts, [lambda c: c[1:], lambda c: ()], "tuv")
     assert list(ladder.tables[0]) == [("q", "x")]
     [below] = [table for table in ladder.tables[1:] if table]
-    # What ("q", "x") knows reaches the shorter context once.
+    # The one symbol of ("q", "x") reaches the shorter context once.
     assert sum(sum(c.values()) for c in below.values()) == 1 + 3 + 6 + 90
 
 
@@ -160,7 +160,7 @@ def test_ladder_keeps_a_long_context_only_where_it_pays():
     ),
     st.text("01", max_size=80),
 )
-def test_arithmetic_coder_is_exact_and_what_follows_does_not_matter(choices, after):
+def test_arithmetic_coder_is_exact_whatever_digits_follow(choices, after):
     encoder, cost = ArithmeticEncoder(), Cost()
     for shares, chosen in choices:
         for writer in (encoder, cost):

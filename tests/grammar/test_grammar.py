@@ -74,9 +74,9 @@ SHORT = truncated_table({"note", "plan", "root", "few", "cook", "care", "end", "
 
 
 def is_ambiguous(source: Grammar) -> bool:
-    """Whether any document at all, of those the grammar can write, has two derivations.
+    """True if any document that the grammar can write has two derivations.
 
-    A state is what a derivation still has to write. Two derivations of one document part at some
+    A state is what a derivation still has to write. Two derivations of one document differ at some
     choice; from there on the pair must write the same text. So: from every state, follow every
     pair of different options, both sides in step, until their texts differ or both have ended.
     """
@@ -205,7 +205,7 @@ def test_sampled_notes_agree_with_the_exact_entropy_and_lengths():
         assert abs(statistics.mean(values) - mean) < 5 * error
 
 
-def test_a_sampled_note_is_drawn_as_often_as_its_probability_says():
+def test_each_note_is_drawn_as_often_as_its_probability():
     source = Grammar(PLUMS)
     draws = Counter(source.documents(20_000, seed=3))
     for document, p in enumerate_derivations(source):
@@ -241,7 +241,7 @@ def test_documents_depend_on_the_seed_alone():
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "reason"),
     [
         ("note\n1 | a {missing}", "'missing' before defining"),
         ("fact x | name\n1 | a\n\nnote\n1 | {x}", "'x' before defining or drawing"),
@@ -250,6 +250,6 @@ def test_documents_depend_on_the_seed_alone():
         ("note\nx | a", "Cannot read"),
     ],
 )
-def test_a_table_that_cannot_work_is_refused_with_a_reason(table, said):
-    with pytest.raises(CorpusError, match=said):
+def test_a_table_that_cannot_work_is_refused_with_a_reason(table, reason):
+    with pytest.raises(CorpusError, match=reason):
         Grammar(table)

@@ -1,4 +1,4 @@
-"""What a lossy tokenizer threw away, priced by a code that gives the document back."""
+"""The price in bits of what a lossy tokenizer threw away, by a code that restores documents."""
 
 from textwright.escape.code import EscapeCode
 

@@ -1,4 +1,4 @@
-"""An arithmetic coder: choices of known odds to bits and back, in almost no more bits than due."""
+"""An arithmetic coder: choices of known odds to bits and back, with almost no bit wasted."""
 
 import math
 from typing import Protocol
@@ -22,7 +22,7 @@ class Cost:
 
 # The arithmetic coder keeps an interval [low, low + width) of 64 binary digits and shifts out the
 # leading ones once they are certain. width stays above 2^62, so rounding costs a choice less than
-# 1.5 · total / 2^62 bits: nothing that could be measured.
+# 1.5 · total / 2^62 bits: too little to measure.
 _ONE = 1 << 64
 _HALF, _QUARTER = _ONE >> 1, _ONE >> 2
 
@@ -53,7 +53,7 @@ class ArithmeticEncoder:
             self._width *= 2
 
     def finish(self) -> str:
-        """All digits, as "0"s and "1"s: the fewest that, whatever follows, decode alike."""
+        """All digits, as "0"s and "1"s: the fewest that decode alike whatever follows."""
         places = 0
         while True:
             # The first multiple of the unit in the interval, if the unit after it fits as well.
@@ -64,7 +64,7 @@ class ArithmeticEncoder:
             places += 1
         for place in reversed(range(places)):
             self._put(str(point >> place & 1))
-        # Nothing follows that could settle them: with no digit left, any value will do.
+        # No digit follows to settle the pending ones: any value will do.
         if self._pending:
             self._put("0")
         return "".join(self._digits)
@@ -84,7 +84,7 @@ class ArithmeticDecoder:
         self._value = int(digits[:64].ljust(64, "0"), 2)
 
     def target(self, total: int) -> int:
-        """A number below total; the choice is the one whose share holds it."""
+        """A number below total; the next choice is the one whose share contains it."""
         return ((self._value - self._low + 1) * total - 1) // self._width
 
     def take(self, low: int, frequency: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""What a lossy tokenizer threw away, priced in bits by a code that gives the document back.
+"""The price in bits of what a lossy tokenizer threw away, by a code that restores the document.
 
 A model that reads lower-cased words predicts less than one that reads bytes. Before the two are
 compared, the first one pays for the rest of the document: how unknown words are spelled, which
@@ -6,7 +6,7 @@ letters are capitals, and what stands between the tokens. The code is fitted onc
 split and then fixed. `bits` is the charge; `encode` and `decode` are the proof that the tokens and
 that many bits restore the document, byte for byte.
 
-All odds are add-½ counts of a symbol in a context, with a shorter context for what is new there
+All odds are add-½ counts of a symbol in a context, with a shorter context for symbols new there
 (`Ladder`, in ladder.py, has the formula):
 
     spelling  byte, or end of word, given two bytes → one byte → none → 1/257 each
@@ -15,24 +15,24 @@ All odds are add-½ counts of a symbol in a context, with a shorter context for 
     spacing   the string between two tokens, given both → their shapes → none → spelled bytewise,
               by a spelling ladder of its own
 
-The start and the end of the document stand as tokens beside its first and last one (the stop id).
+The start and the end of the document count as tokens (the stop id) beside its first and last one.
 A mixed token adds one bit for each letter that has a capital; a respelled one, whose letters are
 not its token's even in another case, is spelled like an unknown word. A shape is the punctuation
-mark itself, or one of: word, number, other, unknown, edge. What punctuation="drop" dropped is
-spacing. Tokenizers pay only for what they lose: byte-level BPE nothing, characters the spelling of
-unknown ones (and case if they are lower-cased), words that keep their case no case.
+mark itself, or one of: word, number, other, unknown, edge. Dropped punctuation counts as
+spacing. Tokenizers pay only for what they lose: byte-level BPE for nothing, characters for the
+spelling of unknown ones (and for case if lower-cased), words that keep their case not for case.
 
 Fitting. Case and spacing are counted where they occur. The spelling is learned from unknown words,
-each as often as it occurs, and from the known ones, each form once: so it knows the language even
+each as often as it occurs, and from the known ones, each form once: so it fits the language even
 where nothing in the training split was unknown. A context keeps a table of its own only where that
 shortens the code: an adaptive code that starts from nothing and learns this table must beat the
-shorter context's odds. Otherwise its counts join the shorter context's; of a context that keeps
-its table, the shorter one counts each symbol once, which is how often it will be asked.
+shorter context's odds. Otherwise its counts join the shorter context's. Where it keeps its table,
+the shorter context counts each of its symbols once, which is how often they will be needed there.
 
 Memory is bounded by the vocabulary: beyond 16 · vocab_size + 65,536 different (token, token,
-string) triples, the rarest (those seen once, then twice, …) are handed to their shapes until half
+string) triples, the rarest (those seen once, then twice, …) are counted by shape alone until half
 are left; of the strings, the 256 most frequent of at most 16 characters keep their names, and the
-others are the symbol "spelled". Different words seen are folded into the byte counts likewise.
+others are the symbol "spelled". Different words are moved to the counts of bytes in the same way.
 """
 
 import gzip
@@ -66,7 +66,7 @@ from textwright.tokenizer import Tokenizer
 
 FORMAT, VERSION = "textwright escape code", 1
 GZIP = b"\x1f\x8b"
-# What each ladder falls back to.
+# The symbols that each ladder falls back to.
 LAST = {"spelling": SYMBOLS, "case": CASES, "spacing": [SPELLED], "gaps": SYMBOLS}
 
 
@@ -94,7 +94,7 @@ class EscapeCode:
         return cls(tokenizer, seen.ladders())
 
     def bits(self, document: str) -> float:
-        """What the document costs beyond its tokens; 0.0 where nothing was lost."""
+        """Bits that the document costs beyond its tokens; 0.0 where nothing was lost."""
         if self.tokenizer.lossless:
             return 0.0
         ids, surfaces, gaps = self.division.parse(document)
@@ -128,7 +128,7 @@ class EscapeCode:
     def encode(self, document: str) -> tuple[list[int], bytes]:
         """(ids, side): with both, `decode` restores the document.
 
-        side holds code_length bits, filled up with zeros to whole bytes; none, b"".
+        side holds code_length bits, filled up with zeros to whole bytes; b"" if there are none.
         """
         ids, digits = self._encode(document)
         padded = digits.ljust(-(-len(digits) // 8) * 8, "0")
@@ -208,7 +208,7 @@ class EscapeCode:
         if self.division.tiles:
             return
         contexts = self._gap_contexts(left, right)
-        if self._spacing.knows(gap):
+        if self._spacing.can_write(gap):
             self._spacing.write(writer, contexts, gap)
         else:
             self._spacing.write(writer, contexts, SPELLED)
@@ -247,7 +247,7 @@ class EscapeCode:
             written = Path(path).read_bytes()
             content = json.loads(gzip.decompress(written) if written[:2] == GZIP else written)
             if content["format"] != FORMAT:
-                raise ValueError("it is something else")
+                raise ValueError("its format is another one")
             version, fingerprint = content["version"], content["tokenizer"]
             if version == VERSION:
                 ladders = {
@@ -256,7 +256,9 @@ class EscapeCode:
         except FileNotFoundError:
             raise RunError(f"No escape code at {path}. {again}") from None
         except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} is damaged, or no escape code ({error}). {again}") from error
+            raise RunError(
+                f"{path} is damaged, or not an escape code ({error}). {again}"
+            ) from error
         if version != VERSION:
             raise RunError(
                 f"{path} is an escape code of version {version}; this textwright reads version "

@@ -1,4 +1,4 @@
-"""How a tokenizer divides a document into what its tokens say and what they leave unsaid."""
+"""How a tokenizer divides a document: its tokens, how each is written, and the text between."""
 
 import re
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ CASES = LOWER, CAPITALIZED, UPPER, MIXED, RESPELLED = range(5)
 
 
 def forms(token: str) -> list[str]:
-    """The token as LOWER (as it is), CAPITALIZED and UPPER write it."""
+    """The token in the cases LOWER (as it is), CAPITALIZED and UPPER."""
     first = next((i for i, letter in enumerate(token) if letter.upper() != letter), 0)
     capitalized = token[:first] + token[first : first + 1].upper() + token[first + 1 :]
     return [token, capitalized, token.upper()]
 
 
 def has_capital(letter: str) -> bool:
-    """Whether a capital stands for the letter, one for one (not for ß)."""
+    """True if the letter has a capital that is one letter too (ß has none)."""
     return letter.upper() != letter and len(letter.upper()) == 1
 
 
 def case_of(token: str, surface: str) -> int:
-    """The first class that fits how the document writes the token."""
+    """The first of CASES that turns the token into the surface, as the document writes it."""
     if surface in (written := forms(token)):
         return written.index(surface)
     if len(surface) == len(token) and all(
@@ -34,7 +34,7 @@ def case_of(token: str, surface: str) -> int:
 
 
 def shape(token: str) -> str:
-    """An ASCII mark itself, or: word, number, other."""
+    """The token itself if it is an ASCII mark, else word, number or other."""
     if len(token) == 1 and token.isascii() and not token.isalnum():
         return token
     if any(letter.isdigit() for letter in token[:2]):
@@ -43,10 +43,10 @@ def shape(token: str) -> str:
 
 
 class Division:
-    """One tokenizer's way to divide documents.
+    """Divides documents as one tokenizer does.
 
-    texts, shapes: of each id · tiles: tokens stand side by side, white space included, and there
-    is never anything between them · loses_case: tokens are lower-cased.
+    texts, shapes: one for each id · tiles: tokens include white space, and nothing ever stands
+    between them · loses_case: tokens are lower-cased.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -55,7 +55,7 @@ class Division:
         self.edge = tokenizer.stop_id
         self.tiles = tokenizer.kind in ("bpe", "char")
         kind, self.loses_case, punctuation = tokenizer.treatment
-        # Letter case moves no border between pieces, so they can be found in the text as it is.
+        # Lower-casing moves no border between pieces, so they can be found in the text as it is.
         self._piece = None if self.tiles else re.compile(f"({PIECES[kind, punctuation]})")
         ids = range(tokenizer.vocab_size)
         by_bytes = tokenizer.kind == "bpe"
@@ -68,13 +68,13 @@ class Division:
         self.mark = lru_cache(1 << 16)(self._mark)
 
     def parse(self, document: str) -> tuple[Sequence[int], list[str], list[str]]:
-        """(ids (T,), what the document writes for each, the T + 1 strings around them).
+        """(ids (T,), how the document writes each, the T + 1 strings around them).
 
-        Put together again, they are the document. A character that tokens share (a letter that
-        lower-cases to two, bytes of one) is the last one's.
+        Put together again, they make the document. A character that tokens share (a letter that
+        lower-cases to two, bytes of one) belongs to the last of them.
         """
         if self._piece:
-            # Offsets from the tokenizer would take three times as long, and say the same.
+            # Offsets from the tokenizer would take three times as long, and give the same.
             parts = self._piece.split(document)
             return self.tokenizer.encode(document).tolist(), parts[1::2], parts[::2]
         spans = self.tokenizer.spans(document)
@@ -86,7 +86,7 @@ class Division:
         return ids, surfaces, [""] * (len(ids) + 1)
 
     def marks(self, ids: Sequence[int], gaps: Sequence[str]) -> list[str]:
-        """What stands before each token: see `mark`. Tokens that tile need no gaps."""
+        """The mark before each token (see `_mark`). Tokens that tile need no gaps."""
         if not self.loses_case:
             return [""] * len(ids)
         if not self.tiles:
@@ -102,7 +102,7 @@ class Division:
         return marks
 
     def _mark(self, gap: str, left: int) -> str:
-        """The shape of what is not white space, with a blank in front where white space is."""
+        """The shape of the text before a token, after a blank if white space lies between."""
         bare = gap.rstrip()
         blank = " " if len(bare) < len(gap) else ""
         return blank + (shape(bare[-1]) if bare else self.shapes[left])

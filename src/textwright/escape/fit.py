@@ -1,16 +1,16 @@
-"""What documents say beyond their tokens, counted in bounded memory to fit an escape code."""
+"""Counts of what tokens leave out, in bounded memory, to fit an escape code."""
 
 from collections import Counter, defaultdict
 
 from textwright.escape.division import CASES, MIXED, RESPELLED, Division, case_of, forms
 from textwright.escape.ladder import Ladder, Table, count_spelling, fit_spelling
 
-SPELLED = None  # the spacing that has no name
+SPELLED = None  # stands for any spacing without a name of its own
 MOST_STRINGS, LONGEST_STRING = 256, 16
 
 
 class Seen:
-    """What fitting has counted so far; at most `limit` triples, and as many surfaces."""
+    """The counts of fitting so far: at most `limit` triples, and as many surfaces."""
 
     def __init__(self, division: Division, limit: int) -> None:
         self.division = division
@@ -40,7 +40,7 @@ class Seen:
 
     def ladders(self) -> dict[str, Ladder]:
         self._fold_surfaces()
-        # Each form of a known word once: the language, where no word was unknown.
+        # Each form of a known word once: this gives the language where no word was unknown.
         known = {(i, case) for (_, i), cases in self.case.items() for case in cases if case < MIXED}
         for form in {forms(self.division.texts[i])[case] for i, case in known}:
             count_spelling(self.spelling, form, 1)
@@ -73,7 +73,7 @@ class Seen:
         self.surfaces.clear()
 
     def _name_strings(self) -> None:
-        """Strings that are not frequent lose their names."""
+        """Count strings that are not frequent as SPELLED."""
         totals: Counter[str] = Counter()
         for source in (
             ((gap, n) for (_, _, gap), n in self.triples.items()),
@@ -97,7 +97,7 @@ class Seen:
                 count_spelling(self.gaps, gap, n)
 
     def _hand_down(self) -> None:
-        """The rarest triples are counted with their shapes only."""
+        """Move the rarest triples to the counts of their shapes."""
         shapes = self.division.shapes
         rare = 0
         while len(self.triples) > self.limit // 2:

@@ -1,13 +1,13 @@
-"""Odds from counts, in long contexts where they were worth learning, in shorter ones elsewhere.
+"""Odds from counts: in long contexts where these are worth their table, else in shorter ones.
 
 A table holds, for each context, how often each symbol was met in it. Its odds are add-½ counts
 over the symbols met there and one more, "new":
 
     symbol: (2n + 1) / (2N + k + 1)        new: 1 / (2N + k + 1)
 
-(n times this symbol, N all symbols, k different ones). "New" hands over to the table of the next
-shorter context, and after the shortest all symbols are equally likely. All odds are ratios of
-whole numbers, so that an arithmetic coder uses exactly them.
+(n: count of this symbol, N: of all symbols, k: number of different ones). "New" hands over to the
+table of the next shorter context, and after the shortest all symbols are equally likely. All odds
+are ratios of whole numbers, so that an arithmetic coder uses them exactly.
 """
 
 import math
@@ -24,17 +24,17 @@ Table = dict[Context, Counts]
 class Ladder:
     """Tables from the longest context to the empty one; see the module's docstring.
 
-    last: the symbols among which the empty context's "new" is decided, all equally likely.
+    last: the symbols that "new" in the empty context chooses among, all equally likely.
     """
 
     def __init__(self, tables: list[Table], last: Sequence[Any]) -> None:
         self.tables = tables
         self.last = list(last)
-        self._known = {*self.last, *(symbol for c in tables[-1].values() for symbol in c)}
+        self._writable = {*self.last, *(symbol for c in tables[-1].values() for symbol in c)}
 
-    def knows(self, symbol: Any) -> bool:
-        """Whether the symbol can be written at all."""
-        return symbol in self._known
+    def can_write(self, symbol: Any) -> bool:
+        """True if the symbol has odds in every context."""
+        return symbol in self._writable
 
     @classmethod
     def fit(
@@ -46,8 +46,8 @@ class Ladder:
     ) -> "Ladder":
         """Decide which contexts keep a table, longest first.
 
-        counts: of the longest contexts · shorten: from each rung's context to the next one's ·
-        handed_down: counts that are to join the second rung as they are.
+        counts: those of the longest contexts · shorten: functions from a rung's context to the
+        next rung's · handed_down: counts that join the second rung as they are.
         """
         tables: list[Table] = []
         joining: Table = handed_down or {}
@@ -103,7 +103,7 @@ class Ladder:
         return self.last[target]
 
     def to_json(self) -> list[list[Any]]:
-        """A rung: [[context, symbols, counts], …]."""
+        """One list for each rung: [[context, symbols, counts], …]."""
         return [
             [[list(context), list(counts), list(counts.values())] for context, counts in t.items()]
             for t in self.tables
@@ -132,10 +132,10 @@ def _add(table: Table, context: Context, pairs: Iterable[tuple[Any, int]]) -> No
 
 
 def _saves(counts: Counts, shorter: Counts, total: int) -> bool:
-    """Whether an adaptive add-½ code for these counts beats the shorter context's fixed odds.
+    """True if an adaptive add-½ code for these counts beats the shorter context's fixed odds.
 
-    The adaptive code starts from nothing and pays "new", and the shorter context, once a symbol.
-    total: the shorter context's denominator.
+    The adaptive code starts from nothing; for each symbol it pays once for "new" and once for the
+    shorter context. total: the shorter context's denominator.
     """
     price = {symbol: math.log2(total / (2 * shorter[symbol] + 1)) for symbol in counts}
     half = (len(counts) + 1) / 2
@@ -155,7 +155,7 @@ def _in_order(table: Table) -> Table:
 
 
 # Spelling: a word is its bytes and an end, each given the two before it.
-END = 256  # of a word; also what stands before its first byte
+END = 256  # ends a word, and stands before its first byte
 SYMBOLS = range(END + 1)
 
 
@@ -165,7 +165,7 @@ def fit_spelling(counts: Table) -> Ladder:
 
 
 def count_spelling(counts: Table, word: str, times: int) -> None:
-    """Add a word that was met so many times; counts makes missing contexts."""
+    """Add a word that occurs `times` times; counts must create missing contexts."""
     before = (END, END)
     for byte in (*word.encode(), END):
         table = counts[before]

@@ -1,22 +1,22 @@
-"""A corpus with known entropy: a grammar that writes short kitchen notes and knows their odds.
+"""A corpus with known entropy: a grammar that writes short kitchen notes and gives their odds.
 
 A model's mean loss on fresh notes cannot go below the entropy of the grammar: a loss below it
 proves a leak, a loss far above it a bug. The notes look back over their whole length on purpose.
-What is cooked, how it is flavored and who will eat are drawn once a note and come back in its
-last sentence, and pronouns and verbs agree with the dish, so that models can be told apart by how
-far they remember.
+The dish, its flavor and the guests are drawn once a note and come back in its last sentence, and
+pronouns and verbs agree with the dish, so that models can be compared by how far back they
+remember.
 
-How to read notes.txt. `fact` opens a list of things of which one is drawn a note; its columns are
-fields. `fact B by A.field` admits only the rows whose first field equals that field of the fact
-A, drawn before; its second field is then its name. Any other word opens a rule, a list of texts
-of which one is written. The figure that begins a line is its weight: its odds are that figure over
-the sum of the weights it stands among. In a text, `<fact>` draws a fact (in the first rule only),
+How to read notes.txt. `fact` opens a list of things, one of which is drawn for a note; its columns
+are fields. `fact B by A.field` admits only the rows whose first field equals that field of the
+fact A, drawn before; its second field is then its name. Any other word opens a rule, a list of
+texts of which one is written. The number that begins a line is its weight: its odds are that number
+over the sum of the weights in its list. In a text, `<fact>` draws a fact (in the first rule only),
 `{fact}` writes its name (its first field), `{fact.field}` another field, and `{rule}` writes one
 text of the rule. No rule leads back to itself, so the notes are finitely many, and all sums here
 are closed forms.
 
-No note can be derived in two ways (tests/test_grammar.py proves it), so the
-entropy of derivations is the entropy of notes.
+No note can be derived in two ways (tests/grammar/test_grammar.py proves it), so the entropy of
+derivations is the entropy of notes.
 """
 
 import math
@@ -74,7 +74,7 @@ class Choice(Generic[Option]):
 
 @dataclass(frozen=True)
 class Measures:
-    """Exact expectations a document.
+    """Exact expected values for one document.
 
     entropy: nats, the document's ending included · characters · words: stretches without white
     space · tokens: words and punctuation marks, each mark on its own. A model has one target more
@@ -97,9 +97,9 @@ class Measures:
 
 @dataclass(eq=False)
 class Grammar:
-    """A table read and checked. `Grammar.default()` is the embedded one.
+    """A grammar, read from its table and checked. `Grammar.default()` is the embedded one.
 
-    Raises CorpusError where the table names what it does not define, or leads back to itself.
+    Raises CorpusError where the table uses an undefined name, or a rule leads back to itself.
     """
 
     table: str
@@ -160,7 +160,7 @@ class Grammar:
         return found
 
     def expand(self, items: Text, facts: Facts) -> list[tuple[float, Text, Facts]]:
-        """What a text that begins with a choice or a value can become: (odds, text, facts)."""
+        """Each way to expand the first item, a choice or a value: (odds, text, facts)."""
         item, rest = items[0], items[1:]
         if isinstance(item, Value):
             return [(1.0, facts[item.fact][item.field] + rest, facts)]
@@ -171,7 +171,7 @@ class Grammar:
         return [(odds, text + rest, facts) for odds, text in self.rules[item.name].shares()]
 
     def entropy(self) -> float:
-        """Nats a document, exact: the sum of all choices' entropies, by how often they are met."""
+        """Nats a document, exact: the entropy of each choice, weighted by how often it is met."""
         return self._measures.entropy
 
     def measures(self) -> Measures:
@@ -223,10 +223,10 @@ class Grammar:
     def _expect(
         self, items: Text, facts: Facts, known: dict[tuple[object, ...], Measures]
     ) -> Measures:
-        """Expectations of what the items write, by recursion over the table.
+        """Expected values for the text of the items, by recursion over the table.
 
-        Expectations add up, and a rule's depend on the facts that it names, itself or through
-        others, and on nothing else: each (rule, those rows) is worked out once, in `known`.
+        Expected values add up, and a rule's depend only on the facts that it names, itself or
+        through other rules: each (rule, rows of these facts) is worked out once, in `known`.
         """
         total = Measures()
         for place, item in enumerate(items):
