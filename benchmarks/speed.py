@@ -32,7 +32,8 @@ from textwright.corpus import Corpus
 from textwright.models import TorchBackend, build
 from textwright.tokenizer import Tokenizer
 from textwright.training.trainer import Trainer
-from textwright.writing.generator import Backend, Generator
+from textwright.writing.backend import Backend
+from textwright.writing.generator import Generator
 from textwright.writing.sampling import SamplingOptions
 
 STEPS = 30  # timed in each round, after WARM_UP

@@ -13,8 +13,9 @@ from textwright.errors import ConfigError, RunError
 from textwright.run import Run
 from textwright.run.origin import Origin, choose_config
 from textwright.tokenizer import Tokenizer
+from textwright.writing.backend import Backend
 from textwright.writing.form import Form, FormStream
-from textwright.writing.generator import Backend, Generator, Sample
+from textwright.writing.generator import Generator, Sample
 from textwright.writing.sampling import SamplingOptions, sampling_options
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from textwright.evaluation import scores as evaluation
 from textwright.models import TorchBackend, build
 from textwright.models.gpt import sinusoids
 from textwright.tokenizer import Tokenizer, TokenizerOptions
+from textwright.writing.backend import window_start
 from textwright.writing.generator import Generator
-from textwright.writing.rows import Row, RunningBatch, window_start
+from textwright.writing.rows import Row, RunningBatch
 from textwright.writing.sampling import SamplingOptions
 
 

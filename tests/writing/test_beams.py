@@ -31,8 +31,8 @@ from test_sampling import SETTINGS, processed, shares
 
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer, TokenizerOptions
+from textwright.writing.backend import Backend, visible
 from textwright.writing.generator import Generator
-from textwright.writing.rows import Backend, visible
 from textwright.writing.sampling import SamplingOptions, sampling_options, uniforms
 from textwright.writing.sampling_steps import draw_several, log_probabilities
 

@@ -13,8 +13,8 @@ import pytest
 from textwright.backends.numpy_lstm import NumpyLSTM
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer, TokenizerOptions
+from textwright.writing.backend import window_start
 from textwright.writing.generator import Generator, Sample
-from textwright.writing.rows import window_start
 from textwright.writing.sampling import process, sampling_options, uniforms
 from textwright.writing.sampling_steps import draw, probabilities
 from textwright.writing.text import StopWatch

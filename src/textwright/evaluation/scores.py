@@ -20,7 +20,7 @@ from textwright.corpus import FEW_DOCUMENTS
 from textwright.escape import EscapeCode
 from textwright.models import LanguageModel
 from textwright.tokenizer import Tokenizer
-from textwright.writing.rows import window_start
+from textwright.writing.backend import window_start
 
 ROWS_AT_A_TIME = 64
 TOKENS_AT_A_TIME = 256  # of each row; bounds memory, whatever a document's length

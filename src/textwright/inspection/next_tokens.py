@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from textwright.errors import GenerationError
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer
+from textwright.writing.backend import visible
 from textwright.writing.generator import Generator
-from textwright.writing.rows import visible
 from textwright.writing.sampling_steps import log_probabilities, temper
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textwright.errors import GenerationError
-from textwright.writing.rows import Backend, RunningBatch
+from textwright.writing.backend import Backend
+from textwright.writing.rows import RunningBatch
 from textwright.writing.sampling import penalize, truncate
 from textwright.writing.sampling_steps import (
     NO_TOKEN_LEFT,

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.treatment import UNKNOWN
+from textwright.writing.backend import Backend
 from textwright.writing.beams import Beam, Search, write_searches
-from textwright.writing.rows import Backend, RunningBatch
+from textwright.writing.rows import RunningBatch
 from textwright.writing.sampling import SamplingOptions, choose, uniforms
 from textwright.writing.sampling_steps import log_probabilities
 from textwright.writing.text import FinishReason, Text, TokenEvent
-
-__all__ = ["Backend", "Generator", "Sample", "TextStream", "TokenEvent"]
 
 
 @dataclass(frozen=True)
