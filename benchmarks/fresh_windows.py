@@ -4,8 +4,8 @@
 
 Both held-out parts are cut into windows of the run's context, each read by itself: a window's
 first character is predicted from one character, its last from all before it. `textwright evaluate`
-lets every token see at least half a context, so its loss is lower; published figures of this kind
-are to be set beside this one.
+lets every token see at least half a context, so its loss is lower; compare published figures of
+this kind with this one.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Adam as Keras 3 steps it, for a training here that is to arrive where one there does.
+"""Adam as Keras 3 steps it, so that a training here can be compared with one there.
 
 TensorFlow gives an embedding's gradient as one row for each token read. Keras' Adam squares those
-rows before it adds up the ones of the same word: a word read n times in a batch gets Σ g² where its
-gradient's square is (Σ g)². The second moment is too small by up to n, so the embedding moves up
-to √n times as far as the rate says. Elsewhere the two agree, but for ε: Keras adds it to √v before
-the bias is taken out, PyTorch after.
+rows before it adds up the ones of the same word: a word read n times in a batch gets Σ g² instead
+of its gradient's square, (Σ g)². The second moment is up to n times too small, so the embedding
+moves up to √n times too far. Otherwise the two agree, except for ε: Keras adds it to √v before the
+bias is corrected, PyTorch after.
 """
 
 import torch
@@ -14,7 +14,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-7
 
 
 class KerasAdam(torch.optim.Optimizer):
-    """Adam with Keras' second moment for the embedding; it listens to the look-ups it replaces."""
+    """Adam with Keras' second moment for the embedding; it records the look-ups it replaces."""
 
     def __init__(self, model: nn.Module, rate: float) -> None:
         super().__init__(model.parameters(), {"lr": rate})
@@ -23,7 +23,7 @@ class KerasAdam(torch.optim.Optimizer):
         nn.functional.embedding = self.look_up
 
     def look_up(self, ids: Tensor, weight: Tensor) -> Tensor:
-        """What nn.functional.embedding does, with the gradient of every row kept."""
+        """nn.functional.embedding that keeps the gradient of every row."""
         rows = weight[ids]
         if weight is self.embedding and rows.requires_grad:
             rows.retain_grad()

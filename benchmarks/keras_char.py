@@ -6,10 +6,10 @@ The text is lower-cased and cut by position, at int(0.9 n) and int(0.95 n) chara
 sees the first part only: windows of 40 characters, one every 3, each with the character that
 follows as its only target. On the other two parts every character is predicted from the 40 before
 it *in its own part*; where fewer exist, the window is filled on the left with zero vectors. (The
-Keras form never saw such a window in training: it concerns 40 of some 30,000 characters a part.)
+Keras form never sees such a window in training; they are 40 of some 30,000 characters a part.)
 
-Characters get their ids from the whole text, as in the source. There is no stop token to pay for,
-which is to the Keras form's advantage, by one token a part.
+Characters get their ids from the whole text, as in the source. There is no stop token to predict,
+which is an advantage of the Keras form, by one token a part.
 
 One JSON object a line: first the run's facts, then one object an epoch.
 """
@@ -37,7 +37,7 @@ def cut_by_position(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def make_training_batches(
     ids: np.ndarray, vocab_size: int, seed: int
 ) -> tuple[tf.data.Dataset, int]:
-    """Shuffled batches of (one-hot windows, next ids), and how many targets one epoch has."""
+    """Shuffled batches of (one-hot windows, next ids), and the number of targets in an epoch."""
     windows = sliding_window_view(ids, WINDOW + 1)[::STRIDE].astype(np.int32)
     batches = (
         tf.data.Dataset.from_tensor_slices((windows[:, :-1], windows[:, -1]))

@@ -2,8 +2,8 @@
 
 S1 is the word-level recipe LSTM of D. Foster, *Generative Deep Learning*, chapter 5, and S4 the
 small GPT of its chapter 9. S2 is the character-level LSTM of the well-known Keras example on
-Nietzsche. Nothing here is textwright's: it needs TensorFlow with Keras 3, which textwright itself
-never installs.
+Nietzsche. Nothing here is textwright's: it needs TensorFlow with Keras 3, which textwright never
+installs.
 """
 
 import os
@@ -18,8 +18,8 @@ import tensorflow as tf
 
 RECIPES_PARAMETERS = 2_407_248
 WINE_PARAMETERS = 5_809_168
-WINE_CONTEXT = 80  # positions that S4 has vectors for
-PADDING_TARGET = -100  # textwright's mark of a target that does not count
+WINE_CONTEXT = 80  # number of positions in S4
+PADDING_TARGET = -100  # textwright's mark for a target that is not counted
 
 
 def use_threads(count: int) -> None:
@@ -30,7 +30,7 @@ def use_threads(count: int) -> None:
 
 
 def describe_machine(threads: int) -> dict[str, str | int | None]:
-    """The facts a timing means nothing without."""
+    """The facts that a timing is meaningless without."""
     return {
         "machine": platform.machine(),
         "system": platform.system(),
@@ -58,7 +58,7 @@ def build_recipes_model(seed: int) -> keras.Model:
 
 
 class TokenAndPosition(keras.layers.Layer):
-    """ids (B, T) → the learned vectors of each id and of its place, added (B, T, D)."""
+    """ids (B, T) → the sum of the learned vectors of each id and its position (B, T, D)."""
 
     def __init__(self, vocab_size: int, context: int, width: int) -> None:
         super().__init__()
@@ -88,11 +88,11 @@ def build_wine_model(seed: int) -> keras.Model:
 
 
 def _finish(model: keras.Model, parameters: int) -> keras.Model:
-    """The model compiled as Foster's are, once its size is known to be the source's."""
+    """Check that the model has the source's size, and compile it as Foster does."""
     if model.count_params() != parameters:
         raise RuntimeError(
             f"The Keras model has {model.count_params():,} parameters instead of {parameters:,}; "
-            "this Keras version builds another one than the source's."
+            "this Keras version builds a model other than the source's."
         )
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
     return model
@@ -114,8 +114,8 @@ def build_character_model(
 def make_measure(model: keras.Model) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     """A function (inputs, targets) → nats of each target, float32, in the shape of the targets.
 
-    It goes through the logits: Keras' own loss clips probabilities at 1e-7, which would put a
-    ceiling on the price of a surprise. Targets must be real ids.
+    It uses the logits: Keras' own loss clips probabilities at 1e-7, which would limit the nats of
+    an unlikely target. Targets must be real ids.
     """
     to_hidden = keras.Model(model.input, model.get_layer("hidden").output)
     output = model.get_layer("output")

@@ -5,11 +5,11 @@
 
 `rows.npz` holds four arrays of whole batches: `inputs` and `targets` (N, B, T), trained on in that
 order, and `held_out_inputs` and `held_out_targets` (M, B, T). Inputs are padded with 0, targets
-with -100. The model trains as the source's does: padding is the target 0 and counts like any other.
+with -100. The model trains like the source's: padding is the target 0 and counts like any other.
 Both held-out losses are in nats a target: `masked` over real targets, `padded` over all positions.
---weights keeps what the model begins with, for textwright to begin with the same.
+--weights saves the first weights, so that textwright can begin with the same.
 
-Then the source's own loop writes: it calls `predict` on the whole text for each further token.
+Then the source's own loop writes text: it calls `predict` on the whole text for each new token.
 """
 
 import argparse
@@ -55,12 +55,12 @@ class StepTimer(keras.callbacks.Callback):
 
 
 def fill_padding(targets: np.ndarray) -> np.ndarray:
-    """Targets (…) with padding as the source has it: the stop id, 0."""
+    """Targets (…) with the source's padding: the stop id, 0."""
     return np.where(targets == PADDING_TARGET, 0, targets).astype(np.int32)
 
 
 def measure_losses(measure, inputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Held-out loss over real targets, and over all positions; both (M, B, T), nats a target."""
+    """Held-out loss over real targets and over all positions, nats a target; arrays (M, B, T)."""
     real = padded = 0.0
     for batch_inputs, batch_targets in zip(inputs, targets, strict=True):
         nats = measure(batch_inputs.astype(np.int32), fill_padding(batch_targets)).numpy()
@@ -73,9 +73,9 @@ def measure_losses(measure, inputs: np.ndarray, targets: np.ndarray) -> dict[str
 
 
 def write(model: keras.Model, prompt: list[int], count: int, temperature: float, seed: int) -> list:
-    """The prompt and up to `count` new ids, as the source writes them: all is read anew for each.
+    """The prompt and `count` new ids, written as in the source: the whole text is read for each.
 
-    The stop id ends nothing here: a speed needs `count` tokens.
+    The stop id does not end the text, so that the speed is that of `count` tokens.
     """
     random = np.random.default_rng(seed)
     ids = list(prompt)
@@ -96,7 +96,7 @@ def time_writing(model: keras.Model, count: int, seed: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("preset", choices=BUILDERS, help="which of textwright's it stands against")
+    parser.add_argument("preset", choices=BUILDERS, help="the preset to compare with")
     parser.add_argument("rows", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument(
         "--write", type=int, default=100, help="tokens to write; wine-gpt: up to 79"
     )
-    parser.add_argument("--weights", type=Path, help="keep what it begins with in this .npz")
+    parser.add_argument("--weights", type=Path, help="save the first weights in this .npz")
     parser.add_argument("--threads", type=int, default=0, help="0: TensorFlow's choice")
     arguments = parser.parse_args()
     use_threads(arguments.threads)
@@ -122,7 +122,8 @@ def main() -> None:
     points = sorted(arguments.measure_at or [len(inputs)])
     if points[-1] > len(inputs):
         parser.error(
-            f"{arguments.rows} holds {len(inputs)} steps: measure at {points[-1]} needs more."
+            f"{arguments.rows} ends at step {len(inputs)}, before {points[-1]}: record more steps, "
+            "or measure earlier."
         )
 
     model = BUILDERS[arguments.preset](arguments.seed)
@@ -140,7 +141,7 @@ def main() -> None:
         "measures": [],
     }
 
-    def save() -> None:  # after each measurement, so that a long run leaves what it has
+    def save() -> None:  # after each measurement, so that a run cut short leaves its results
         arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
     done = 0

@@ -1,16 +1,16 @@
-"""Whether textwright's word tokenizer is the source's: vocabulary and ids against Keras.
+"""Compare textwright's word tokenizer with the source's: vocabulary and ids against Keras.
 
     python benchmarks/keras_tokens.py epicurious_recipes.json.gz winemag-data-130k-v2.csv.gz
 
 S1 and S4 pad punctuation with spaces, squeeze runs of spaces, and leave lower-casing, splitting at
 white space and the vocabulary of 10,000 to Keras' `TextVectorization`. Both learn here from the
-same documents, then encode them. Two slips of the source are not textwright's: its pattern does
-not pad the backslash, and Keras lower-cases and splits ASCII only. Documents where that matters
-are counted and left out.
+same documents, then encode them. Two slips of the source are not repeated: its pattern does not
+pad the backslash, and Keras lower-cases and splits ASCII only. Documents where that matters are
+counted and left out.
 
-Words of equal frequency have no order that matters, and those at the edge of the vocabulary no
-claim to a place in it: ids are compared through the words they stand for, and a word that ties at
-the edge may be [UNK] in one of the two. Anything else is a disagreement and ends with exit code 1.
+The order of words of equal frequency does not matter, nor which of them are the last to enter the
+vocabulary: ids are compared through their words, and a word that ties for the last places may be
+[UNK] in one of the two. Any other difference is a disagreement and gives exit code 1.
 
 Needs TensorFlow with Keras 3 beside textwright; peak memory is about 2 GB.
 """
@@ -56,7 +56,7 @@ def read_documents(path: Path) -> list[str]:
 
 
 def differs_by_design(document: str) -> bool:
-    """Whether the source treats this document otherwise, by one of its two slips."""
+    """True if one of the source's two slips changes this document."""
     beyond_ascii = [letter for letter in document if letter > "\x7f" or "\x1c" <= letter <= "\x1f"]
     return "\\" in document or any(
         letter.isspace() or letter.lower() != letter for letter in beyond_ascii
@@ -69,7 +69,7 @@ def pad(document: str) -> str:
 
 
 def compare(documents: list[str]) -> dict[str, Any]:
-    """Counts of what agrees and what does not, and both speeds in the same run."""
+    """Counts of agreements and disagreements, and both speeds in the same run."""
     padded = [pad(document) for document in documents]
     layer = keras.layers.TextVectorization(
         max_tokens=VOCAB_SIZE, standardize="lower", split="whitespace", ragged=True
@@ -85,7 +85,7 @@ def compare(documents: list[str]) -> dict[str, Any]:
     our_words = tokenizer.tokens(range(tokenizer.vocab_size))
     edge = min(counts[word] for word in our_words[2:])
     strays = set(their_words[2:]) ^ set(our_words[2:])
-    # An id of Keras' as ours, and the words that only we hold as unknown, as they are to Keras.
+    # Keras' ids as ours; words that only we hold become unknown, as they are to Keras.
     as_ours = np.array([0] + [tokenizer.id_of(word) or 1 for word in their_words[1:]])
     shared = np.arange(tokenizer.vocab_size)
     shared[[tokenizer.id_of(word) for word in strays if tokenizer.id_of(word)]] = 1

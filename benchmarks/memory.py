@@ -4,8 +4,8 @@
 
 Writes a JSON list of so many megabytes by repeating SOURCE's recipes, each made a different
 document by a number; trains the preset recipes-lstm on it for a few steps in a process of its own,
-and watches that process' anonymous memory (RssAnon in /proc, so Linux only). A name that ends in
-.txt gives one plain text instead, trained on with the preset nietzsche-char-lstm.
+and samples that process' anonymous memory (RssAnon in /proc, so Linux only). A name that ends in
+.txt gives one plain text instead, and the preset nietzsche-char-lstm is trained on it.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def write_corpus(source: Path, path: Path, size: int) -> None:
 
 
 def peak_memory(command: list[str]) -> tuple[int, float, int]:
-    """(most bytes of RssAnon seen, seconds, exit code), looking ten times a second."""
+    """(peak bytes of RssAnon, seconds, exit code), sampled ten times a second."""
     started, peak = time.perf_counter(), 0
     process = subprocess.Popen(command)
     status = Path(f"/proc/{process.pid}/status")
@@ -48,7 +48,7 @@ def peak_memory(command: list[str]) -> tuple[int, float, int]:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Write the corpus, train on it, print the peak."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="the recipes, .json.gz")
     parser.add_argument("corpus", type=Path, help="the file to make, .json or .txt")

@@ -2,8 +2,8 @@
 
     python benchmarks/presets.py winemag-data-130k-v2_first10001.csv.gz --template "{description}"
 
-Each preset keeps its tokenizer, layout, model and optimizer; the corpus is this one, all of it, the
-end is the time (evaluations not counted), and the rate falls over it. `default` is no preset at
+Each preset keeps its tokenizer, layout, model and optimizer, and trains on the whole corpus until
+its time is up (evaluations not counted); its rate falls over that time. `default` is no preset at
 all. A preset that begins from pretrained weights is left out. Prints one JSON object a preset.
 """
 
@@ -38,10 +38,10 @@ def trained_for(config: Config, corpus: str, out: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Train and score each preset, one after another."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus")
-    parser.add_argument("--template", default="", help="of a table's or a list's records")
+    parser.add_argument("--template", default="", help="corpus.template, for a corpus with fields")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--preset", action="append", help="only this one; repeatable")

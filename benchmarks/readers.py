@@ -3,10 +3,10 @@
     python benchmarks/readers.py CORPORA [--copies 4] [--json FILE]
 
 CORPORA is the folder with the recipes and wine reviews. Each reader streams where it can, in a
-process of its own, and joins two fields into documents; peak memory is anonymous (what swap would
-have to hold), less what the process held after its imports. The "traps" are small files whose
-values must come back as written: "007", 1.50, NA, a list in one row and a text in the next, a
-field that first appears late. Needs polars, datasets and ijson beside textwright.
+process of its own, and joins two fields into documents; peak memory is anonymous memory, less that
+of the process after its imports. The "traps" are small files whose values must come back as
+written: "007", 1.50, NA, a list in one row and a text in the next, a field that first appears
+late. Needs polars, datasets and ijson beside textwright.
 """
 
 import argparse
@@ -133,7 +133,7 @@ def measure(library: str, kind: str, file: Path, fields: list[str]) -> dict[str,
         watcher.join()
     return {
         "seconds": round(seconds, 3),
-        "cpu_seconds": round(cpu_seconds, 3),  # what holds on a machine that others use too
+        "cpu_seconds": round(cpu_seconds, 3),  # comparable on a shared machine too
         "peak_mb": round((peak - start) / 1e6, 1),
         "documents": documents,
         "characters": characters,
@@ -147,10 +147,10 @@ def spring_traps(library: str, kind: str, file: Path) -> dict[str, Any]:
 
 
 def in_process(*arguments: str) -> dict[str, Any]:
-    """Run this file's measuring half; a failure is a result too."""
+    """Run one measurement of this file in a process; a failure is a result too."""
     threads = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS"), THREADS)
     with tempfile.TemporaryDirectory() as cache:
-        # Nothing is fetched, and nothing left over from an earlier run is read.
+        # Nothing is fetched, and nothing from an earlier run is read.
         env = os.environ | threads | {"HF_HUB_OFFLINE": "1", "HF_HOME": cache}
         command = [sys.executable, __file__, "--one", *arguments]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -203,7 +203,7 @@ TRAPS = {
 
 
 def check_traps(folder: Path, library: str) -> dict[str, str]:
-    """What each reader makes of the trap files: as written, or what else."""
+    """For each trap file "as written", or what the reader gave instead."""
     verdicts = {}
     for kind, (text, expected) in TRAPS.items():
         file = folder / f"trap.{kind}"
@@ -232,7 +232,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpora", type=Path)
     parser.add_argument("--copies", type=int, default=4, help="how often the recipes are repeated")
-    parser.add_argument("--json", type=Path, help="write the results here too")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     arguments = parser.parse_args()
     rows, traps = [], {}
     with tempfile.TemporaryDirectory() as name:

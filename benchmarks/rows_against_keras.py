@@ -10,10 +10,9 @@
 to the context with id 0 as the source does; `train` trains textwright's model on them and prints
 its held-out loss over real targets, and over all cells with padding at no cost, as JSON.
 
-With --as-keras it does what Keras does and nothing else: it begins with the weights that Keras
-began with, counts padding in the loss it trains on, and steps as Keras' Adam does (keras_adam.py
-says how that differs) at the source's rate. Where nothing is drawn any more (S1 has no dropout) it
-must arrive where Keras does.
+With --as-keras it does exactly what Keras does: it begins with Keras' first weights, counts
+padding in the loss it trains on, and steps as Keras' Adam does (keras_adam.py explains the
+difference) at the source's rate. Without dropout (S1 has none) it must reach the loss of Keras.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from textwright.training.trainer import Step, Trainer
 
 
 class Recorded:
-    """A layout that plays recorded batches; padding is trained on where a target stands for it."""
+    """A layout of recorded batches; padding is trained on where it has a target."""
 
     carries = False
 
@@ -107,7 +106,7 @@ def train(
 
 @torch.no_grad()
 def begin_as_keras(model: LanguageModel, file: Path) -> None:
-    """Copy Keras' weights, by path in the order of its layers, which is that of the model's.
+    """Copy Keras' weights; its layers come in the same order as the model's.
 
     Keras' matrices are (inputs, outputs), those of attention with an axis for the heads; queries,
     keys and values are one matrix here.
@@ -131,7 +130,7 @@ def begin_as_keras(model: LanguageModel, file: Path) -> None:
 
 @torch.no_grad()
 def measure(trainer: Trainer, held_out: Recorded) -> dict[str, float]:
-    """Nats a real target, and a cell of the padded rows."""
+    """Nats for each real target, and for each cell of the padded rows."""
     model = trainer.model.eval()
     nats = count = 0.0
     for step in range(held_out.steps_per_epoch):
@@ -145,13 +144,13 @@ def measure(trainer: Trainer, held_out: Recorded) -> dict[str, float]:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Write rows, or train on them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset", choices=["recipes-lstm", "wine-gpt"])
     parser.add_argument("what", choices=["rows", "train"])
     parser.add_argument("rows", type=Path)
-    parser.add_argument("--corpus", help="where `rows` takes them from")
-    parser.add_argument("--steps", type=int, default=629, help="batches that `rows` writes")
+    parser.add_argument("--corpus", help="the corpus that `rows` cuts into rows")
+    parser.add_argument("--steps", type=int, default=629, help="batches for `rows` to write")
     parser.add_argument("--set", action="append", default=[], metavar="section.key=value")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure-at", type=int, nargs="+", default=[629])
@@ -167,7 +166,7 @@ def main() -> None:
     elif given.corpus:
         write_rows(config, given.corpus, given.rows, given.steps)
     else:
-        parser.error("rows needs the --corpus to take them from.")
+        parser.error("`rows` needs a corpus: name one with --corpus.")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 A gap is the place between two neighboring tokens; it is right where a space stands in the joined
 text if and only if white space stands there in the document. The commonest mistakes are listed
-with the token before the gap and the one after it.
+with the tokens before and after the gap.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CORPORA = {
 
 
 def measure(documents: Iterable[str]) -> dict[str, Any]:
-    """Gaps, the share of them that is joined wrongly, and the commonest mistakes."""
+    """Number of gaps, the share joined wrongly, and the commonest mistakes."""
     documents = list(documents)
     # A vocabulary that holds every word, so that only spacing can be lost.
     tokenizer = Tokenizer.train(TokenizerOptions(kind="word", vocab_size=1_000_000_000), documents)

@@ -1,12 +1,12 @@
-"""The six quantities of the LSTM cell, token by token, for a text of yours.
+"""Print the six quantities of the LSTM cell, token by token, for a text of your own.
 
     python examples/look_inside_an_lstm.py runs/my "The soup is hot."
 
     f = σ(W_f·[x, h] + b_f)    i = σ(W_i·[x, h] + b_i)    C̃ = tanh(W_C·[x, h] + b_C)
     C = f∘C₋₁ + i∘C̃            o = σ(W_o·[x, h] + b_o)    h = o∘tanh(C)
 
-Each is a vector of hidden_size numbers a token; the table gives their means, for C̃, C and h those
-of the absolute values. The last column is the unit whose memory C the token changed most.
+Each is a vector of hidden_size numbers for each token; the table gives its mean, for C̃, C and h
+that of the absolute values. The last column is the unit whose memory C the token changed most.
 """
 
 import sys

@@ -1,10 +1,9 @@
-"""The same prompt at several temperatures, with the entropy of what the model drew from.
+"""Continue a prompt at several temperatures, and print the entropy of what was drawn from.
 
     python examples/temperatures.py runs/nietzsche "The "
 
-Entropy is in nats a token, the mean over the text that was written: 0 is no choice at all, and
-log(V) an even choice among V tokens. A backend only has `prefill` and `step`, so one that listens
-to another is four lines.
+Entropy is in nats a token, as a mean over the new text: 0 means no choice, log(V) an even choice
+among V tokens. A backend has only `prefill` and `step`, so wrapping one takes a few lines.
 """
 
 import sys
@@ -18,25 +17,25 @@ from textwright.writing.generator import Generator
 TEMPERATURES = (0.0, 0.2, 0.5, 1.0, 1.2, inf)
 
 
-class Listening:
-    """A backend that notes the logits it passes on."""
+class Recording:
+    """A backend that records the logits of another."""
 
     def __init__(self, backend):
-        self.backend, self.context_length, self.heard = backend, backend.context_length, []
+        self.backend, self.context_length, self.logits = backend, backend.context_length, []
 
     def prefill(self, ids, lengths):
-        return self.note(*self.backend.prefill(ids, lengths))
+        return self.record(*self.backend.prefill(ids, lengths))
 
     def step(self, ids, state):
-        return self.note(*self.backend.step(ids, state))
+        return self.record(*self.backend.step(ids, state))
 
-    def note(self, logits, state):
-        self.heard.append(logits[0].astype(np.float64))
+    def record(self, logits, state):
+        self.logits.append(logits[0].astype(np.float64))
         return logits, state
 
 
 def entropy(logits: np.ndarray, temperature: float) -> float:
-    """Nats of softmax(logits / T); greedy has none, uniform has log V."""
+    """Nats of softmax(logits / T): 0 at T = 0, log V at T = inf."""
     if temperature == 0:
         return 0.0
     scaled = (logits - logits.max()) / temperature
@@ -47,10 +46,10 @@ def entropy(logits: np.ndarray, temperature: float) -> float:
 def main(path: str, prompt: str) -> None:
     writer = tw.load(path)
     for temperature in TEMPERATURES:
-        listening = Listening(writer.generator.backend)
+        recording = Recording(writer.generator.backend)
         options = writer.options(temperature=temperature, max_new_tokens=200)
-        (sample,) = Generator(listening, writer.tokenizer).generate([prompt], options, seed=1)
-        mean = np.mean([entropy(logits, temperature) for logits in listening.heard])
+        (sample,) = Generator(recording, writer.tokenizer).generate([prompt], options, seed=1)
+        mean = np.mean([entropy(logits, temperature) for logits in recording.logits])
         print(f"T = {temperature:g}, {mean:.2f} nats a token\n{prompt}{sample.text}\n")
 
 

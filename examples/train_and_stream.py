@@ -14,7 +14,7 @@ from textwright.training.trainer import Evaluation
 
 
 def show(event: object) -> None:
-    """Training tells what happens as events; this one is of interest here."""
+    """Training reports its progress as events; print the evaluations."""
     if isinstance(event, Evaluation):
         scores = event.scores
         print(f"step {event.step}: {scores.bits_per_character:.3f} bits a character held out")

@@ -1,4 +1,4 @@
-"""A model fetched from a hub: the real client, and a small hub on this machine."""
+"""Fetch a model with the real hub client from a small hub on this machine."""
 
 import hashlib
 import json
@@ -36,9 +36,9 @@ except PretrainedError as error:
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves one folder as the model cook/gpt2, and remembers what was asked of it.
+    """Serves one folder as the model cook/gpt2, and records each request for a file.
 
-    break_off: how many bytes of the weights are sent before the line breaks, the first time.
+    break_off: bytes of the weights sent before the connection breaks, the first time.
     """
 
     def __init__(self, folder: Path, break_off: int = 0):
@@ -58,8 +58,8 @@ class Answer(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path in [f"/api/models/cook/gpt2/revision/{name}" for name in ("main", REVISION)]:
             names = [{"rfilename": name} for name in NEEDED + OTHERS]
-            told = {"id": "cook/gpt2", "sha": REVISION, "siblings": names}
-            self.answer(200, json.dumps(told).encode(), body)
+            answer = {"id": "cook/gpt2", "sha": REVISION, "siblings": names}
+            self.answer(200, json.dumps(answer).encode(), body)
         elif path == f"/api/models/cook/gpt2/tree/{REVISION}":
             self.answer(200, json.dumps(self.tree()).encode(), body)
         elif path.startswith("/api/models/cook/gpt2/"):
@@ -129,7 +129,7 @@ def find(hub, tmp_path):
     return ask
 
 
-def test_only_what_is_needed_is_fetched_and_once(hub, find, gpt2_folder):
+def test_only_the_needed_files_are_fetched_and_once(hub, find, gpt2_folder):
     first = find("cook/gpt2")
     path, revision = first.stdout.split()
     assert revision == REVISION
@@ -150,7 +150,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, find, gpt2_fol
     assert (Path(path) / "model.safetensors").read_bytes() == weights
 
 
-def test_what_the_hub_does_not_have_is_said_in_a_sentence(find):
+def test_a_model_that_the_hub_does_not_have_is_refused_in_a_sentence(find):
     for name in ("cook/stews", "cook/gpt2@nowhere"):
         asked = find(name)
         assert asked.returncode == 1
