@@ -1,4 +1,4 @@
-"""Records → documents: template, cleaning, split, fingerprint, and what each sentence says."""
+"""Records → documents: template, cleaning, split, fingerprint, and the sentence of each error."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ def write_lines(path: Path, count: int, start: int = 0) -> Path:
 
 
 def clean(tmp_path: Path, records: list, **options) -> tuple[list[str], dict[str, int]]:
-    """All documents that few records become, joined over the split by position, and the drops."""
+    """The documents of a few records, joined over all parts, and the counts of dropped ones."""
     corpus = Corpus(write(tmp_path / "r.json", records), CorpusOptions(**options))
     summary = corpus.scan()
     halves = [list(corpus.documents(part)) for part in PARTS]
@@ -83,7 +83,7 @@ def test_without_a_template_the_only_column_or_text_is_taken(tmp_path):
     assert "{story}" in refusal(Corpus, path)
 
 
-def test_a_field_nobody_has_is_named_with_those_there_are(tmp_path):
+def test_an_unknown_field_is_reported_with_the_existing_ones(tmp_path):
     path = write(tmp_path / "r.json", [{"title": "x", "text": "y"}])
     for options in (
         {"template": "{titel}"},
@@ -143,7 +143,13 @@ def test_records_are_dropped_by_a_value_or_by_an_item_of_a_list(tmp_path):
     assert "column=value" in refusal(clean, tmp_path, records, drop_where=["g"], template="{t}")
 
 
-def test_a_placeholder_is_known_inside_a_template_too(tmp_path):
+def test_a_limit_of_one_word_is_reported_in_the_singular(tmp_path):
+    records = [{"t": "-"}, {"t": "one two"}, {"t": "unquestionably-long"}]
+    _, dropped = clean(tmp_path, records, min_words=1, max_words=1, strip_symbols="-")
+    assert dropped == {"fewer than 1 word": 1, "more than 1 word": 1}
+
+
+def test_a_placeholder_is_found_inside_a_template_too(tmp_path):
     records = [{"n": "Name", "t": "No synopsis yet."}, {"n": "Name", "t": "A real synopsis."}]
     documents, _ = clean(tmp_path, records, template="{n}: {t}", drop_prefixes=["No synopsis"])
     assert documents == ["Name: A real synopsis."]
@@ -160,7 +166,7 @@ def test_line_breaks_and_broken_surrogates_become_plain_text(tmp_path):
     assert clean(tmp_path, records)[0] == ["one\ntwo\nthree \ufffd four 🍵"]
 
 
-def test_no_document_left_says_what_dropped_them(tmp_path):
+def test_if_no_document_is_left_the_sentence_gives_the_reasons(tmp_path):
     path = write(tmp_path / "r.json", [{"t": "a b"}, {"t": ""}])
     sentence = refusal(Corpus(path, CorpusOptions(min_words=9)).scan)
     assert "no t: 1" in sentence
@@ -343,7 +349,7 @@ def test_by_position_symbols_stay_whole_where_they_must(tmp_path, monkeypatch, s
 
 @pytest.mark.parametrize("count", [50, 300])
 @pytest.mark.parametrize("given", [{}, {"valid": "v.txt"}])
-def test_parts_that_are_read_together_are_those_read_alone(tmp_path, monkeypatch, count, given):
+def test_parts_that_are_read_together_equal_those_read_alone(tmp_path, monkeypatch, count, given):
     write_lines(tmp_path / "v.txt", 20, start=900)
     given = {role: tmp_path / name for role, name in given.items()}
     corpus = Corpus(write_lines(tmp_path / "a.txt", count), CorpusOptions(unit="line"), **given)
@@ -406,7 +412,7 @@ def test_the_fingerprint_follows_content_and_options_and_not_the_place(tmp_path)
     assert Corpus(moved, valid=moved).fingerprint != first
     assert Corpus(moved, valid=moved).fingerprint != Corpus(moved, test=moved).fingerprint
     assert Corpus([moved, moved]).fingerprint != first
-    # The format is part of what a name says.
+    # The name sets the format.
     renamed = moved.rename(tmp_path / "b.csv")
     assert Corpus(renamed).fingerprint != first
     renamed.write_text(renamed.read_text("utf-8").replace("299", "298"), "utf-8")
@@ -433,15 +439,15 @@ def test_the_summary_goes_into_json_and_progress_reaches_the_end(tmp_path):
     size = path.stat().st_size
     assert seen[-1] == (size, size)
     assert corpus.scan() is summary
-    told = json.loads(json.dumps(summary.to_json()))
-    assert told["documents"] == 400 - told["dropped"].get("also in training", 0)
-    assert told["duplicates"] == told["documents"] - 2
-    assert told["files"][0]["bytes"] == size
-    assert told["files"][0]["path"] == str(path)
-    assert told["fingerprint"] == corpus.fingerprint
-    assert told["template"] == "{text}"
-    assert told["options"]["unit"] == "line"
-    assert "train_hashes" not in told
+    written = json.loads(json.dumps(summary.to_json()))
+    assert written["documents"] == 400 - written["dropped"].get("also in training", 0)
+    assert written["duplicates"] == written["documents"] - 2
+    assert written["files"][0]["bytes"] == size
+    assert written["files"][0]["path"] == str(path)
+    assert written["fingerprint"] == corpus.fingerprint
+    assert written["template"] == "{text}"
+    assert written["options"]["unit"] == "line"
+    assert "train_hashes" not in written
 
 
 @pytest.mark.corpora

@@ -67,13 +67,13 @@ def test_every_format_gives_the_values_as_they_were_written(tmp_path, kind, zipp
 
 
 @pytest.mark.parametrize("kind", ["json", "jsonl", "parquet"])
-def test_a_format_is_told_by_content_where_the_name_says_nothing(tmp_path, kind):
+def test_the_format_is_detected_by_content_where_the_name_has_no_ending(tmp_path, kind):
     path = tmp_path / "data"
     path.write_bytes(gzip.compress(encode(kind)))
     assert read(path) == RECORDS
 
 
-def test_a_format_that_is_said_wins_over_the_name(tmp_path):
+def test_a_given_format_wins_over_the_name(tmp_path):
     path = tmp_path / "data.txt"
     path.write_bytes(encode("csv"))
     assert read(path, format="csv") == RECORDS
@@ -210,7 +210,7 @@ def test_a_wrong_encoding_is_named_with_its_place(tmp_path, content, where, advi
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1251", "shift_jis"])
-def test_another_encoding_can_be_said(tmp_path, encoding):
+def test_another_encoding_can_be_given(tmp_path, encoding):
     text = "日本" if encoding == "shift_jis" else "Привет"
     path = tmp_path / "a.txt"
     path.write_bytes(text.encode(encoding))
@@ -243,7 +243,7 @@ def test_a_truncated_gzip_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "reason"),
     [
         ("a.csv", b'a,b\n1,2\n3,"open\n4,5\n', "line 3"),
         ("a.csv", b"a,b\n1,2,3\n", "3 cells"),
@@ -258,8 +258,8 @@ def test_a_truncated_gzip_is_refused(tmp_path, kind):
         ("a.txt", b"PK\x03\x04 zip", "zip"),
     ],
 )
-def test_a_damaged_file_is_refused_with_the_place(tmp_path, name, content, says):
-    assert says in refusal(tmp_path / name, content)
+def test_a_damaged_file_is_refused_with_the_place(tmp_path, name, content, reason):
+    assert reason in refusal(tmp_path / name, content)
 
 
 def test_a_missing_column_is_named_beside_those_there_are(tmp_path):

@@ -60,7 +60,7 @@ def test_a_folder_of_files_without_known_names_is_taken_whole(tmp_path):
         ("a", b"", "text"),
     ],
 )
-def test_the_format_is_told_by_name_then_by_content(tmp_path, name, content, format):
+def test_the_format_is_detected_by_name_then_by_content(tmp_path, name, content, format):
     (tmp_path / name).write_bytes(content)
     (file,) = find_files([tmp_path / name])
     assert file.format == format
@@ -76,7 +76,7 @@ def test_a_missing_file_is_answered_with_close_names(tmp_path):
     assert "No corpus" in refusal()
 
 
-def test_a_mistyped_path_in_a_folder_is_not_asked_of_the_hub(tmp_path, monkeypatch):
+def test_a_mistyped_path_in_a_folder_is_not_looked_up_on_the_hub(tmp_path, monkeypatch):
     touch(tmp_path / "data" / "recipes.json")
     monkeypatch.chdir(tmp_path)
     assert "data/recipes.json is meant" in refusal("data/recipe.json")
@@ -146,10 +146,10 @@ def test_a_hub_data_set_that_is_not_here_is_refused_in_a_sentence(hub):
 
 
 class ClientError(Exception):
-    """As httpx's ConnectError is: neither an OSError nor one of the hub client's own."""
+    """Like httpx's ConnectError: neither an OSError nor one of the hub client's own."""
 
 
-def test_no_network_is_said_in_a_sentence_and_the_cache_still_serves(hub, monkeypatch):
+def test_a_missing_network_gives_a_sentence_and_the_cache_still_works(hub, monkeypatch):
     import huggingface_hub
 
     def fail(*args, **options):

@@ -2,8 +2,8 @@
 
 1. `drop_where` on the record · 2. template; a named field that is missing, null or empty drops
 the record · 3. `drop_prefixes` · 4. `cut_from` · 5. `drop_phrases` · 6. `ascii_only` and
-`strip_symbols` · 7. `min_words`, `max_words` · 8. `lowercase` · 9. `stem`. Placeholders and
-phrases are thus sought in the text as it was written, and words counted in the text as kept.
+`strip_symbols` · 7. `min_words`, `max_words` · 8. `lowercase` · 9. `stem`. So placeholders
+and phrases are sought in the text as it was written, and words are counted in the text as kept.
 """
 
 import re
@@ -24,11 +24,11 @@ class CorpusOptions(Options):
     """How files become documents, and which documents are held out."""
 
     format: Literal["auto", "text", "csv", "tsv", "json", "jsonl", "parquet"] = Field(
-        "auto", description="file format; auto tells it by the name, then by the content"
+        "auto", description="file format; auto takes it from the name, else from the content"
     )
     encoding: str = Field("utf-8", description="character encoding of the files, such as cp1252")
     unit: Literal["file", "line", "block"] = Field(
-        "file", description="plain text: what one document is; blocks stand between blank lines"
+        "file", description="plain text: one document a file, line or block between blank lines"
     )
     template: str = Field(
         "",
@@ -36,10 +36,10 @@ class CorpusOptions(Options):
         "'Recipe for {title} | {directions}'; empty takes the only column, or the one named text",
     )
     drop_where: list[str] = Field(
-        [], description="drop records: 'column=value', or 'column~value' for a column that lists"
+        [], description="drop records: 'column=value', or 'column~value' for a column with a list"
     )
     drop_prefixes: list[str] = Field(
-        [], description="drop documents that begin so (or a field of theirs): placeholders"
+        [], description="drop documents that begin with one of these, or a field of which does"
     )
     cut_from: list[str] = Field(
         [], description="cut each document at the first of these, such as '(Source'"
@@ -54,7 +54,7 @@ class CorpusOptions(Options):
     lowercase: bool = Field(False, description="lower-case the documents themselves")
     stem: bool = Field(False, description="replace words by their English (Snowball) stems")
     split_by: list[str] = Field(
-        [], description="fields hashed to hold documents out; empty takes those of the template"
+        [], description="fields whose hash decides the split; empty takes those of the template"
     )
     split_salt: str = Field(
         "textwright", description="salt of that hash; another one gives another split"
@@ -62,7 +62,7 @@ class CorpusOptions(Options):
 
     @field_validator("encoding")
     @classmethod
-    def _is_of_text(cls, name: str) -> str:
+    def _is_text_encoding(cls, name: str) -> str:
         try:
             "".encode(name)
         except (LookupError, ValueError):  # ValueError: a name with a zero byte
@@ -75,9 +75,9 @@ class CorpusOptions(Options):
 class Template:
     """A text with `{field}` where values go; `{{` and `}}` stand for braces.
 
-    `slots` are the fields in the order of the text, `literals` what stands before, between and
-    after them, `fields` the fields in order of their first use. Raises CorpusError where a brace
-    is left alone or no field is named.
+    `slots` are the fields in the order of the text, `literals` the text before, between and after
+    them, `fields` each field once, in order of first use. Raises CorpusError where a brace stands
+    alone or no field is named.
     """
 
     def __init__(self, text: str):
@@ -111,7 +111,7 @@ _TEMPLATE = re.compile(r"([^{}]+)|(\{\{|\}\})|\{([^{}]+)\}|([{}])")
 
 
 def text_of(value: Any, field: str = "") -> str:
-    """A field's value as text: list items joined by one space, null and NaN as nothing."""
+    """A field's value as text: list items joined by one space, null and NaN as empty text."""
     kind = type(value)
     if kind is str:
         return value
@@ -133,10 +133,10 @@ def text_of(value: Any, field: str = "") -> str:
 
 
 class Cleaner:
-    """Turns records into documents by `options`, and counts in `dropped` what it dropped and why.
+    """Turns records into documents by `options`, and counts the dropped ones by reason.
 
-    `values(record)`, then `text(values)`; each gives None where the document is dropped. A
-    value that still is `Stretches` is the whole document, and `trim` cleans it in passing.
+    Call `values(record)`, then `text(values)`; each gives None where the document is dropped. A
+    value that is still `Stretches` is a whole document; `trim` cleans each of its stretches.
     """
 
     def __init__(self, options: CorpusOptions, template: Template):
@@ -150,7 +150,7 @@ class Cleaner:
         self._least, self._most = options.min_words, options.max_words
         if self._most and self._most < self._least:
             raise CorpusError(
-                f"max_words {self._most} is less than min_words {self._least}: no text has both."
+                f"max_words {self._most} is less than min_words {self._least}: raise it, or set 0."
             )
         self._steps = _trimming(options)
         limits = self._least or self._most
@@ -159,7 +159,7 @@ class Cleaner:
         self.columns = [*self._fields, *(each.column for each in self._drop_where)]
 
     def values(self, record: Record) -> dict[str, Any] | None:
-        """The template's fields as text; a long document's `Stretches` stay if they can."""
+        """The template's fields as text; a long document stays `Stretches` if it can."""
         for condition in self._drop_where:
             if condition.holds(record):
                 self.dropped[condition.text] += 1
@@ -197,13 +197,13 @@ class Cleaner:
         if self._least or self._most:
             words = len(text.split())
             if words < self._least:
-                return self._drop(f"fewer than {self._least} words")
+                return self._drop(f"fewer than {_words(self._least)}")
             if self._most and words > self._most:
-                return self._drop(f"more than {self._most} words")
+                return self._drop(f"more than {_words(self._most)}")
         return text
 
     def trim(self, text: str) -> str:
-        """The steps that need no more than a stretch of the document."""
+        """Clean a document, or a stretch of one, by the steps that need no more than a stretch."""
         if "\r" in text:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         if not text.isascii():
@@ -217,8 +217,12 @@ class Cleaner:
         return None
 
 
+def _words(count: int) -> str:
+    return f"{count} word" if count == 1 else f"{count} words"
+
+
 class _Condition:
-    """`column=value` or `column~value`."""
+    """A condition on a record: `column=value` or `column~value`."""
 
     def __init__(self, text: str):
         found = re.fullmatch(r"([^=~]+)([=~])(.*)", text, re.DOTALL)
@@ -238,7 +242,7 @@ class _Condition:
         if isinstance(value, (list, tuple)):
             return self._value in [text_of(item, self.column) for item in value]
         listed = text_of(value, self.column)
-        if self._value not in listed:  # quick: most records do not
+        if self._value not in listed:  # a quick test, which most records fail
             return False
         # "a, b", '["a", "b"]' and "['a', 'b']" all occur in published tables.
         items = listed.strip().removeprefix("[").removesuffix("]").split(",")
@@ -250,7 +254,7 @@ def _any_of(phrases: list[str]) -> re.Pattern[str] | None:
 
 
 def _without_surrogates(text: str) -> str:
-    # JSON can write half of a pair ("\ud83d"); no encoder takes it, so it becomes U+FFFD.
+    # JSON can write half of a pair ("\ud83d"); no encoder accepts it, so it becomes U+FFFD.
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -277,7 +281,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
 def _stemmer() -> Callable[[str], str]:
-    # Imported here: only those who stem need it.
+    # Imported here, so that only stemming pays for it.
     from snowballstemmer import stemmer
 
     stem = lru_cache(1 << 16)(stemmer("english").stemWord)

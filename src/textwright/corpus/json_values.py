@@ -1,6 +1,6 @@
 """JSON text → records: a list is decoded as it is read, and numbers keep their spelling.
 
-The standard library decodes one value at a time out of a window over the file, so a list of any
+The standard library decodes one value at a time from a window over the file, so a list of any
 length needs the memory of its longest record.
 """
 
@@ -35,7 +35,7 @@ def read_json_lines(handle: io.TextIOWrapper, path: Path) -> Iterator[Record]:
         except json.JSONDecodeError as error:
             raise CorpusError(
                 f"Line {number:,} of {path} is not JSON ({error.msg}): give one value a line, "
-                "or say format json if the file is one list."
+                "or set corpus.format=json if the file is one list."
             ) from error
         yield value if type(value) is dict else _wrap(value, path)
 
@@ -50,7 +50,9 @@ def read_json(handle: io.TextIOWrapper, path: Path) -> Iterator[Record]:
     while scan.more():
         if listed and scan.skip("]"):
             if scan.more():
-                raise scan.wrong("more follows the list; say format jsonl if each line is one")
+                raise scan.wrong(
+                    "more text follows the list; set corpus.format=jsonl if each line is one"
+                )
             return
         value = scan.value()
         yield value if type(value) is dict else _wrap(value, path)
@@ -68,7 +70,7 @@ class _Scan:
         self._text, self._at, self._line = "", 0, 1
 
     def more(self) -> bool:
-        """Skip white space; is there any text left?"""
+        """Skip white space; True if any text is left."""
         while True:
             text, at = self._text, self._at
             while at < len(text) and text[at] in " \n\t":
@@ -92,7 +94,7 @@ class _Scan:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                # Near the end of the window a value may only be cut; elsewhere it is wrong.
+                # Near the end of the window a value may just be cut off; elsewhere it is wrong.
                 cut = error.pos > len(self._text) - 16 or error.msg.startswith("Unterminated")
                 if cut and self._fill():
                     continue
@@ -107,7 +109,7 @@ class _Scan:
         return CorpusError(f"{self._path} is not JSON at line {line:,}: {what}.")
 
     def _fill(self) -> bool:
-        # What is kept sets what is read, so that one long value is decoded only a few times.
+        # Reads at least as much as is kept, so that a long value is decoded only a few times.
         kept = len(self._text) - self._at
         more = self._handle.read(max(_WINDOW, kept))
         if not more:
@@ -123,7 +125,7 @@ def _wrap(value: Any, path: Path) -> Record:
     if isinstance(value, list):
         return {"text": _join_symbols(value, path)}
     if isinstance(value, bool):
-        raise CorpusError(f"{path} lists true or false where records, texts or symbols go.")
+        raise CorpusError(f"{path} lists true or false: give records, texts or symbols.")
     return {"text": value}
 
 

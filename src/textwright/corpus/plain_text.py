@@ -1,14 +1,14 @@
-"""Plain text → documents: a file, line or block each, never more than a stretch in memory."""
+"""Plain text → documents: one a file, line or block, never more than a stretch in memory."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
-STRETCH = 1 << 20  # characters: what a document may have before it comes in stretches
+STRETCH = 1 << 20  # characters; a longer document comes in stretches
 
 
 class Stretches:
-    """A plain-text document too long to hold: iterate it once, before the next record.
+    """A plain-text document too long for memory: iterate it once, before the next record.
 
     Joined, the stretches are the document; each but the last is cut after white space where
     the text has any, so that words stay whole.
@@ -26,8 +26,8 @@ def read_text(
 ) -> Iterator[dict[str, str | Stretches]]:
     """The documents of a file, as `{"text": …}`, by `unit`: file, line or block.
 
-    `sentences` turns the errors of reading into CorpusError; the stretches of a long document
-    need it of their own, since whoever iterates them meets those errors.
+    `sentences` turns errors of reading into CorpusError; the stretches of a long document need
+    one of their own, since their errors occur while the caller iterates them.
     """
     split = {"file": _whole_file, "line": _lines, "block": _blocks}[unit]
     events = split(handle)
@@ -37,7 +37,7 @@ def read_text(
             continue
         rest = _until_end(text, events, sentences)
         yield {"text": Stretches(rest)}
-        for _ in rest:  # What the caller did not want still stands before the next document.
+        for _ in rest:  # Skip what the caller did not read, up to the next document.
             pass
 
 
@@ -58,12 +58,12 @@ def _until_end(
 
 
 def cut_after_space(parts: Iterable[str]) -> Iterator[str]:
-    """The same text, cut anew so that each part but the last ends after white space if it can."""
+    """The same text, cut so that each part but the last ends after white space where it can."""
     held = ""
     for part in parts:
         held += part
         at = max(held.rfind("\n"), held.rfind(" "), held.rfind("\t")) + 1 or len(held)
-        # Scripts without spaces still have to move on.
+        # A script without spaces is cut anywhere.
         if at < len(held) - STRETCH:
             at = len(held)
         yield held[:at]
@@ -72,7 +72,7 @@ def cut_after_space(parts: Iterable[str]) -> Iterator[str]:
         yield held
 
 
-# Each of the three yields (text, whether the document ends here).
+# Each of the three yields (text, True if the document ends here).
 
 
 def _whole_file(handle: io.TextIOWrapper) -> Iterator[tuple[str, bool]]:
@@ -96,7 +96,7 @@ def _blocks(handle: io.TextIOWrapper) -> Iterator[tuple[str, bool]]:
     lines: list[str] = []
     size = 0
     line_start = True
-    opened = False  # part of this block has been given out already
+    opened = False  # part of this block was yielded already
     while line := handle.readline(STRETCH):
         if line_start and line.isspace():
             if lines or opened:
@@ -105,7 +105,7 @@ def _blocks(handle: io.TextIOWrapper) -> Iterator[tuple[str, bool]]:
             continue
         line_start = line[-1] == "\n"
         if size + len(line) > STRETCH and lines:
-            # The last line is kept: its line break goes only if the block ends there.
+            # The new line is kept back: its line break is removed if the block ends there.
             yield "".join(lines), False
             lines, size, opened = [], 0, True
         lines.append(line)

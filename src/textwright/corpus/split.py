@@ -1,6 +1,6 @@
-"""Which documents, or which characters of them, train, validate and test.
+"""Divides documents, or the characters of few, into training, validation and test parts.
 
-Documents are split by a salted hash of their raw fields, so equal ones share a side and new ones
+Documents are split by a salted hash of their raw fields, so equal ones share a part and new ones
 move none of the old. Fewer than FEW_DOCUMENTS are split by position within each, in the
 same shares.
 """
@@ -14,9 +14,9 @@ from typing import Literal
 Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 
-FEW_DOCUMENTS = 200  # fewer are split, and redrawn for an interval, by stretches of text
+FEW_DOCUMENTS = 200  # fewer are split by position, and resampled by stretches of text
 _SPACE = re.compile(r"\s+")
-_HELD_OUT = 0.05  # the share of each part that is held out
+_HELD_OUT = 0.05  # share of each held-out part
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Piece:
 
 
 class Split:
-    """The shares of the parts that are not `given` as files of their own.
+    """Splits documents into the parts that are not `given` as files of their own.
 
-    whole_symbols: by position, cut after the next white space, and so never inside a symbol.
+    whole_symbols: by position, cut after the next white space, never inside a symbol.
     """
 
     def __init__(self, salt: str, given: Collection[str] = (), whole_symbols: bool = False):
@@ -83,7 +83,7 @@ class Split:
 def _after_space(
     bounds: Iterable[tuple[Part, int, int]], text: str, at: int
 ) -> Iterator[tuple[Part, int, int]]:
-    """The same bounds, but those inside a symbol of the text, which begins at `at`, after it."""
+    """The same bounds; one inside a symbol of the text, which begins at `at`, moves after it."""
 
     def moved(place: int) -> int:
         if not at < place < at + len(text) or text[place - at - 1].isspace():

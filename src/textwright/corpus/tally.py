@@ -1,4 +1,4 @@
-"""What one pass over a corpus counts, in a byte a record and 8 bytes a document."""
+"""Counts of one pass over a corpus, in a byte a record and 8 bytes a document."""
 
 from array import array
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ Hashes = np.ndarray  # (n,) uint64, sorted
 
 @dataclass(frozen=True)
 class Summary:
-    """What one pass over the corpus found, counted after cleaning.
+    """Counts of one pass over the corpus, after cleaning.
 
     `parts` counts the documents of each part; one that is split by position counts in every
-    part it reaches. `repeated` counts the documents of given validation and test files that
-    are training documents too: those files are taken as they are. `train_hashes` is (n,)
-    uint64, sorted, of `hash_document`.
+    part that has some of it. `repeated` counts the documents of given validation and test files
+    that are training documents too: those files are taken as they are. `train_hashes` is (n,)
+    uint64, the sorted values of `hash_document`.
     """
 
     documents: int
@@ -45,7 +45,7 @@ class Summary:
 
 
 def hash_document(text: str) -> int:
-    """64 bits of BLAKE2b over a document's UTF-8: how documents are told apart."""
+    """64 bits of BLAKE2b over a document's UTF-8, by which documents are compared."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
@@ -67,11 +67,11 @@ class Measure:
 
 
 class Tally:
-    """The documents of some files.
+    """Counts of the documents of some files.
 
-    `codes` has the index in PARTS of each record's part, or DROPPED. `sizes` are the
-    characters and words of held-out documents, which may still have to be taken back, and
-    `lengths` the characters of each document as long as they are few.
+    `codes` has, for each record, the index of its part in PARTS, or DROPPED. `sizes` are the
+    characters and words of held-out documents, which may still be taken back, and `lengths`
+    the characters of each document while there are few.
     """
 
     def __init__(self) -> None:
@@ -82,11 +82,11 @@ class Tally:
         self.lengths: list[int] = []
 
     def drop(self) -> None:
-        """A record that gave no document."""
+        """Count a record that gave no document."""
         self.codes.append(DROPPED)
 
     def keep(self, index: int, document: Measure) -> None:
-        """A document of the part with this index."""
+        """Count a document of the part with this index."""
         self.codes.append(index)
         self.documents += 1
         if self.documents < FEW_DOCUMENTS:
@@ -101,11 +101,11 @@ class Tally:
             self.sizes[1].append(document.words)
 
     def count_among(self, train_hashes: Hashes) -> int:
-        """How many held-out documents are training documents too."""
+        """Number of held-out documents that are training documents too."""
         return int(_among(self.held, train_hashes).sum())
 
     def take_back(self, train_hashes: Hashes) -> int:
-        """Drop the held-out documents that are training documents too; how many they were."""
+        """Drop the held-out documents that are training documents too, and return their number."""
         leaked = _among(self.held, train_hashes)
         codes = np.frombuffer(self.codes, np.uint8).copy()
         codes[np.flatnonzero((codes != 0) & (codes != DROPPED))[leaked]] = DROPPED
@@ -126,7 +126,7 @@ def _among(hashes: Iterable[int], known: Hashes) -> np.ndarray:
 
 
 def count_distinct(tallies: Iterable[Tally]) -> int:
-    """How many different documents were kept, all files taken together."""
+    """Number of different documents in all files together."""
     hashes = [
         np.array(each, np.uint64) for tally in tallies for each in (tally.trained, tally.held)
     ]
