@@ -1,4 +1,4 @@
-"""How often the readable joining of words restores the spacing of real text.
+"""Measure how often the readable joining of words restores the spacing of real text.
 
     python benchmarks/word_spacing.py DATA      (the folder of the real corpora)
 
