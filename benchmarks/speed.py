@@ -6,7 +6,7 @@
 Each round times some training steps of Keras and of textwright on the same rows, and the writing
 of one text at a time (by Keras' `predict` loop and by textwright) and of 32 together. Beside
 wine-gpt, `transformers` writes with a GPT-2 of equal vocabulary, width, layers and heads. The table
-gives medians over rounds. PYTHON is one that has Keras; by default the one that runs this.
+gives medians over rounds. PYTHON is a Python that has Keras; by default the one that runs this.
 """
 
 import argparse
@@ -27,8 +27,9 @@ from rows_against_keras import Recorded, write_rows
 
 from textwright.backends.numpy_gpt import NumpyGPT
 from textwright.backends.numpy_lstm import NumpyLSTM
-from textwright.config import Config, GPTOptions
+from textwright.config import Config
 from textwright.corpus import Corpus
+from textwright.families import GPTOptions
 from textwright.models import TorchBackend, build
 from textwright.tokenizer import Tokenizer
 from textwright.training.trainer import Trainer
@@ -38,18 +39,18 @@ from textwright.writing.sampling import SamplingOptions
 
 STEPS = 30  # timed in each round, after WARM_UP
 WARM_UP = 5
-# Of each text; the stop is forbidden, so that every text has them. wine-gpt looks back on 80 ids.
+# New tokens of each text; the stop is forbidden, so all are written. wine-gpt's context is 80 ids.
 TOKENS = {"recipes-lstm": 300, "wine-gpt": 77}
 KERAS_TOKENS = {"recipes-lstm": 100, "wine-gpt": 77}  # fewer: its loop gets slower with each
 CORPORA = {
     "recipes-lstm": "epicurious_recipes.json.gz",
     "wine-gpt": "winemag-data-130k-v2_first10001.csv.gz",
 }
-SECONDS = 3.0  # that writing is timed for, at least
+SECONDS = 3.0  # shortest time that writing is timed for
 HERE = Path(__file__).parent
 
 Write = Callable[[int], None]
-"""Writes so many texts together."""
+"""Writes the given number of texts together."""
 
 
 def time_training(config: Config, rows: Path) -> float:
@@ -77,7 +78,7 @@ def time_writing(write: Write, texts: int, tokens: int) -> float:
 
 
 def writers(config: Config, tokenizer: Tokenizer) -> dict[str, Write]:
-    """By name, at temperature 1, weights untrained: every token costs the same."""
+    """The writers by name, at temperature 1. Weights are untrained: each token costs the same."""
     torch.manual_seed(0)
     model = build(config.model, config.tokenizer.vocab_size, config.data.context_length)
     prompt, count = config.train.sample_prompt, TOKENS[config.preset]
@@ -91,7 +92,7 @@ def writers(config: Config, tokenizer: Tokenizer) -> dict[str, Write]:
 
     found = {"textwright, torch": textwright(TorchBackend(model))}
     if isinstance(config.model, GPTOptions):
-        numpy = NumpyGPT(weights, config.model, config.data.context_length)
+        numpy = NumpyGPT(weights, config.model.with_context(config.data.context_length))
         found["transformers"] = transformers_writer(config, tokenizer.encode(prompt).tolist())
     else:
         numpy = NumpyLSTM(weights)
@@ -100,7 +101,7 @@ def writers(config: Config, tokenizer: Tokenizer) -> dict[str, Write]:
 
 
 def transformers_writer(config: Config, prompt: list[int]) -> Write:
-    """`generate` of a GPT-2 with the preset's sizes, but for the width of a head: its own rule."""
+    """`generate` of a GPT-2 with the preset's sizes, except that GPT-2 sets the width of a head."""
     from transformers import GPT2Config, GPT2LMHeadModel, logging
 
     logging.set_verbosity_error()
@@ -144,7 +145,7 @@ def run_keras(python: str, preset: str, rows: Path, threads: int) -> dict[str, f
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, where the system gives it."""
     names = (
         [
             line.partition(":")[2].strip()

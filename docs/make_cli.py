@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from typer.models import ArgumentInfo
 
 from textwright.cli import app
-from textwright.config import Config, GPTOptions, LSTMOptions, presets
+from textwright.config import Config, presets
+from textwright.families import GPTOptions, LSTMOptions
 
 FILE = Path(__file__).with_name("cli.md")
 

@@ -1,6 +1,6 @@
 """A small model of every kind, by its options: what tests run over."""
 
-from textwright.config import GPTOptions, LSTMOptions
+from textwright.families import GPTOptions, LSTMOptions
 
 SMALL = {
     "lstm": LSTMOptions(embedding_size=6, hidden_size=8, layers=2),

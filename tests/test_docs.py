@@ -18,7 +18,8 @@ from test_layers import FILES, room_of
 
 from textwright import grammar
 from textwright.cli import main
-from textwright.config import Config, GPTOptions, LSTMOptions
+from textwright.config import Config
+from textwright.families import GPTOptions, LSTMOptions
 from textwright.training import survey
 
 ROOT = Path(__file__).parents[1]

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textwright.backends.numpy_gpt import NumpyGPT
-from textwright.backends.numpy_lstm import NumpyLSTM
-from textwright.config import Config, GPTOptions
+from textwright.config import Config
 from textwright.errors import ConfigError, RunError
+from textwright.families import implementation
 from textwright.run import Run
 from textwright.run.origin import Origin, choose_config
 from textwright.tokenizer import Tokenizer
@@ -110,11 +109,11 @@ def load(run: Source, device: str = "cpu") -> Writer:
 
 
 def _backend(run: Run, device: str) -> Backend:
-    model = run.config.model
-    if device == "cpu" and isinstance(model, GPTOptions):
-        return NumpyGPT(run.weights(), model, run.config.data.context_length)
-    if device == "cpu":
-        return NumpyLSTM(run.weights())
+    options = run.config.model
+    if device == "cpu" and options.backend:
+        settled = options.with_context(run.config.data.context_length)
+        backend: Backend = implementation(options.backend)(run.weights(), settled)
+        return backend
     from textwright import models
 
     return models.TorchBackend(models.load(run, device))

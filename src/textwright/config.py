@@ -16,20 +16,22 @@ import tomli_w
 from pydantic import (
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
+    SerializeAsAny,
     ValidationError,
     model_validator,
 )
 
 from textwright.corpus import CorpusOptions
 from textwright.errors import ConfigError
+from textwright.families import FAMILIES, Family, LSTMOptions
 from textwright.options import Options
 from textwright.tokenizer import TokenizerOptions
 from textwright.writing.sampling import SamplingOptions
 
-FORMAT_VERSION = 1  # of the run folder; raised when an older reader would misread a newer folder
+# Version of the run folder, raised when an older reader would misread a newer folder. `migrated`
+# reads the older ones.
+FORMAT_VERSION = 2
 
 
 def _seconds(value: Any) -> Any:
@@ -54,7 +56,7 @@ class DataOptions(Options):
         "auto",
         description="rows: one document each; windows: cut anywhere; stream: one continuous text, "
         "the state carried from batch to batch; auto: rows if most documents fit the context, else "
-        "stream (family gpt: windows)",
+        "stream (windows for a family that cannot carry its state)",
     )
     context_length: int = Field(
         128, ge=2, description="Tokens that a training row holds; longer documents are cut."
@@ -62,16 +64,16 @@ class DataOptions(Options):
 
     @property
     def row_length(self) -> int | None:
-        """Targets that a row of one document holds at most; None where rows are none such."""
+        """Most targets in a row of one document; None for the other layouts."""
         return self.context_length if self.layout == "rows" else None
 
 
-class InitFrom(Options):
-    """The weights that a training began from; written by `train --from`."""
+class OriginRecord(Options):
+    """The trained weights that a training began from; `train --from` writes it."""
 
-    source: str = Field(description="As named: a run, a folder or a hub name.")
+    source: str = Field(description="What --from named: a run, a folder or a hub name.")
     revision: str = Field("", description="The hub's commit.")
-    sha256: str = Field("", description="Of the weight files, read in order of name.")
+    sha256: str = Field("", description="Sum over the weight files, read in order of name.")
 
     @classmethod
     def of(cls, source: str, files: Iterable[Path], revision: str = "") -> Self:
@@ -84,94 +86,20 @@ class InitFrom(Options):
         return cls(source=source, revision=revision, sha256=hashed.hexdigest())
 
 
-class WeightsOptions(Options):
-    """What all families have."""
-
-    init_from: InitFrom | None = Field(
-        None, description="Which weights training began from; train --from writes it."
-    )
-
-
-class LSTMOptions(WeightsOptions):
-    """The recurrent family."""
-
-    family: Literal["lstm"] = "lstm"
-    cell: Literal["lstm", "gru", "rnn"] = Field("lstm", description="LSTM, GRU or plain tanh RNN.")
-    embedding_size: int = Field(128, ge=1, description="Width of a token's vector.")
-    hidden_size: int = Field(256, ge=1, description="Units in each layer.")
-    layers: int = Field(1, ge=1, description="Recurrent layers, stacked.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share dropped after each layer.")
-    tie_output: bool = Field(
-        False, description="Use the embedding as output matrix (needs equal widths)."
-    )
-    initialization: Literal["keras", "torch"] = Field(
-        "keras",
-        description="How fresh weights are drawn, as each library does: torch's are larger, which "
-        "three layers need to begin learning.",
-    )
-
-    def model_post_init(self, _: object) -> None:
-        if self.tie_output and self.embedding_size != self.hidden_size:
-            raise ValueError("tie_output needs embedding_size equal to hidden_size")
+def _of_family(value: Any) -> Family:
+    """The options of the family that a table names."""
+    if isinstance(value, Family):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError("this is no table of options")
+    family = value.get("family", "lstm")
+    if family not in FAMILIES:
+        raise ValueError(f"there is no family {family!r}; choose {' or '.join(FAMILIES)}")
+    return FAMILIES[family].model_validate(value)
 
 
-class GPTOptions(WeightsOptions):
-    """The attention family: GPT-2's block by default, or the older one that adds, then norms."""
-
-    family: Literal["gpt"] = "gpt"
-    layers: int = Field(4, ge=1, description="Blocks of attention and feed-forward, stacked.")
-    heads: int = Field(4, ge=1, description="Attention heads in each block.")
-    width: int = Field(128, ge=1, description="Width of a token's vector, throughout.")
-    key_width: int = Field(0, ge=0, description="Of queries and keys a head; 0: width / heads.")
-    value_width: int = Field(0, ge=0, description="Of values a head; 0: width / heads.")
-    feedforward_width: int = Field(0, ge=0, description="Inside feed-forward; 0: 4 times width.")
-    activation: Literal["gelu", "relu"] = Field(
-        "gelu", description="In feed-forward: GELU (its tanh form), or ReLU."
-    )
-    norm: Literal["pre", "post"] = Field(
-        "pre", description="pre: norm what a part reads; post: norm the sum after it."
-    )
-    norm_epsilon: float = Field(1e-5, gt=0, description="Added to the variance in layer norms.")
-    positions: Literal["learned", "sinusoidal"] = Field(
-        "learned", description="How a token's place is told: learned vectors, or fixed waves."
-    )
-    context_length: int = Field(
-        0, ge=0, description="Tokens it can look back on; 0: data.context_length."
-    )
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of each part's output dropped.")
-    tie_output: bool = Field(
-        True, description="Use the embedding as output matrix; else one of its own, with a bias."
-    )
-
-    def model_post_init(self, _: object) -> None:
-        if self.width % self.heads and not (self.key_width and self.value_width):
-            raise ValueError("width is not a multiple of heads; set key_width and value_width")
-
-    @property
-    def head_widths(self) -> tuple[int, int]:
-        """Of the keys and of the values of a head."""
-        even = self.width // self.heads
-        return self.key_width or even, self.value_width or even
-
-    @property
-    def inner_width(self) -> int:
-        """Inside feed-forward."""
-        return self.feedforward_width or 4 * self.width
-
-
-def _family(value: Any) -> str:
-    family = value.get("family", "lstm") if isinstance(value, Mapping) else value.family
-    return str(family)
-
-
-ModelOptions = Annotated[
-    Annotated[LSTMOptions, Tag("lstm")] | Annotated[GPTOptions, Tag("gpt")],
-    Discriminator(
-        _family,
-        custom_error_type="family",
-        custom_error_message="there is no such family; choose lstm or gpt",
-    ),
-]
+# Families are looked up, not listed in a type, so that FAMILIES is the only list of them.
+ModelOptions = Annotated[SerializeAsAny[Family], BeforeValidator(_of_family)]
 
 
 class TrainOptions(Options):
@@ -183,51 +111,62 @@ class TrainOptions(Options):
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps.")
     time_budget: Seconds | None = Field(None, gt=0, description="Stop after this long: 90s, 20m.")
     batch_size: int = Field(16, ge=1, description="Rows a step, over all processes.")
-    accumulate: int = Field(1, ge=1, description="Parts a batch is computed in, to save memory.")
+    accumulate: int = Field(
+        1, ge=1, description="Number of micro-batches that a batch is split into, to save memory."
+    )
     recompute_blocks: bool = Field(
-        False, description="Of a GPT: keep less for the gradient, compute it again; saves memory."
+        False, description="Compute inner values of a GPT again for the gradient; saves memory."
     )
     lora_rank: int = Field(
-        0, ge=0, description="Of a GPT: train adapters of this rank, not the weights; 0: weights."
+        0,
+        ge=0,
+        description="Train adapters of this rank beside a GPT's weights; 0: train the weights.",
     )
-    lora_alpha: float = Field(16.0, gt=0, description="Adapters count alpha / rank times.")
+    lora_alpha: float = Field(16.0, gt=0, description="Adapters are multiplied by alpha / rank.")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam, or AdamW.")
     learning_rate: float = Field(3e-3, gt=0, description="The highest rate.")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's memory of gradients.")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Adam's memory of squared gradients.")
-    epsilon: float = Field(1e-8, gt=0, description="Adam's; Keras has 1e-7.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW, on matrices only.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of mean gradients.")
+    beta2: float = Field(
+        0.999, ge=0, lt=1, description="Adam's decay of the mean squared gradient."
+    )
+    epsilon: float = Field(1e-8, gt=0, description="Epsilon of Adam; Keras has 1e-7.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "cosine", description="How the rate falls after the warm-up."
     )
     warmup_steps: int = Field(0, ge=0, description="Steps in which the rate rises from zero.")
     final_rate: float = Field(0.0, ge=0, le=1, description="Share of the rate left at the end.")
     stall_patience: int = Field(
-        0, ge=0, description="Evaluations without gain before the rate is cut; 0: never."
+        0, ge=0, description="Evaluations without improvement before the rate is cut; 0: never."
     )
-    stall_factor: float = Field(0.5, gt=0, lt=1, description="What the rate is cut to.")
+    stall_factor: float = Field(0.5, gt=0, lt=1, description="Factor by which the rate is cut.")
     clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0: no limit.")
     evaluate_every: int = Field(0, ge=0, description="Steps between evaluations; 0: an epoch.")
     checkpoint_every: int = Field(
         0, ge=0, description="Steps between checkpoints besides those at evaluations; 0: none."
     )
     early_stopping: int = Field(
-        5, ge=0, description="Evaluations without gain before training stops; 0: never."
+        5, ge=0, description="Evaluations without improvement before training stops; 0: never."
     )
     evaluate_characters: int = Field(
         1_000_000, ge=0, description="Held-out text scored at each evaluation; 0: all of it."
     )
     sample_prompt: str = Field("", description="Start of the text written at each evaluation.")
-    seed: int = Field(0, ge=0, lt=2**64, description="Of weights, order and dropout.")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**64,
+        description="Seed of the first weights, the order of documents and dropout.",
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     dtype: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the processor computes it, else fp32."
+        "auto", description="auto: bf16 where the hardware multiplies it fast, else fp32."
     )
     threads: int = Field(0, ge=0, description="Processor threads; 0: one a core.")
 
 
 class Config(Options):
-    """Every option of a run. What a run keeps is complete: each key with the value used."""
+    """Every option of a run. A run folder holds it complete: each key with the value used."""
 
     format_version: int = FORMAT_VERSION
     preset: str = Field("", description="The preset this config began from.")
@@ -236,30 +175,26 @@ class Config(Options):
     data: DataOptions = DataOptions()
     model: ModelOptions = LSTMOptions()
     train: TrainOptions = TrainOptions()
+    origin: OriginRecord | None = None
     sample: SamplingOptions = SamplingOptions()
 
     @model_validator(mode="after")
-    def _parts_agree(self) -> Self:
-        if isinstance(self.model, GPTOptions):
-            held, wanted = self.model.context_length, self.data.context_length
-            if 0 < held < wanted:
-                raise ValueError(
-                    f"data.context_length is {wanted}, but the model looks back on {held} tokens; "
-                    f"set data.context_length={held} or less"
-                )
-            if self.data.layout == "stream":
-                raise ValueError(
-                    "data.layout stream carries a state from batch to batch, which model.family "
-                    "gpt cannot; choose rows or windows"
-                )
-        else:
-            for name in ("recompute_blocks", "lora_rank"):
-                if getattr(self.train, name):
-                    raise ValueError(f"train.{name} is for model.family gpt alone")
+    def _tables_agree(self) -> Self:
+        model, layout = self.model, self.data.layout
+        model.check_context(self.data.context_length)
+        if layout not in ("auto", *model.layouts):
+            raise ValueError(
+                f"model.family {model.family} cannot train on data.layout {layout}; choose "
+                f"{' or '.join(model.layouts)}"
+            )
+        for name in ("recompute_blocks", "lora_rank"):
+            if getattr(self.train, name) and not model.adaptable:
+                able = " or ".join(name for name, family in FAMILIES.items() if family.adaptable)
+                raise ValueError(f"train.{name} works with model.family {able} only")
         if self.train.weight_decay and self.train.optimizer != "adamw":
-            raise ValueError("train.weight_decay is AdamW's; set train.optimizer=adamw")
+            raise ValueError("train.weight_decay needs train.optimizer=adamw")
         if any(isinstance(token, int) for token in self.sample.logit_bias):
-            raise ValueError("sample.logit_bias names tokens by their text, not by an id")
+            raise ValueError("sample.logit_bias takes tokens by their text, not by their id")
         return self
 
     @classmethod
@@ -271,23 +206,21 @@ class Config(Options):
         base: Mapping[str, Any] | None = None,
         given: Mapping[str, Any] | None = None,
     ) -> Config:
-        """Defaults, then `base`, the preset, the file, what is `given` with the weights to begin
-        from, then `section.key=value` settings.
+        """Put a config together: the defaults, then `base`, the preset, the file, what comes with
+        the weights to begin from (`given`), and last the `section.key=value` settings.
 
-        A file may name its preset. Raises ConfigError that tells every problem at once.
+        A file may name its preset. Raises one ConfigError that lists every problem.
         """
-        merged = dict(base) if base is not None else {}
         values = {} if file is None else read_toml(file)
-        if "format_version" not in values:  # it is not the whole config of a run
+        if "format_version" not in values:  # then it is not the whole config of a run
             named = values.pop("preset", "")
             preset = preset or named
+        layers = [values, given or {}, _all_settings(settings)]
         if preset:
-            merged = _merge(merged, {**load_preset(preset), "preset": preset})
-        merged = _merge(merged, values)
-        if given is not None:
-            merged = _merge(merged, given)
-        for setting in settings:
-            merged = _merge(merged, parse_setting(setting))
+            layers.insert(0, {**load_preset(preset), "preset": preset})
+        merged = dict(base or {})
+        for layer in layers:
+            merged = override(merged, layer)
         return cls.check(merged, source=str(file or preset or "the options"))
 
     @classmethod
@@ -296,13 +229,12 @@ class Config(Options):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problems = "; ".join(_problem(item) for item in error.errors())
+            problems = "; ".join(_problem(item, values) for item in error.errors())
             raise ConfigError(f"{source}: {problems}.") from None
 
-    def beginning_from(self, weights: InitFrom) -> Config:
-        """The same config, of a training that begins from these weights."""
-        model = self.model.model_copy(update={"init_from": weights})
-        return self.model_copy(update={"model": model})
+    def beginning_from(self, weights: OriginRecord) -> Config:
+        """The same config for a training that begins from these weights."""
+        return self.model_copy(update={"origin": weights})
 
     def to_toml(self) -> str:
         """Complete: one table a part, each key with its value; what is unset has no line."""
@@ -326,15 +258,27 @@ def load_preset(name: str) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """A config file as nested dicts."""
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        return migrated(tomllib.loads(path.read_text("utf-8-sig")))
     except OSError as error:
         raise ConfigError(f"Cannot read the config {path}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from None
 
 
+def migrated(values: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run as this version writes it, if an older version wrote it."""
+    if values.get("format_version") != 1 or "model" not in values:
+        return values
+    model = dict(values["model"])
+    origin = model.pop("init_from", None)
+    if model.get("positions") == "sinusoidal":  # version 1 did not scale token vectors
+        model["embedding_scale"] = 1.0
+    tables = {"origin": origin} if origin else {}
+    return {**values, **tables, "model": model, "format_version": FORMAT_VERSION}
+
+
 def parse_setting(setting: str) -> dict[str, Any]:
-    """`train.max_steps=60` as {"train": {"max_steps": 60}}; what is no TOML value is a string."""
+    """`train.max_steps=60` as {"train": {"max_steps": 60}}; no TOML value means a string."""
     name, equals, text = setting.partition("=")
     section, dot, key = name.strip().partition(".")
     if not (equals and dot and section and key):
@@ -346,22 +290,43 @@ def parse_setting(setting: str) -> dict[str, Any]:
     return {section: {key: value}}
 
 
+def override(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two configs as nested dicts, the second one first in rank. A new family drops the options of
+    the old one."""
+    family = _family(above)
+    if family and family != (_family(below) or "lstm"):
+        below = {**below, "model": {}}
+    return _merge(below, above)
+
+
+def _all_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """All settings in one dict, so that a family and its options may come in any order."""
+    merged: dict[str, Any] = {}
+    for setting in settings:
+        merged = _merge(merged, parse_setting(setting))
+    return merged
+
+
+def _family(config: Mapping[str, Any]) -> Any:
+    model = config.get("model", {})
+    return model.get("family") if isinstance(model, Mapping) else None
+
+
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
-    if "family" in above and above["family"] != merged.get("family", "lstm"):
-        merged = {}  # another family has options of its own
     for key, value in above.items():
         nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merge(merged[key], value) if nested else value
     return merged
 
 
-def _problem(item: Any) -> str:
-    # A model's options are named model.width, whatever its family.
-    family = next((part for part in item["loc"] if part in ("lstm", "gpt")), None)
-    where = ".".join(str(part) for part in item["loc"] if part != family)
+def _problem(item: Any, values: Mapping[str, Any]) -> str:
+    where = ".".join(map(str, item["loc"]))
     if item["type"] == "extra_forbidden":
-        return f"there is no option {where}" + (f" of family {family}" if family else "")
+        of_model = item["loc"][0] == "model"
+        return f"there is no option {where}" + (
+            f" of family {_family(values) or 'lstm'}" if of_model else ""
+        )
     message = item["msg"].removeprefix("Value error, ")
     if isinstance(item["input"], Mapping):  # options that are wrong only together
         return f"{where}: {message}" if where else message

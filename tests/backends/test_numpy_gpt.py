@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from textwright.backends.numpy_gpt import NumpyGPT
-from textwright.config import GPTOptions
 from textwright.errors import RunError
+from textwright.families import GPTOptions
 from textwright.models import TorchBackend, build
 from textwright.writing.rows import Row, RunningBatch
 
@@ -37,7 +37,7 @@ def backends(request):
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.4)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return TorchBackend(model), NumpyGPT(weights, SHAPES[request.param], CONTEXT)
+    return TorchBackend(model), NumpyGPT(weights, SHAPES[request.param].with_context(CONTEXT))
 
 
 def close(got, want):
@@ -98,9 +98,9 @@ def test_weights_that_do_not_fit_are_refused():
     model = build(SHAPES["gpt-2"], VOCABULARY, CONTEXT)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     with pytest.raises(RunError, match=r"positions has shape \(12, 8\), not 9 × 8"):
-        NumpyGPT(weights, SHAPES["gpt-2"], 9)
+        NumpyGPT(weights, SHAPES["gpt-2"].with_context(9))
     with pytest.raises(RunError, match="which this model does not have"):
-        NumpyGPT({**weights, "output.bias": np.zeros(3)}, SHAPES["gpt-2"], CONTEXT)
+        NumpyGPT({**weights, "output.bias": np.zeros(3)}, SHAPES["gpt-2"].with_context(CONTEXT))
     del weights["norm.bias"]
     with pytest.raises(RunError, match=r"The weights lack norm\.bias"):
-        NumpyGPT(weights, SHAPES["gpt-2"], CONTEXT)
+        NumpyGPT(weights, SHAPES["gpt-2"].with_context(CONTEXT))

@@ -236,7 +236,7 @@ def test_torch_layers_agree(cell: str, layers: int) -> None:
 @pytest.mark.parametrize(("cell", "layers", "tied"), MODELS)
 def test_both_backends_agree(cell: str, layers: int, tied: bool) -> None:
     torch = pytest.importorskip("torch")
-    from textwright.config import LSTMOptions
+    from textwright.families import LSTMOptions
     from textwright.models import TorchBackend, build
 
     torch.manual_seed(0)

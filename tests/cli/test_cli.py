@@ -201,8 +201,8 @@ def test_train_from_another_run(tw_json, notes, trained, tmp_path):
     assert found["steps"] == 2
     run, origin = Run.load(tmp_path / "again"), Run.load(trained)
     assert run.tokenizer.fingerprint == origin.tokenizer.fingerprint
-    assert run.config.model.init_from.source == str(trained)
-    assert run.config.model.model_copy(update={"init_from": None}) == origin.config.model
+    assert run.config.origin.source == str(trained)
+    assert run.config.model == origin.config.model
 
 
 def test_train_with_files_of_its_own_to_hold_out(tw_json, tmp_path, notes, flags):

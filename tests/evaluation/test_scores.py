@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from textwright import grammar
-from textwright.config import GPTOptions, LSTMOptions
 from textwright.escape import EscapeCode
 from textwright.evaluation import scores as evaluation
 from textwright.evaluation.scores import HeldOut, evaluate, score
+from textwright.families import GPTOptions, LSTMOptions
 from textwright.models import build
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 

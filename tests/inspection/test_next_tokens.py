@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import textwright as tw
-from textwright.config import GPTOptions, LSTMOptions
+from textwright.families import GPTOptions, LSTMOptions
 from textwright.inspection.next_tokens import Token, next_tokens, tracer
 from textwright.models import TorchBackend, build
 from textwright.tokenizer import Tokenizer, TokenizerOptions

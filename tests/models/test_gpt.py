@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from textwright.config import Config, GPTOptions
+from textwright.config import Config
 from textwright.evaluation import scores as evaluation
+from textwright.families import GPTOptions
 from textwright.models import TorchBackend, build
 from textwright.models.gpt import sinusoids
 from textwright.tokenizer import Tokenizer, TokenizerOptions

@@ -5,8 +5,8 @@ import pytest
 import torch
 import transformers
 
-from textwright.config import GPTOptions
 from textwright.errors import ConfigError
+from textwright.families import GPTOptions
 from textwright.models import build
 from textwright.models.gpt2 import config_of, from_gpt2, options_of, to_gpt2
 

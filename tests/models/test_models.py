@@ -1,4 +1,4 @@
-"""The contract, held over every family in MODELS, and the recurrent family's own promises.
+"""The contract, held over every family in FAMILIES, and the recurrent family's own promises.
 
 The attention family's own are in test_gpt.py.
 """
@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 from small_models import SMALL
 from torch import nn
 
-from textwright.config import LSTMOptions
-from textwright.models import MODELS, TorchBackend, build
+from textwright.families import FAMILIES, LSTMOptions
+from textwright.models import TorchBackend, build
 from textwright.models.loss import BLOCK_ELEMENTS, next_token_loss
 from textwright.models.lstm import LSTM
 
@@ -35,7 +35,7 @@ def ids_of(*shape, seed=0):
 
 
 def test_every_family_is_covered():
-    assert {options.family for options in SMALL.values()} == set(MODELS)
+    assert {options.family for options in SMALL.values()} == set(FAMILIES)
 
 
 def test_shapes(model):

@@ -281,7 +281,7 @@ def test_a_run_tells_what_it_began_from_and_how_good_that_was(train, gpt2_folder
     assert evaluations[-1].scores.loss < evaluations[0].scores.loss - 0.5
     kept = Run.load(tmp_path / "run").config
     sha256 = hashlib.sha256((gpt2_folder / "model.safetensors").read_bytes()).hexdigest()
-    assert kept.model.init_from.model_dump() == {
+    assert kept.origin.model_dump() == {
         "source": str(gpt2_folder),
         "revision": "",
         "sha256": sha256,
@@ -309,12 +309,12 @@ def test_a_run_begins_where_its_config_says(train, gpt2_folder, notes, tmp_path)
     train("train.max_steps=2")
     kept = Run.load(tmp_path / "run").config
     again = list(train_run([notes], tmp_path / "again", kept))
-    assert again[0].run.config.model.init_from == kept.model.init_from
+    assert again[0].run.config.origin == kept.origin
     first, second = (
         (tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "again")
     )
     assert first == second
-    changed = kept.model.init_from.model_copy(update={"sha256": "0" * 64})
+    changed = kept.origin.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(PretrainedError, match="not those that"):
         find_again(changed)
 
@@ -369,7 +369,7 @@ def test_a_run_that_is_resumed_keeps_its_options_where_its_origin_is_named_again
 ):
     train("train.max_steps=2", "train.learning_rate=2e-4")
     kept = Run.load(tmp_path / "run").config
-    origin = find_origin(kept.model.init_from.source)
+    origin = find_origin(kept.origin.source)
     config = choose_config(resume=tmp_path / "run", init_from=origin)
     assert config.train == kept.train
     *_, last = train_run([notes], tmp_path / "run", config, init_from=origin, resume=True)
@@ -425,12 +425,12 @@ def test_the_base_stays_and_only_adapters_are_saved(train, gpt2_folder, tmp_path
     base, origin = run.base(), find_origin(str(gpt2_folder)).weights()
     assert base.keys() == origin.keys()
     assert all(np.array_equal(base[name], origin[name]) for name in origin)
-    saved = [run.last_checkpoint().weights, load_file(tmp_path / "run" / "model.safetensors")]
+    saved = [run.checkpoints.newest().weights, load_file(tmp_path / "run" / "model.safetensors")]
     for adapters in saved:
         assert {name.rpartition(".")[2] for name in adapters} == {"lora_a", "lora_b"}
         assert len(adapters) == 2 * 4 * 2  # a and b, of four matrices, in two blocks
     assert ready.trained == sum(array.size for array in saved[0].values()) < ready.parameters / 4
-    moments = [n for n in run.last_checkpoint().tensors if n.endswith(".exp_avg")]
+    moments = [n for n in run.checkpoints.newest().tensors if n.endswith(".exp_avg")]
     assert len(moments) == 16
 
 
@@ -458,7 +458,7 @@ def test_adapters_resume_bit_by_bit(train, notes, tmp_path):
     settings = (*LORA, "model.dropout=0.1")
     whole = train(*settings, out="whole")
     config = Run.load(tmp_path / "whole").config
-    begins = find_origin(config.model.init_from.source)
+    begins = find_origin(config.origin.source)
     events = train_run([notes], tmp_path / "first", config, init_from=begins)
     for event in events:
         if isinstance(event, Step):
@@ -484,5 +484,5 @@ def test_a_run_begins_from_merged_adapters(train, tmp_path):
 def test_adapters_need_weights_and_a_gpt(train):
     with pytest.raises(ConfigError, match="name them with --from"):
         train(*LORA, "model.family=gpt", origin=None)
-    with pytest.raises(ConfigError, match=r"train\.lora_rank is for model\.family gpt"):
+    with pytest.raises(ConfigError, match=r"train\.lora_rank works with model\.family gpt only"):
         train(*LORA, "model.family=lstm", origin=None)

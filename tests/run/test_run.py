@@ -44,8 +44,8 @@ def run(tmp_path):
     made.keep_held_out([("valid", "one two"), ("test", "zwei \udcff\n"), ("test", "")])
     made.write_text("corpus.json", '{"documents": 3}')
     made.append("metrics.jsonl", '{"event": "step", "step": 10}\n')
-    made.keep_checkpoint(checkpoint(10), best_step=10)
-    made.keep_checkpoint(checkpoint(20), best_step=20)
+    made.checkpoints.keep(checkpoint(10), best_step=10)
+    made.checkpoints.keep(checkpoint(20), best_step=20)
     return made
 
 
@@ -58,17 +58,17 @@ def test_what_was_kept_comes_back(run):
     assert list(again.held_out("test")) == ["zwei \udcff\n", ""]
     assert list(again.held_out("valid")) == ["one two"]
     assert again.corpus() == {"documents": 3}
-    last = again.last_checkpoint()
+    last = again.checkpoints.newest()
     assert (last.step, last.progress) == (20, checkpoint(20).progress)
     assert np.array_equal(last.weights["embedding"], checkpoint(20).weights["embedding"])
     assert last.tensors["random.cpu"].dtype == np.uint8
 
 
 @pytest.mark.parametrize("name", ["README.md", "config.toml", "model.safetensors"])
-def test_files_that_are_no_run_s_are_not_written_over(tmp_path, name):
+def test_files_that_do_not_belong_to_a_run_are_not_overwritten(tmp_path, name):
     (tmp_path / name).write_text("of one's own")
     (tmp_path / "log.txt").write_text("in nobody's way")
-    with pytest.raises(RunError, match=rf"{name} that is not a run's.*name another --out"):
+    with pytest.raises(RunError, match=rf"{name} that does not belong to a run.*name another --out"):
         Run.create(tmp_path, Config.resolve("demo"))
     (tmp_path / name).unlink()
     Run.create(tmp_path, Config.resolve("demo"))
@@ -91,7 +91,7 @@ def test_where_no_run_is_a_way_to_one_is_named(tmp_path):
         Run.load(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("version", ["2", "0", '"x"'])
+@pytest.mark.parametrize("version", [str(FORMAT_VERSION + 1), "0", '"x"'])
 def test_another_format_version_is_refused(run, version):
     file = run.path / "config.toml"
     line = f"format_version = {FORMAT_VERSION}"
@@ -119,7 +119,7 @@ def read(run, name):
         "corpus.json": again.corpus,
         "heldout.jsonl.gz": lambda: list(again.held_out("test")),
     }
-    return reads.get(name, again.last_checkpoint)()
+    return reads.get(name, again.checkpoints.newest)()
 
 
 FILES = [
@@ -175,16 +175,16 @@ def test_held_out_documents_that_do_not_decompress_are_named(run):
 def test_a_damaged_checkpoint_can_be_deleted_and_the_one_before_it_read(run):
     (run.path / "checkpoints/step-00000020/model.safetensors").write_bytes(b"")
     with pytest.raises(RunError, match=r"delete the folder .*step-00000020 and resume") as caught:
-        run.last_checkpoint()
+        run.checkpoints.newest()
     shutil.rmtree(str(caught.value).split("delete the folder ")[1].split(" and resume")[0])
-    assert run.last_checkpoint().step == 10
+    assert run.checkpoints.newest().step == 10
 
 
 def test_the_best_checkpoint_and_the_last_two_are_kept(run):
     for step in (30, 40, 50):
-        run.keep_checkpoint(checkpoint(step), best_step=20)
+        run.checkpoints.keep(checkpoint(step), best_step=20)
     assert steps(run) == [20, 40, 50]
-    run.keep_checkpoint(checkpoint(60), best_step=60)
+    run.checkpoints.keep(checkpoint(60), best_step=60)
     assert steps(run) == [50, 60]
 
 
@@ -192,7 +192,7 @@ def test_a_run_that_was_moved_works(run, tmp_path):
     moved = shutil.move(run.path, tmp_path / "elsewhere")
     again = Run.load(moved)
     assert again.tokenizer.vocab_size == run.tokenizer.vocab_size
-    assert again.last_checkpoint().step == 20
+    assert again.checkpoints.newest().step == 20
     assert list(again.held_out("valid")) == ["one two"]
 
 
@@ -227,12 +227,12 @@ def full(*_, **__):
 def a_full_disk(monkeypatch, run):
     """Every file grows by a few bytes, then there is no room."""
 
-    def stopped(arrays, path):
+    def stopped(arrays, path, metadata):
         path.write_bytes(b"half")
         full()
 
     with monkeypatch.context() as patched:
-        patched.setattr(textwright.run.folder, "save_file", stopped)
+        patched.setattr(textwright.run.arrays, "save_file", stopped)
         patched.setattr(textwright.run.folder.Path, "write_text", full)
         patched.setattr(textwright.run.folder.Path, "write_bytes", full)
         patched.setattr(textwright.run.folder.gzip, "GzipFile", full)
@@ -251,8 +251,8 @@ def a_full_disk(monkeypatch, run):
     "write",
     [
         lambda run: run.keep_weights(weights(2)),
-        lambda run: run.keep_checkpoint(checkpoint(30), best_step=30),
-        lambda run: run.keep_checkpoint(checkpoint(20), best_step=20),
+        lambda run: run.checkpoints.keep(checkpoint(30), best_step=30),
+        lambda run: run.checkpoints.keep(checkpoint(20), best_step=20),
         lambda run: run.append("metrics.jsonl", "{}"),
         lambda run: run.write_text("corpus.json", "{}"),
         lambda run: run.write_bytes("train_hashes.bin", b""),
@@ -267,7 +267,7 @@ def test_a_full_disk_is_said_and_what_was_saved_stays(run, monkeypatch, write):
         write(run)
     assert str(caught.value) == (
         f"Cannot write to {run.path}: the disk is full; what was saved before is intact, and "
-        "--resume goes on from there."
+        "--resume continues from there."
     )
     test_what_was_kept_comes_back(Run.load(run.path))
     assert run.metrics() == [{"event": "step", "step": 10}]
@@ -281,16 +281,16 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path):
 
 def test_a_checkpoint_half_written_is_not_taken_for_one(run, monkeypatch):
     with a_full_disk(monkeypatch, run), contextlib.suppress(RunError):
-        run.keep_checkpoint(checkpoint(30), best_step=30)
-    assert run.last_checkpoint().step == 20
-    run.keep_checkpoint(checkpoint(30), best_step=30)
+        run.checkpoints.keep(checkpoint(30), best_step=30)
+    assert run.checkpoints.newest().step == 20
+    run.checkpoints.keep(checkpoint(30), best_step=30)
     assert steps(run) == [20, 30]
 
 
 def test_nothing_in_a_run_is_a_pickle(run):
     """Neither a pickle's first byte nor a zip, in which torch.save would hide one."""
     files = [file for file in run.path.rglob("*") if file.is_file()]
-    assert len(files) == 13
+    assert len(files) == 14
     for file in files:
         head = file.read_bytes()
         head = gzip.decompress(head) if head[:2] == b"\x1f\x8b" else head

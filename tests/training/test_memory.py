@@ -1,4 +1,4 @@
-"""A batch that memory does not hold is computed in parts, for the same step."""
+"""A batch that memory does not hold is split into micro-batches, for the same step."""
 
 import itertools
 
@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from textwright.config import DataOptions, GPTOptions, TrainOptions
+from textwright.config import DataOptions, TrainOptions
 from textwright.errors import TrainingError
+from textwright.families import GPTOptions
 from textwright.models import build
 from textwright.models.lora import adapt
 from textwright.training import memory
 from textwright.training.dataset import Documents, cut
-from textwright.training.memory import parts_that_fit
+from textwright.training.memory import micro_batches_that_fit
 from textwright.training.trainer import Step, Trainer
 
 
@@ -35,28 +36,29 @@ def with_room_for(rows, monkeypatch):
     """An accelerator that holds so many rows → the list of sizes that were tried on it."""
     backward, sizes = Trainer._backward, []
 
-    def limited(self, step, parts):
-        size = max(len(self.layout.batch(step, part, parts).inputs) for part in range(parts))
+    def limited(self, step, micro_batches):
+        batches = [self.layout.batch(step, n, micro_batches) for n in range(micro_batches)]
+        size = max(len(batch.inputs) for batch in batches)
         sizes.append(size)
         if size > rows:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return backward(self, step, parts)
+        return backward(self, step, micro_batches)
 
     monkeypatch.setattr(Trainer, "_backward", limited)
     return sizes
 
 
-def test_a_full_accelerator_takes_the_batch_in_parts(monkeypatch):
+def test_a_full_accelerator_takes_the_batch_in_micro_batches(monkeypatch):
     whole = steps(trainer())
     sizes = with_room_for(3, monkeypatch)
     made = trainer()
     parted = steps(made)
-    assert [step.parts for step in parted] == [4, 4, 4]
+    assert [step.micro_batches for step in parted] == [4, 4, 4]
     assert sizes == [8, 4, 2, 2, 2]  # what was found once is kept
     assert [s.loss for s in parted] == pytest.approx([s.loss for s in whole], rel=1e-5)
     resumed = trainer()
     resumed.restore(made.snapshot())
-    assert resumed.parts == 4
+    assert resumed.micro_batches == 4
 
 
 def test_memory_that_does_not_hold_one_row_is_said(monkeypatch):
@@ -66,19 +68,19 @@ def test_memory_that_does_not_hold_one_row_is_said(monkeypatch):
     assert sizes == [8, 4, 2, 1]
 
 
-def test_a_processor_takes_the_parts_that_its_memory_holds(monkeypatch):
+def test_a_processor_takes_the_micro_batches_that_its_memory_holds(monkeypatch):
     rows, width = 16, 20
     made = model()
     monkeypatch.setattr(memory, "SHARE", 1.0)
     one, two = (memory._kept_for_gradients(made, count, width) for count in (1, 2))
     steady = 3 * sum(p.nbytes for p in made.parameters()) + max(0, 2 * one - two)
-    for parts, held in ((1, 16), (2, 8), (4, 4), (4, 7), (16, 1)):
+    for count, held in ((1, 16), (2, 8), (4, 4), (4, 7), (16, 1)):
         monkeypatch.setattr(memory, "free_memory", lambda held=held: steady + held * (two - one))
-        assert parts_that_fit(made, rows, width) == parts
+        assert micro_batches_that_fit(made, rows, width) == count
     monkeypatch.setattr(memory, "free_memory", lambda: 0)  # then it is tried row by row
-    assert parts_that_fit(made, rows, width) == rows
+    assert micro_batches_that_fit(made, rows, width) == rows
     monkeypatch.setattr(memory, "free_memory", lambda: None)
-    assert parts_that_fit(made, rows, width, parts=2) == 2
+    assert micro_batches_that_fit(made, rows, width, count=2) == 2
 
 
 def test_what_a_row_takes_is_measured():
@@ -98,8 +100,8 @@ def test_adapters_need_no_room_for_the_moments_of_the_base(monkeypatch):
     monkeypatch.setattr(
         memory, "free_memory", lambda: 3 * sum(p.nbytes for p in plain.parameters())
     )
-    assert parts_that_fit(plain, 8, 20) == 8
-    assert parts_that_fit(adapted, 8, 20) < 8
+    assert micro_batches_that_fit(plain, 8, 20) == 8
+    assert micro_batches_that_fit(adapted, 8, 20) < 8
 
 
 def test_measuring_changes_nothing():
@@ -128,6 +130,6 @@ def test_processes_on_one_machine_share_its_memory(monkeypatch):
     made = model()
     need = memory._kept_for_gradients(made, 8, 20) + 3 * sum(p.nbytes for p in made.parameters())
     monkeypatch.setattr(memory, "free_memory", lambda: 2 * need)
-    assert parts_that_fit(made, 8, 20) == 1
+    assert micro_batches_that_fit(made, 8, 20) == 1
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert parts_that_fit(made, 8, 20) > 1
+    assert micro_batches_that_fit(made, 8, 20) > 1

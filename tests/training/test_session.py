@@ -295,7 +295,7 @@ def test_closing_the_events_saves_the_last_whole_step(notes, tiny, tmp_path):
         if isinstance(event, Step) and event.step == 8:
             break
     events.close()
-    assert Run.load(tmp_path / "run").last_checkpoint().step == 8
+    assert Run.load(tmp_path / "run").checkpoints.newest().step == 8
 
 
 def test_a_diverged_loss_leaves_what_was_saved(train, tmp_path, monkeypatch):
@@ -312,7 +312,7 @@ def test_a_diverged_loss_leaves_what_was_saved(train, tmp_path, monkeypatch):
         train()
     monkeypatch.setattr(Trainer, "train_step", real)
     run = Run.load(tmp_path / "run")
-    assert run.last_checkpoint().step == 10
+    assert run.checkpoints.newest().step == 10
     assert np.isfinite(run.weights()["embedding"]).all()
 
 
@@ -320,7 +320,7 @@ def test_a_full_disk_while_training_is_said_and_resumed_from(train, tmp_path, mo
     train(out="whole")
     calls = []
 
-    real = textwright.run.folder.save_file
+    real = textwright.run.arrays.save_file
 
     def fill_up(arrays, path):
         calls.append(path)
@@ -328,10 +328,10 @@ def test_a_full_disk_while_training_is_said_and_resumed_from(train, tmp_path, mo
             raise OSError(28, "No space left on device")
         real(arrays, path)
 
-    monkeypatch.setattr(textwright.run.folder, "save_file", fill_up)
+    monkeypatch.setattr(textwright.run.arrays, "save_file", fill_up)
     with pytest.raises(RunError, match=r"the disk is full.*--resume"):
         train()
-    monkeypatch.setattr(textwright.run.folder, "save_file", real)
+    monkeypatch.setattr(textwright.run.arrays, "save_file", real)
     train(resume=True)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
@@ -435,7 +435,7 @@ STRIKES = {
         1,
         "SIGKILL",
     ),
-    "amid a checkpoint": (ROWS, "textwright.run.folder:save_file", 6, "SIGKILL"),
+    "amid a checkpoint": (ROWS, "textwright.run.arrays:save_file", 6, "SIGKILL"),
     "after an evaluation": (ROWS, "textwright.run.folder:Run.keep_weights", 2, "SIGKILL"),
     "amid an epoch of rows": (
         ROWS,

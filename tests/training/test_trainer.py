@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from textwright.config import DataOptions, LSTMOptions, TrainOptions
+from textwright.config import DataOptions, TrainOptions
 from textwright.errors import TrainingError
 from textwright.evaluation.scores import Scores
+from textwright.families import LSTMOptions
 from textwright.models import build
 from textwright.training.dataset import Documents, cut
 from textwright.training.trainer import Evaluation, Finished, Step, Trainer

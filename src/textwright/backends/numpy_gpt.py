@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from textwright.backends.weights import Floats, NumpyWeights, product
-from textwright.config import GPTOptions
+from textwright.families import GPTOptions
 
 Ids = NDArray[np.int64]
 
@@ -88,23 +88,21 @@ class NumpyKeyValueState:
 class NumpyGPT:
     """Drives the generator from a GPT's weights."""
 
-    def __init__(
-        self, weights: Mapping[str, NDArray[np.floating]], options: GPTOptions, context_length: int
-    ) -> None:
-        """weights by their canonical names, as `safetensors.numpy.load_file` gives them.
+    def __init__(self, weights: Mapping[str, NDArray[np.floating]], options: GPTOptions) -> None:
+        """weights: by canonical name · options: with their context length settled.
 
-        context_length: of the data, where the options have none. Raises RunError for names or
-        shapes that do not fit.
+        Raises RunError if names or shapes do not fit the options.
         """
         named = NumpyWeights(weights)
         width = options.width
-        self.context_length: int | None = options.context_length or context_length
+        self.context_length: int | None = options.context_length
         self._embedding = named.take("embedding", (None, width))
+        self._scale = np.float32(options.token_scale)
         self.vocab_size = len(self._embedding)
         if options.positions == "learned":
-            self._positions = named.take("positions", (self.context_length, width))
+            self._positions = named.take("positions", (options.context_length, width))
         else:
-            self._positions = sinusoids(self.context_length, width)
+            self._positions = sinusoids(options.context_length, width)
         self._blocks = [_Block(named, f"blocks.{i}.", options) for i in range(options.layers)]
         self._norm = _Norm(named, "norm.", options) if options.norm == "pre" else None
         output, self._output_bias = self._embedding, None
@@ -128,7 +126,7 @@ class NumpyGPT:
 
     def step(self, ids: Ids, state: NumpyKeyValueState) -> tuple[Floats, NumpyKeyValueState]:
         """One more id a row, (B,) → logits (B, V)."""
-        x = self._embedding[ids] + self._positions[state.lengths]
+        x = self._embed(ids, self._positions[state.lengths])
         after = state.with_column()
         foreign = None
         if after.lengths.min() < after.columns:
@@ -141,13 +139,21 @@ class NumpyGPT:
     def _read(self, ids: Ids) -> tuple[Floats, NumpyKeyValueState]:
         """ids (B, T), no padding → the last hidden vectors (B, D), and the state."""
         rows, count = ids.shape
-        x = self._embedding[ids] + self._positions[:count]
+        x = self._embed(ids, self._positions[:count])
         layers = []
         for block in self._blocks:
             x, keys, values = block.read(x)
             layers.append((keys, values))
         lengths = np.full(rows, count, np.int64)
         return self._finish(x[:, -1]), NumpyKeyValueState(layers, lengths, count, [count])
+
+    def _embed(self, ids: Ids, positions: Floats) -> Floats:
+        """ids (…) → scaled token and position vectors, added (…, D)."""
+        tokens = self._embedding[ids]
+        if self._scale != 1:
+            tokens *= self._scale
+        tokens += positions
+        return tokens
 
     def _finish(self, x: Floats) -> Floats:
         return x if self._norm is None else self._norm(x)

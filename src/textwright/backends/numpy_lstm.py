@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from textwright.backends.weights import REMEDY, Floats, NumpyWeights, product
 from textwright.errors import RunError
+from textwright.families import LSTMOptions
 
 Ids = NDArray[np.int64]
 
@@ -146,6 +147,11 @@ class NumpyLSTM:
         logits = product(hidden, self._output)
         logits += self._output_bias
         return logits
+
+
+def open_backend(weights: Mapping[str, NDArray[np.floating]], options: LSTMOptions) -> NumpyLSTM:
+    """The backend of a run. The weights alone determine everything else."""
+    return NumpyLSTM(weights)
 
 
 class _Layer:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from textwright.compute.device import autocast
 from textwright.corpus import FEW_DOCUMENTS
 from textwright.escape import EscapeCode
 from textwright.models import LanguageModel
@@ -94,11 +93,10 @@ def evaluate(
     held_out: HeldOut,
     *,
     row_length: int | None = None,
-    dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> Scores:
     """Score whole documents; row_length: targets of a training row, for row and padded loss."""
-    nats = score(model, held_out.rows, dtype)
+    nats = score(model, held_out.rows)
     per_document = np.array([document.sum() for document in nats])
     bits = per_document / math.log(2) + held_out.escape_bits
     row_loss = padded_loss = None
@@ -121,11 +119,9 @@ def evaluate(
 
 
 @torch.no_grad()
-def score(
-    model: LanguageModel, rows: list[np.ndarray], dtype: torch.dtype = torch.float32
-) -> list[np.ndarray]:
-    """The nats of every target of every row (row[1:]), each predicted from all that the model can
-    look back on."""
+def score(model: LanguageModel, rows: list[np.ndarray]) -> list[np.ndarray]:
+    """Nats of every target of every row (row[1:]), each predicted from all that the model can look
+    back on, in float32 on every device."""
     training = model.training
     model.eval()
     nats: list[np.ndarray] = [np.empty(len(row) - 1, dtype=np.float64) for row in rows]
@@ -140,7 +136,7 @@ def score(
         if model.context_length is not None:
             count = max(1, min(count, TOKENS_KEPT // len(windows[0].ids)))
         group, windows = windows[:count], windows[count:]
-        for window, place, values in _score_group(model, group, dtype):
+        for window, place, values in _score_group(model, group):
             begin = window.start + place
             nats[window.row][begin : begin + len(values)] = values
     model.train(training)
@@ -167,7 +163,7 @@ def _windows(count: int, context_length: int | None) -> Iterator[tuple[int, int,
 
 
 def _score_group(
-    model: LanguageModel, windows: list[Window], dtype: torch.dtype
+    model: LanguageModel, windows: list[Window]
 ) -> Iterator[tuple[Window, int, np.ndarray]]:
     """Windows by falling length, read together in stretches → (window, place, nats from there)."""
     device = next(model.parameters()).device
@@ -188,9 +184,8 @@ def _score_group(
         wanted = (places >= begins) & (places < ends)
         if state is not None and len(state.lengths) > len(live):
             state = state.select(list(range(len(live))))
-        with autocast(device, dtype):
-            hidden, state = model.encode(batch[:, :-1], state)
-            flat = model.token_nats(hidden[wanted], batch[:, 1:][wanted]).cpu().double().numpy()
+        hidden, state = model.encode(batch[:, :-1], state)
+        flat = model.token_nats(hidden[wanted], batch[:, 1:][wanted]).cpu().double().numpy()
         lengths = [end - begin for begin, end in spans]
         for window, (begin, _), values in zip(
             live, spans, np.split(flat, np.cumsum(lengths)[:-1]), strict=True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from safetensors import SafetensorError
 from textwright import models
 from textwright.errors import ExportError
 from textwright.export import gguf_file, onnx_model, transformers_folder
-from textwright.export.check import TOLERANCE, Reloaded, largest_difference
+from textwright.export.check import Reloaded, largest_difference
+from textwright.files import replacing
 from textwright.models import LanguageModel
 from textwright.run import Run
 
@@ -25,6 +25,7 @@ class Format(Protocol):
     """What a module of this package offers."""
 
     NEEDS: tuple[str, ...]  # packages that the extra brings
+    TOLERANCE: float  # largest difference in log-probability that rounding explains, in nats
 
     def write(self, run: Run, model: LanguageModel, folder: Path) -> None:
         """All files, into a folder that is there. Raises ExportError where the form is unfit."""
@@ -73,23 +74,19 @@ def export_run(
         )
     on_progress("Loading", 0, 0)
     model = models.load(run, "cpu")
-    beside = out.absolute().with_name(f".{out.name}.part")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        on_progress("Writing", 0, 0)
-        form.write(run, model, beside)
-        difference = largest_difference(run, model, form.reload(beside), on_progress)
-        if not difference <= TOLERANCE:
-            raise ExportError(
-                f"Read back, the export's log-probabilities differ by {difference:.3g}, more than "
-                f"{TOLERANCE:g}; it was not kept. Please report this."
-            )
-        beside.replace(out)
+        with replacing(out.absolute()) as beside:
+            beside.mkdir()
+            on_progress("Writing", 0, 0)
+            form.write(run, model, beside)
+            difference = largest_difference(run, model, form.reload(beside), on_progress)
+            if not difference <= form.TOLERANCE:
+                raise ExportError(
+                    f"Read back, the export's log-probabilities differ by {difference:.3g}, more "
+                    f"than {form.TOLERANCE:g}; it was not kept. Please report this."
+                )
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ExportError(f"Cannot write to {out}: {reason}.") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     return Exported(to, out, files, difference)

@@ -10,18 +10,19 @@ A state of zeros, for a GPT with past = 0, begins a text.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from textwright.export.card import context_note, write_card
 from textwright.export.check import Reloaded
-from textwright.export.onnx_graphs import gpt_graph, lstm_graph
+from textwright.export.forms import forms_of
 from textwright.export.tokenizer_file import exported_tokenizer, spacing_note
-from textwright.models import GPT, LSTM, LanguageModel
+from textwright.models import LanguageModel
 from textwright.run import Run
 
 NEEDS: tuple[str, ...] = ("onnx", "onnxruntime")
+TOLERANCE = 1e-3  # nats; float32 sums in another order differ by about 1e-5
 
 ONE_FILE = 1 << 30  # bytes; a protobuf holds 2 GB, larger weights stand beside it
 
@@ -30,14 +31,9 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
     """model.onnx, tokenizer.json and a README with a loop that writes."""
     import onnx
 
-    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    if isinstance(model, GPT):
-        weights["positions"] = model.positions.numpy(force=True)
-        built = gpt_graph(model.options, weights)
-    else:
-        built = lstm_graph(cast(LSTM, model).options, weights)
+    built = forms_of(model).onnx_graph(model)
     path = folder / "model.onnx"
-    large = sum(array.nbytes for array in weights.values()) > ONE_FILE
+    large = sum(tensor.nbytes for tensor in model.state_dict().values()) > ONE_FILE
     onnx.save_model(
         built, str(path), save_as_external_data=large, location="model.onnx.data" if large else None
     )

@@ -19,18 +19,17 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from textwright.config import LSTMOptions
-from textwright.errors import ConfigError
 from textwright.export.card import context_note, write_card
 from textwright.export.check import Reloaded
+from textwright.export.forms import CODE, forms_of
 from textwright.export.tokenizer_file import exported_tokenizer, spacing_note
-from textwright.models import GPT, LanguageModel, gpt2
-from textwright.run import Arrays, Run
+from textwright.models import LanguageModel
+from textwright.run import Run
 from textwright.writing.sampling import SamplingOptions
 
 NEEDS: tuple[str, ...] = ("transformers",)
+TOLERANCE = 1e-3  # nats; float32 sums in another order differ by about 1e-5
 
-CODE = "modeling_textwright.py"
 FILTERS = ("top_k", "top_p", "min_p", "typical_p")  # of what is drawn from
 SAMPLING = {  # ours → theirs; temperature is told apart
     "top_k": "top_k",
@@ -51,7 +50,7 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
     """All files of the folder."""
     stop_id = run.tokenizer.stop_id
     special = {"bos_token_id": stop_id, "eos_token_id": stop_id, "pad_token_id": stop_id}
-    config, tensors = _model_files(model, run.tokenizer.vocab_size, stop_id)
+    config, tensors = forms_of(model).transformers_files(model, run.tokenizer.vocab_size, stop_id)
     _write_json(folder / "config.json", config | special)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     # safetensors lets its owner alone read it; the other files know who else may.
@@ -145,52 +144,6 @@ def _write_tokenizer(run: Run, context_length: int | None, folder: Path) -> None
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
-
-
-def _model_files(
-    model: LanguageModel, vocab_size: int, stop_id: int
-) -> tuple[dict[str, Any], Arrays]:
-    """config.json and the tensors: GPT-2's where the model has its form, else those of CODE."""
-    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    options: Any = model.options
-    if isinstance(model, GPT):
-        try:
-            config = gpt2.config_of(options, vocab_size, stop_id)
-            return config, gpt2.to_gpt2(weights, options.layers)
-        except ConfigError:
-            tensors = weights | {"positions": model.positions.numpy(force=True)}
-    else:
-        tensors = lstm_tensors(weights, options)
-    module = CODE.removesuffix(".py")
-    config = {
-        "architectures": ["TextwrightForCausalLM"],
-        "model_type": f"textwright-{options.family}",
-        "auto_map": {
-            "AutoConfig": f"{module}.TextwrightConfig",
-            "AutoModelForCausalLM": f"{module}.TextwrightForCausalLM",
-        },
-        "vocab_size": vocab_size,
-        "tie_word_embeddings": False,  # the code does it itself
-        **options.model_dump(exclude={"family", "initialization", "init_from"}),
-    }
-    return config, tensors
-
-
-def lstm_tensors(weights: Arrays, options: LSTMOptions) -> Arrays:
-    """Weights by canonical name, as `torch.nn.LSTM`, GRU and RNN name theirs."""
-    tensors = {"embedding.weight": weights["embedding"], "output_bias": weights["output.bias"]}
-    if not options.tie_output:
-        tensors["output_weight"] = weights["output.weight"]
-    for layer in range(options.layers):
-        bias = weights[f"layers.{layer}.bias"]
-        theirs = {
-            "weight_ih": weights[f"layers.{layer}.input_weight"],
-            "weight_hh": weights[f"layers.{layer}.recurrent_weight"],
-            "bias_ih": bias,
-            "bias_hh": weights.get(f"layers.{layer}.recurrent_bias", np.zeros_like(bias)),
-        }
-        tensors |= {f"cells.{name}_l{layer}": tensor for name, tensor in theirs.items()}
-    return tensors
 
 
 def _use(custom: bool) -> str:

@@ -1,53 +1,38 @@
-"""The model families. A new one is a file beside these and a line in MODELS."""
+"""The models of all families, as torch modules with one contract."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from textwright.compute.device import choose_device
-from textwright.config import GPTOptions, ModelOptions
 from textwright.errors import RunError
+from textwright.families import Family, implementation
 from textwright.models.contract import LanguageModel, ModelState, TorchBackend, Trace
-from textwright.models.gpt import GPT
-from textwright.models.lstm import LSTM
 from textwright.run import Arrays, Run
 
-MODELS: dict[str, Callable[..., LanguageModel]] = {"lstm": LSTM, "gpt": GPT}
-
-__all__ = [
-    "GPT",
-    "LSTM",
-    "MODELS",
-    "LanguageModel",
-    "ModelState",
-    "TorchBackend",
-    "Trace",
-    "build",
-    "fill",
-    "load",
-]
+__all__ = ["LanguageModel", "ModelState", "TorchBackend", "Trace", "build", "fill", "load"]
 
 
-def build(options: ModelOptions, vocab_size: int, context_length: int) -> LanguageModel:
-    """A freshly initialized model of the family that the options name.
+def build(options: Family, vocab_size: int, context_length: int) -> LanguageModel:
+    """A freshly initialized model of the family whose options these are.
 
-    context_length: of the data, which a GPT can look back on unless its options say more.
+    context_length: of the data, for what the options leave to it.
     """
-    if isinstance(options, GPTOptions) and not options.context_length:
-        options = options.model_copy(update={"context_length": context_length})
-    return MODELS[options.family](options, vocab_size)
+    model: LanguageModel = implementation(options.model)(
+        options.with_context(context_length), vocab_size
+    )
+    return model
 
 
 def load(run: Run, device: str = "auto") -> LanguageModel:
-    """A run's best weights in a model, ready to score, trace or write."""
+    """A model with a run's best weights, ready to score, trace or write."""
     model = build(run.config.model, run.tokenizer.vocab_size, run.config.data.context_length)
     fill(model, run.weights(), run.path)
     return model.to(choose_device(device)).eval()
 
 
 def fill(model: LanguageModel, weights: Arrays, path: Path) -> None:
-    """Put arrays saved at a path into a model. Raises RunError where names or shapes differ."""
+    """Put arrays that were saved at a path into a model. Raises RunError if they do not fit."""
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     except RuntimeError as error:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from textwright.families import Family
 from textwright.models import loss
 
 
@@ -49,6 +50,7 @@ class Trace:
 class LanguageModel(nn.Module, ABC):
     """A family gives `encode`, `trace` and its output layer; what follows from them is here."""
 
+    options: Family
     context_length: int | None  # ids that one state can hold; None: no limit
     state_class: type[ModelState]
     recompute_blocks = False  # in training, compute inner values again rather than keep them

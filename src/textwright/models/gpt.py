@@ -26,7 +26,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from textwright.backends.numpy_gpt import sinusoids
-from textwright.config import GPTOptions
+from textwright.families import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
 
 INITIAL_SPREAD = 0.02  # standard deviation of fresh weights, as in GPT-2
@@ -182,6 +182,7 @@ class Block(nn.Module):
 class GPT(LanguageModel):
     """A Transformer language model, which looks back `context_length` ids at most."""
 
+    options: GPTOptions
     context_length: int
     state_class = KeyValueState
 
@@ -275,6 +276,8 @@ class GPT(LanguageModel):
         """ids (B, T), `before` (B,) ids read already → token and position, added (B, T, D)."""
         places = before[:, None] + torch.arange(ids.shape[1], device=ids.device)
         token = nn.functional.embedding(ids, self.embedding)
+        if self.options.token_scale != 1:
+            token = self.options.token_scale * token
         return token + nn.functional.embedding(places, self.positions)
 
     def _finish(self, x: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from textwright.config import GPTOptions
 from textwright.errors import ConfigError
+from textwright.families import GPTOptions
 from textwright.run import Arrays
 
 PREFIX = "transformer."  # before each name where the language model was saved, not its body alone
@@ -97,6 +97,7 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
             "norm": "pre",
             "norm_epsilon": config.get("layer_norm_epsilon", 1e-5),
             "positions": "learned",
+            "embedding_scale": 0.0,
             "context_length": config["n_positions"],
             "tie_output": True,
         }
@@ -114,6 +115,7 @@ def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, A
     other = {
         "norm": options.norm != "pre",
         "positions": options.positions != "learned",
+        "embedding_scale": options.token_scale != 1,
         "tie_output": not options.tie_output,
         "heads": options.width % options.heads != 0,
         "key_width": key != head,

@@ -11,8 +11,7 @@ Letters: N tokens, D width, V vocabulary.
 import torch
 from torch import Tensor
 
-from textwright.training.dataset import PADDING_TARGET
-
+PADDING_TARGET = -100  # a target that is not counted
 BLOCK_ELEMENTS = 5 << 19  # logits computed at a time: 10 MB of float32, about what caches hold
 SMALLEST = 1e-38  # the least probability that float32 tells from none; a loss of 87 nats
 

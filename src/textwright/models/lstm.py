@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from textwright.config import LSTMOptions
+from textwright.families import LSTMOptions
 from textwright.models.contract import LanguageModel, Trace
 
 GATES = {"lstm": ("i", "f", "candidate", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
@@ -161,7 +161,8 @@ class Layer(nn.Module):
 class LSTM(LanguageModel):
     """A recurrent language model; `options.cell` chooses LSTM, GRU or tanh RNN."""
 
-    context_length = None  # reads on for ever
+    options: LSTMOptions
+    context_length = None  # no limit
     state_class = RecurrentState
 
     def __init__(self, options: LSTMOptions, vocab_size: int):

@@ -20,7 +20,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from textwright.compute import processes
-from textwright.config import Config, InitFrom
+from textwright.config import Config, OriginRecord
 from textwright.errors import PretrainedError
 from textwright.hub import asking_hub
 from textwright.models import LanguageModel, build, fill, gpt2
@@ -80,12 +80,12 @@ class Pretrained:
             "given": {"model": self.model, "tokenizer": tokenizer},
         }
 
-    def record(self) -> InitFrom:
+    def record(self) -> OriginRecord:
         """See `resuming.Origin`. Raises PretrainedError where a file of the weights is damaged."""
         for file in self.files:
             with self._readable(file.name), safe_open(file, "pt"):
                 pass
-        return InitFrom.of(self.source, self.files, self.revision)
+        return OriginRecord.of(self.source, self.files, self.revision)
 
     @cached_property
     def files(self) -> list[Path]:
@@ -152,13 +152,13 @@ def begin(run: Run, config: Config, tokenizer: Tokenizer, origin: Origin | None)
     return model
 
 
-def find_again(kept: InitFrom) -> Origin:
+def find_again(kept: OriginRecord) -> Origin:
     """What a config says that its training began from. Raises PretrainedError if it changed."""
     named = kept.source.partition("@")[0] if kept.revision else kept.source
     origin = find_origin(f"{named}@{kept.revision}" if kept.revision else named)
     if origin.record().sha256 != kept.sha256:
         raise PretrainedError(
-            f"The weights of {kept.source} are not those that model.init_from tells of (sha256 "
+            f"The weights of {kept.source} are not those that the config records (sha256 "
             f"{kept.sha256[:16]}…); name the ones to begin from with --from."
         )
     return origin

@@ -1,5 +1,7 @@
 """The run folder: what training leaves behind, and what everything after it starts from."""
 
-from textwright.run.folder import BASE, FILES, SAMPLE_MARK, Arrays, Checkpoint, Run
+from textwright.run.arrays import Arrays
+from textwright.run.checkpoints import Checkpoint
+from textwright.run.folder import BASE, FILES, SAMPLE_MARK, WEIGHTS, Run
 
-__all__ = ["BASE", "FILES", "SAMPLE_MARK", "Arrays", "Checkpoint", "Run"]
+__all__ = ["BASE", "FILES", "SAMPLE_MARK", "WEIGHTS", "Arrays", "Checkpoint", "Run"]

@@ -1,36 +1,37 @@
-"""The options of a training that goes on from something: its own run, or another run's weights."""
+"""What a training begins from: the options of its run or of other weights, and what may change."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from textwright.config import Config, InitFrom
+from textwright.config import Config, OriginRecord, load_preset, override, presets
 from textwright.errors import ConfigError
-from textwright.run import Arrays, Run
+from textwright.run.arrays import Arrays
+from textwright.run.folder import Run
 from textwright.tokenizer import Tokenizer
 
-# What a step number, a checkpoint and the best loss mean depends on these.
+# The meaning of a step number, a checkpoint and the best loss depends on these.
 FIXED = ("batch_size", "accumulate", "seed", "lora_rank", "lora_alpha", "evaluate_characters")
 
 
 class Origin(Protocol):
-    """Trained weights to begin from: another run, or a `pretrained.Pretrained`."""
+    """Trained weights to begin from: another run, or `models.pretrained.Pretrained`."""
 
     @property
     def path(self) -> Path: ...
     @property
     def tokenizer(self) -> Tokenizer: ...
     def weights(self) -> Arrays:
-        """By canonical name."""
+        """Arrays by canonical name."""
 
     def inherited(self) -> dict[str, dict[str, Any]]:
-        """What a training takes over, as arguments of `Config.resolve`: `base`, which a preset
-        goes before, and `given`, what the weights are, whatever the preset."""
+        """Options that a training takes over, as arguments of `Config.resolve`: `base`, which a
+        preset overrides, and `given`, which describes the weights, whatever the preset."""
 
-    def record(self) -> InitFrom:
-        """What the new run keeps of where it began."""
+    def record(self) -> OriginRecord:
+        """What the new run records about where it began."""
 
 
 def choose_config(
@@ -43,44 +44,79 @@ def choose_config(
 ) -> Config:
     """The config that these options name.
 
-    What they leave open is as it was in the run that is resumed, unless they name all of it anew;
-    whatever shapes the model is as in the weights that are taken. Else it is the default. Raises
-    ConfigError for options that these weights cannot have.
+    What they leave open is taken from the run that is resumed, or from the weights to begin from,
+    or else is the default. A preset named with `resume` changes only what the run's own preset set.
+    Raises ConfigError for options that these weights cannot have.
     """
-    taken: dict[str, dict[str, Any]] = {}
-    if init_from is not None:
-        taken = init_from.inherited()
-    if resume and not (preset or file) and (resume / "config.toml").exists():
-        taken["base"] = Run.load(resume).config.model_dump(exclude_none=True)
+    taken = init_from.inherited() if init_from is not None else {}
+    if resume and (resume / "config.toml").exists():
+        taken["base"] = _resumed_base(Run.load(resume).config, preset)
+        preset = ""
     config = Config.resolve(preset, file, settings, **taken)
-    for part, values in taken.get("given", {}).items():
-        chosen = getattr(config, part).model_dump()
+    for table, values in taken.get("given", {}).items():
+        chosen = getattr(config, table).model_dump()
         for key, value in values.items():
             if chosen.get(key) != value:
                 raise ConfigError(
-                    f"{part}.{key} is {value!r} in the weights that --from names and cannot be "
+                    f"{table}.{key} is {value!r} in the weights that --from names and cannot be "
                     f"{chosen.get(key)!r}; leave it out."
                 )
     return config
 
 
 def resumed(kept: Config, chosen: Config) -> Config:
-    """What a run of the config `kept` goes on with: `chosen`, the layout `auto` as it came out, and
-    the weights it began from where they are not named again.
+    """The config that a run continues with: `chosen`, with the layout that `auto` came to and the
+    weights it began from, unless these are named again.
 
-    Raises ConfigError where the run would go on with other data, another model or other batches.
+    Raises ConfigError if the run would continue with other data, another model or other batches.
     """
     if chosen.data.layout == "auto":
         data = chosen.data.model_copy(update={"layout": kept.data.layout})
         chosen = chosen.model_copy(update={"data": data})
-    if chosen.model.init_from is None and kept.model.init_from is not None:
-        chosen = chosen.beginning_from(kept.model.init_from)
-    for part in ("corpus", "tokenizer", "data", "model", "train"):
-        before, now = getattr(kept, part).model_dump(), getattr(chosen, part).model_dump()
-        for key in FIXED if part == "train" else before:
-            if before[key] != now.get(key):
-                raise ConfigError(
-                    f"A run that is resumed cannot change {part}.{key} from {before[key]!r} to "
-                    f"{now.get(key)!r}; leave it as it was, or train a new run."
-                )
+    if chosen.origin is None and kept.origin is not None:
+        chosen = chosen.beginning_from(kept.origin)
+    for table, key, before, now in _differences(kept, chosen):
+        if table in ("corpus", "tokenizer", "data", "model", "origin") or key in FIXED:
+            raise ConfigError(
+                f"A run that is resumed cannot change {table}.{key} from {before!r} to {now!r}; "
+                "leave it as it was, or train a new run."
+            )
     return chosen
+
+
+def changes(kept: Config, chosen: Config) -> list[str]:
+    """What differs between two configs of a run, one text for each option."""
+    return [f"{table}.{key}: {a!r} → {b!r}" for table, key, a, b in _differences(kept, chosen)]
+
+
+def _resumed_base(kept: Config, preset: str) -> dict[str, Any]:
+    """A run's config; if another preset is named, that one with the run's own settings over it."""
+    values = kept.model_dump(exclude_none=True)
+    if not preset or preset == kept.preset:
+        return values
+    of_preset = Config.resolve(kept.preset if kept.preset in presets() else "")
+    own = _beyond(values, of_preset.model_dump(exclude_none=True))
+    return override({**load_preset(preset), "preset": preset}, {**own, "preset": preset})
+
+
+def _beyond(values: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that `below` does not have in the same place."""
+    own: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(below.get(key), Mapping):
+            if inner := _beyond(value, below[key]):
+                own[key] = inner
+        elif key not in below or below[key] != value:
+            own[key] = value
+    return own
+
+
+def _differences(kept: Config, chosen: Config) -> Iterator[tuple[str, str, Any, Any]]:
+    """(table, key, value before, value now) of every option that differs."""
+    before, now = kept.model_dump(), chosen.model_dump()
+    for table, values in now.items():
+        if isinstance(values, Mapping):
+            old = before[table] or {}
+            for key in {**old, **values}:
+                if old.get(key) != values.get(key):
+                    yield table, key, old.get(key), values.get(key)

@@ -1,7 +1,7 @@
-"""What a training step will take of the processor's memory, measured before the first one.
+"""How much of the processor's memory a training step needs, measured before the first one.
 
-An accelerator says when its memory is full, and training goes on from there in smaller parts. The
-processor's system ends the whole process instead, so there the need is measured beforehand.
+An accelerator reports that its memory is full, and training continues with smaller micro-batches.
+The processor's system ends the whole process instead, so there the need is measured beforehand.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from torch.autograd.graph import saved_tensors_hooks
 from textwright.models import LanguageModel
 from textwright.models.lora import trained
 
-SHARE = 0.8  # of the free memory that a step may take; the rest is for what is not measured
-CONTAINER = Path("/sys/fs/cgroup")  # where a container's limits stand (cgroup 2)
-STEADY = 3  # gradient and two moments of Adam, in sizes of what is trained
+SHARE = 0.8  # share of the free memory that a step may take; the rest is for what is not measured
+CONTAINER = Path("/sys/fs/cgroup")  # folder of a container's limits (cgroup 2)
+STEADY = 3  # the gradient and Adam's two moments, each as large as the trained parameters
 
 
-def parts_that_fit(model: LanguageModel, rows: int, width: int, parts: int = 1) -> int:
-    """In how many parts memory holds a batch of so many rows of `width` ids: `parts`, doubled for
-    as long as it does not. Unchanged where nobody tells what is free."""
+def micro_batches_that_fit(model: LanguageModel, rows: int, width: int, count: int = 1) -> int:
+    """How many micro-batches memory needs for a batch of `rows` rows of `width` ids, so that it holds
+    each: `count`, doubled until it does. `count` if the free memory is not known."""
     free = free_memory()
-    if free is None or parts >= rows:
-        return parts
+    if free is None or count >= rows:
+        return count
     free //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun's processes on this machine
-    one, two = (_kept_for_gradients(model, count, width) for count in (1, 2))
-    a_row, whatever = two - one, max(0, 2 * one - two)
+    one, two = (_kept_for_gradients(model, number, width) for number in (1, 2))
+    a_row, fixed = two - one, max(0, 2 * one - two)
     steady = STEADY * sum(p.nbytes for p in trained(model).values())
-    while parts < rows and steady + whatever + -(-rows // parts) * a_row > SHARE * free:
-        parts *= 2
-    return parts
+    while count < rows and steady + fixed + -(-rows // count) * a_row > SHARE * free:
+        count *= 2
+    return count
 
 
 def free_memory() -> int | None:
-    """Bytes that the system, or the container, could still give; None where neither says (only
-    Linux does)."""
+    """Bytes that the system, or the container, could still give; None if unknown (other than on
+    Linux)."""
     free = []
     with suppress(OSError):
-        if told := re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text()):
-            free.append(int(told[1]) * 1024)
+        if available := re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text()):
+            free.append(int(available[1]) * 1024)
     with suppress(OSError, ValueError):  # no container, or "max": no limit
         limit = int((CONTAINER / "memory.max").read_text())
         given_back = re.search(
@@ -56,9 +56,9 @@ def free_memory() -> int | None:
 
 
 def _kept_for_gradients(model: LanguageModel, rows: int, width: int) -> int:
-    """Bytes that the forward pass leaves for the backward pass, parameters not counted.
+    """Bytes that the forward pass keeps for the backward pass, without the parameters.
 
-    Where blocks are recomputed, what the one in work takes then is not counted either.
+    If blocks are recomputed, what one block needs while it is recomputed is not counted.
     """
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}

@@ -1,18 +1,18 @@
 """Corpus + config → run folder, as a stream of events.
 
-The trainer knows no files and the run folder knows no torch; this module stands between them. Each
-piece of a run that exists already is taken up, so resuming is the same way walked again.
+The trainer knows no files and the run folder knows no torch; this module stands between them. What
+a run folder already holds is taken up, so a resumed training walks the same way again.
 """
 
 from __future__ import annotations
 
-import collections.abc
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -26,155 +26,247 @@ from textwright.evaluation.scores import evaluate
 from textwright.models import LanguageModel, TorchBackend
 from textwright.models.lora import trained
 from textwright.models.pretrained import begin, find_again
-from textwright.report.loss_curve import draw_loss_curve, write_model_card
-from textwright.run import SAMPLE_MARK, Arrays, Checkpoint, Run
-from textwright.run.origin import Origin, choose_config, resumed
+from textwright.report.loss_curve import draw_loss_curve
+from textwright.report.model_card import write_model_card
+from textwright.run import SAMPLE_MARK, WEIGHTS, Arrays, Checkpoint, Run
+from textwright.run.lock import locked
+from textwright.run.origin import Origin, changes, choose_config, resumed
 from textwright.tokenizer import Tokenizer
 from textwright.training.dataset import choose_layout, cut
-from textwright.training.preparation import OnProgress, prepare_run, record_corpus
+from textwright.training.preparation import OnProgress, Prepared, prepare_run, record_corpus
 from textwright.training.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
-from textwright.writing.generator import Generator, TextStream
+from textwright.writing.generator import Generator as TextGenerator
+from textwright.writing.generator import TextStream
+
+Sources = str | Path | Sequence[str | Path]
 
 ROLES = ("sources", "valid", "test")
 
 
 @dataclass(frozen=True)
 class Ready:
-    """All is prepared; training begins, or goes on from what an earlier session reached."""
+    """Everything is prepared, and training begins or continues from an earlier step. changed: the
+    options that differ from those the run had before."""
 
+    kind: ClassVar = "ready"
     run: Run
     progress: Progress
     epoch: float
     total_steps: int
     parameters: int
-    trained: int  # of the parameters; fewer where adapters are
+    trained: int  # parameters that train; fewer if there are adapters
     documents: int
     held_out: int
     tokens: int
     device: str
     dtype: str
     threads: int
+    changed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Preview:
     """A text that the model wrote at an evaluation."""
 
+    kind: ClassVar = "preview"
     step: int
     epoch: float
     text: str
 
 
 TrainingEvent = Ready | Step | Evaluation | Preview | Finished
-Events = collections.abc.Generator[TrainingEvent]
+TrainingEvents = Generator[TrainingEvent]
 
 
 def train_run(
-    sources: str | Path | Sequence[str | Path],
+    sources: Sources,
     out: Path,
     config: Config | None = None,
     *,
-    valid: str | Path | Sequence[str | Path] = (),
-    test: str | Path | Sequence[str | Path] = (),
+    valid: Sources = (),
+    test: Sources = (),
     init_from: Origin | None = None,
     private: bool = False,
     resume: bool = False,
     on_progress: OnProgress = lambda stage, done, total: None,
-) -> Events:
-    """Train a run in the folder `out`, yielding every event; on_progress hears of the preparation.
+) -> TrainingEvents:
+    """Train a run in the folder `out`, yielding every event.
 
-    config: None is the defaults, or when resuming the run's own, of which only how long and how to
-    train, and how to write, may change. init_from: trained weights to begin from, with their
-    tokenizer; None is those that the config names, if any. Closing the iterator early saves a
-    checkpoint at the last whole step; `resume` goes on from the newest. Raises a TextwrightError
-    with a sentence where something is wrong.
+    sources, valid, test: the corpus, and held-out documents if they are files of their own; when
+    resuming, those of the run if they are left out.
+    config: None is the default or, when resuming, the run's own, in which only how long and how to
+    train, and how to write, may change.
+    init_from: trained weights to begin from, with their tokenizer; None is those that the config
+    names, if any.
+    private: keep no held-out documents in the folder.
+    resume: continue from the newest checkpoint.
+    on_progress: called with (stage, done, total) during the preparation.
+
+    Closing the iterator early saves a checkpoint at the last whole step. Raises a TextwrightError,
+    one sentence, if something is wrong.
     """
-    sources, valid, test = _listed(sources), _listed(valid), _listed(test)
+    named = dict(zip(ROLES, map(_listed, (sources, valid, test)), strict=True))
     config = config or choose_config(resume=out if resume else None, init_from=init_from)
-    if init_from is not None:
-        config = config.beginning_from(init_from.record())
-    checkpoint = None
-    if resume and (out / "config.toml").exists():
-        run = Run.load(out)
-        config = resumed(run.config, config)
-        checkpoint = run.last_checkpoint()
-        if checkpoint is None and run.has("model.safetensors"):
-            raise RunError(
-                f"{out} has weights, but no checkpoint to go on from; begin a new run from them "
-                f"with --from {out} and another --out."
-            )
-        sources, valid, test = _recorded(run, sources, valid, test)
-    elif resume and not sources:
-        raise RunError(f"No run at {out} to resume; name the corpus to begin one.")
-    else:  # also where --resume finds that the first try was killed before there was a run
-        run = None
-        Run.check_free(out)
-    if config.model.init_from and not (init_from or checkpoint):
-        init_from = find_again(config.model.init_from)
-    _check_begins(config, init_from is not None or checkpoint is not None)
     device = processes.start(choose_device(config.train.device))
-    dtype = choose_dtype(config.train.dtype, device)
-    threads = set_threads(config.train.threads)
-
-    symbols = config.tokenizer.kind == "symbols"
-    corpus = Corpus(sources, config.corpus, valid=valid, test=test, whole_symbols=symbols)
-    corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
-    if run is None:
-        run = Run.create(out, config) if processes.leads() else Run(out, config)
-    run.config = config
-    record_corpus(run, corpus, dict(zip(ROLES, (sources, valid, test), strict=True)), private)
-    prepared = prepare_run(run, corpus, init_from, on_progress)
-    tokenizer, held_out = prepared.tokenizer, prepared.held_out
-
-    config = choose_layout(config, prepared.train)
-    if processes.leads():
-        run.write_config(config)
-    torch.manual_seed(config.train.seed)
-    with _telling_full_memory():
-        model = begin(run, config, tokenizer, init_from).to(device)
-    layout = cut(prepared.train, config.data, config.train.batch_size, config.train.seed)
-    row_length = config.data.row_length
-    trainer = Trainer(
-        model,
-        layout,
-        config.train,
-        lambda: evaluate(model, held_out, row_length=row_length, dtype=dtype),
-        dtype,
-        evaluate_first=config.model.init_from is not None,
-    )
-    if checkpoint is not None:
-        trainer.restore(_to_snapshot(checkpoint))
-    else:
-        trainer.fit_memory()
-    _preview_stream(run, model, tokenizer)  # refuses sampling options that do not suit the model
-    if checkpoint is None:
-        _save(run, trainer)  # so that --from is not forgotten by --resume
-    if resume and processes.leads():
-        run.rewind(trainer.progress.step, trainer.progress.evaluated)
-    ready = Ready(
-        run,
-        trainer.progress,
-        trainer.epoch,
-        trainer.total_steps,
-        sum(p.numel() for p in model.parameters()),
-        sum(p.numel() for p in trained(model).values()),
-        len(prepared.train),
-        len(held_out.rows),
-        prepared.train.targets,
-        str(device),
-        str(dtype).removeprefix("torch."),
-        threads,
-    )
     try:
-        with _telling_full_memory():
-            yield from _train(ready, trainer, model, tokenizer)
+        with _alone_in(out):
+            start = _choose_start(out, config, named, init_from, resume)
+            dtype = choose_dtype(config.train.dtype, device)
+            threads = set_threads(config.train.threads)
+            run, corpus = _open_run(out, start, private, on_progress)
+            prepared = prepare_run(run, corpus, start.origin, on_progress)
+            with _reporting_full_memory():
+                trainer = _build_trainer(run, start, prepared, device, dtype)
+                _take_up(run, start, trainer, prepared.tokenizer)
+                ready = Ready(
+                    run,
+                    trainer.progress,
+                    trainer.epoch,
+                    trainer.total_steps,
+                    sum(p.numel() for p in trainer.model.parameters()),
+                    sum(p.numel() for p in trained(trainer.model).values()),
+                    len(prepared.train),
+                    len(prepared.held_out.rows),
+                    prepared.train.targets,
+                    str(device),
+                    str(dtype).removeprefix("torch."),
+                    threads,
+                    start.changed,
+                )
+                yield from _train(ready, trainer, prepared.tokenizer)
     finally:
         processes.stop()
 
 
-def _train(ready: Ready, trainer: Trainer, model: LanguageModel, tokenizer: Tokenizer) -> Events:
-    """The trainer's events, each with all it brings kept in the run folder before it is passed on,
-    so that whoever stops at it loses nothing."""
+@dataclass(frozen=True)
+class _Start:
+    """Where a training starts. named: the files of each role · origin: weights to begin from ·
+    checkpoint: what to continue from."""
+
+    config: Config
+    named: dict[str, list[str]]
+    origin: Origin | None
+    run: Run | None = None
+    checkpoint: Checkpoint | None = None
+    changed: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """The folder's lock, held by the first process for all of a training."""
+    error: RunError | None = None
+    held = locked(out) if processes.leads() else nullcontext()
+    try:
+        held.__enter__()
+    except RunError as refused:
+        error = refused
+    if processes.agree(float(error is not None)):
+        raise error or RunError(f"{out} cannot be trained in now; see what the first process says.")
+    try:
+        yield
+    finally:
+        held.__exit__(None, None, None)
+
+
+def _choose_start(
+    out: Path, config: Config, named: dict[str, list[str]], origin: Origin | None, resume: bool
+) -> _Start:
+    """Decide between a new run, one that continues, and one whose first attempt left nothing."""
+    if origin is not None:
+        config = config.beginning_from(origin.record())
+    start = _Start(config, named, origin)
+    if resume and (out / "config.toml").exists():
+        start = _continue(Run.load(out), start)
+    elif resume and not named["sources"]:
+        raise RunError(f"No run at {out} to resume; name the corpus to begin one.")
+    else:  # with --resume, the first attempt was killed before there was a run
+        Run.check_free(out)
+    config = start.config
+    if config.origin and not (start.origin or start.checkpoint):
+        start = replace(start, origin=find_again(config.origin))
+    if start.origin is None and start.checkpoint is None:
+        config.tokenizer.treatment()  # raises if the tokenizer has to come with weights
+    if config.train.lora_rank and config.origin is None:
+        raise ConfigError(
+            "train.lora_rank adapts weights that were trained before; name them with --from."
+        )
+    return start
+
+
+def _continue(run: Run, start: _Start) -> _Start:
+    config = resumed(run.config, start.config)
+    checkpoint = run.checkpoints.newest()
+    if checkpoint is None and run.has(WEIGHTS):
+        raise RunError(
+            f"{run.path} has weights, but no checkpoint to continue from; begin a new run from "
+            f"them with --from {run.path} and another --out."
+        )
+    named = start.named
+    if run.has("corpus.json"):
+        kept = run.corpus()["named"]
+        named = {role: names or kept[role] for role, names in named.items()}
+    changed = changes(run.config, config)
+    return replace(
+        start, config=config, named=named, run=run, checkpoint=checkpoint, changed=changed
+    )
+
+
+def _open_run(
+    out: Path, start: _Start, private: bool, on_progress: OnProgress
+) -> tuple[Run, Corpus]:
+    """Read the corpus, then make or open the folder. An unreadable corpus leaves no folder."""
+    config, named = start.config, start.named
+    corpus = Corpus(
+        named["sources"],
+        config.corpus,
+        valid=named["valid"],
+        test=named["test"],
+        whole_symbols=config.tokenizer.kind == "symbols",
+    )
+    corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
+    run = start.run or (Run.create(out, config) if processes.leads() else Run(out, config))
+    run.config = config
+    record_corpus(run, corpus, named, private)
+    return run, corpus
+
+
+def _build_trainer(
+    run: Run, start: _Start, prepared: Prepared, device: torch.device, dtype: torch.dtype
+) -> Trainer:
+    """The model, fresh or with the weights it begins from, and what trains it."""
+    config = run.config = choose_layout(run.config, prepared.train)
+    if processes.leads():
+        run.write_config(config)
+    torch.manual_seed(config.train.seed)
+    model = begin(run, config, prepared.tokenizer, start.origin).to(device)
+    row_length = config.data.row_length
+    return Trainer(
+        model,
+        cut(prepared.train, config.data, config.train.batch_size, config.train.seed),
+        config.train,
+        lambda: evaluate(model, prepared.held_out, row_length=row_length),
+        dtype,
+        evaluate_first=config.origin is not None,
+    )
+
+
+def _take_up(run: Run, start: _Start, trainer: Trainer, tokenizer: Tokenizer) -> None:
+    """Bring trainer and folder to the same step: the checkpoint's, or the beginning."""
+    if start.checkpoint is not None:
+        trainer.restore(_to_snapshot(start.checkpoint))
+    else:
+        trainer.fit_memory()
+    _preview_stream(run, trainer.model, tokenizer)  # refuses sampling options that do not fit
+    if start.checkpoint is None:
+        _save(run, trainer)  # so that a resumed run still has the weights it began from
+    if start.run is not None and processes.leads():
+        run.rewind(trainer.progress.step, trainer.progress.evaluated)
+        run.restore_best(trainer.progress.best_step)
+
+
+def _train(ready: Ready, trainer: Trainer, tokenizer: Tokenizer) -> TrainingEvents:
+    """The trainer's events. Everything that an event brings is kept in the run folder before it is
+    passed on, so nothing is lost if the iteration stops there."""
     run = ready.run
     every = run.config.train.checkpoint_every
     saved = trainer.progress.step
@@ -182,12 +274,8 @@ def _train(ready: Ready, trainer: Trainer, model: LanguageModel, tokenizer: Toke
         news: list[TrainingEvent] = [event]
         if processes.leads():
             _note(run, event)
-        if processes.leads() and isinstance(event, Evaluation):
-            if event.best:
-                run.keep_weights(_to_arrays(dict(trained(model))))
-            text = _preview(run, model, tokenizer)
-            run.append("samples.md", f"{SAMPLE_MARK}{event.step}\n\n{text}\n\n")
-            news.append(Preview(event.step, event.epoch, text))
+            if isinstance(event, Evaluation):
+                news.append(_keep_evaluation(run, event, trainer.model, tokenizer))
         due = isinstance(event, Step) and every and event.step % every == 0
         if due or isinstance(event, Evaluation):
             saved = _save(run, trainer)
@@ -196,7 +284,7 @@ def _train(ready: Ready, trainer: Trainer, model: LanguageModel, tokenizer: Toke
             yield from news
         except GeneratorExit:
             closed = True
-        # Processes may be told to stop at different steps; all of them stop at the first.
+        # Processes may be asked to stop at different steps; all of them stop at the first.
         if processes.any_says(closed):
             if trainer.progress.step > saved:
                 _save(run, trainer)
@@ -207,10 +295,11 @@ def _train(ready: Ready, trainer: Trainer, model: LanguageModel, tokenizer: Toke
 
 
 def _note(run: Run, event: Ready | Step | Evaluation | Finished) -> None:
+    """Add an event to metrics.jsonl."""
     if isinstance(event, Finished):
         return
     if isinstance(event, Ready):
-        # What `auto` came to may be another thing each time that a run is taken up.
+        # The machine may be another one each time that a run is resumed.
         known: dict[str, object] = {
             "step": event.progress.step,
             "epoch": event.epoch,
@@ -223,22 +312,33 @@ def _note(run: Run, event: Ready | Step | Evaluation | Finished) -> None:
         }
     else:
         known = asdict(event)
-    record = {"event": type(event).__name__.lower(), **known}
-    run.append("metrics.jsonl", json.dumps(record) + "\n")
+    run.append("metrics.jsonl", json.dumps({"event": event.kind, **known}) + "\n")
+
+
+def _keep_evaluation(
+    run: Run, evaluation: Evaluation, model: LanguageModel, tokenizer: Tokenizer
+) -> Preview:
+    """Keep the weights if they are the best so far, and a text that they write."""
+    if evaluation.best:
+        run.keep_weights(_to_arrays(dict(trained(model))))
+    text = _preview(run, model, tokenizer)
+    run.append("samples.md", f"{SAMPLE_MARK}{evaluation.step}\n\n{text}\n\n")
+    return Preview(evaluation.step, evaluation.epoch, text)
 
 
 def _save(run: Run, trainer: Trainer) -> int:
+    """Write a checkpoint → its step."""
     snapshot = trainer.snapshot()
     step = trainer.progress.step
     if processes.leads():
         weights, tensors = _to_arrays(snapshot.weights), _to_arrays(snapshot.tensors)
         checkpoint = Checkpoint(step, snapshot.progress, weights, tensors)
-        run.keep_checkpoint(checkpoint, trainer.progress.best_step)
+        run.checkpoints.keep(checkpoint, trainer.progress.best_step)
     return step
 
 
 def _preview(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> str:
-    """A text by the model as it is; where none can be written, the reason: training goes on."""
+    """A text by the model as it is. If none can be written, the reason: training continues."""
     stream = _preview_stream(run, model, tokenizer)
     try:
         return "".join(sample.prompt + sample.text for sample in stream.samples())
@@ -248,13 +348,13 @@ def _preview(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> str:
 
 def _preview_stream(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> TextStream:
     options = run.config.train
-    generator = Generator(TorchBackend(model), tokenizer)
+    generator = TextGenerator(TorchBackend(model), tokenizer)
     return generator.stream([options.sample_prompt], run.config.sample, seed=options.seed)
 
 
 @contextmanager
-def _telling_full_memory() -> Iterator[None]:
-    """An accelerator's memory may also be full outside a step, which the trainer parts."""
+def _reporting_full_memory() -> Iterator[None]:
+    """An accelerator's memory may also be full outside a step, which the trainer can split."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -264,26 +364,8 @@ def _telling_full_memory() -> Iterator[None]:
         ) from error
 
 
-def _check_begins(config: Config, has_weights: bool) -> None:
-    """Raises where training needs weights to begin from and has none."""
-    if not has_weights:
-        config.tokenizer.treatment()
-    if config.train.lora_rank and config.model.init_from is None:
-        raise ConfigError(
-            "train.lora_rank adapts weights that were trained before; name them with --from."
-        )
-
-
-def _listed(names: str | Path | Sequence[str | Path]) -> list[str]:
+def _listed(names: Sources) -> list[str]:
     return [str(names)] if isinstance(names, str | Path) else [str(name) for name in names]
-
-
-def _recorded(run: Run, *named: list[str]) -> Sequence[list[str]]:
-    """Sources, validation and test files, each as named now, or else as the run was begun with."""
-    if not run.has("corpus.json"):
-        return named
-    kept = run.corpus()["named"]
-    return [now or kept[role] for role, now in zip(ROLES, named, strict=True)]
 
 
 def _to_arrays(tensors: dict[str, torch.Tensor]) -> Arrays:

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,15 +26,17 @@ from textwright.errors import TrainingError
 from textwright.evaluation.scores import Scores
 from textwright.models import LanguageModel, ModelState
 from textwright.models.lora import trained
-from textwright.training.dataset import PADDING_TARGET, Layout
-from textwright.training.memory import parts_that_fit
+from textwright.models.loss import PADDING_TARGET
+from textwright.training.dataset import Layout
+from textwright.training.memory import micro_batches_that_fit
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step. loss: nats a target · seconds: training time so far · parts: that the
-    batch was computed in."""
+    """One optimizer step. loss: nats a target · seconds: training time so far · micro_batches:
+    pieces that the batch was split into."""
 
+    kind: ClassVar = "step"
     step: int
     epoch: float
     loss: float
@@ -41,13 +44,14 @@ class Step:
     gradient_norm: float
     tokens: int
     seconds: float
-    parts: int
+    micro_batches: int
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out scores after a step, or before the first; best: better than every one before."""
+    """Held-out scores after a step, or before the first; best: better than all before."""
 
+    kind: ClassVar = "evaluation"
     step: int
     epoch: float
     scores: Scores
@@ -56,8 +60,9 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Finished:
-    """Why the run is over: "epochs", "max_steps", "time_budget" or "early_stopping"."""
+    """Why the training ended: "epochs", "max_steps", "time_budget" or "early_stopping"."""
 
+    kind: ClassVar = "finished"
     step: int
     epoch: float
     reason: str
@@ -69,7 +74,7 @@ TrainerEvent = Step | Evaluation | Finished
 
 @dataclass(frozen=True)
 class Progress:
-    """All of a trainer's memory that is not a tensor."""
+    """Everything a trainer remembers that is not a tensor."""
 
     step: int = 0
     evaluated: int = -1  # the last step that was evaluated
@@ -81,12 +86,12 @@ class Progress:
     rate_scale: float = 1.0
     seconds: float = 0.0
     tokens: int = 0
-    parts: int = 1  # that memory asked for, if more than the options do
+    micro_batches: int = 1  # pieces of a batch that memory asked for, if more than the options
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything needed to go on. weights are the parameters that train, by name; tensors hold the
+    """Everything needed to continue. weights: the parameters that train, by name · tensors: the
     optimizer, the carried state and the random state."""
 
     progress: dict[str, float]
@@ -95,7 +100,7 @@ class Snapshot:
 
 
 class Trainer:
-    """Trains a model on a layout of batches, evaluating it on held-out documents as it goes."""
+    """Trains a model on a layout of batches and evaluates it on held-out documents on the way."""
 
     def __init__(
         self,
@@ -106,7 +111,7 @@ class Trainer:
         dtype: torch.dtype = torch.float32,
         evaluate_first: bool = False,
     ):
-        """evaluate_first: before the first step too, for weights that were trained before."""
+        """evaluate_first: also evaluate before the first step, for weights trained before."""
         self.model, self.layout, self.options = model, layout, options
         self.evaluate, self.dtype, self.evaluate_first = evaluate, dtype, evaluate_first
         self.device = next(model.parameters()).device
@@ -121,7 +126,7 @@ class Trainer:
     def run(self) -> Iterator[TrainerEvent]:
         """Train to the end, yielding every step, every evaluation and the reason for stopping."""
         while True:
-            if self._evaluation_is_due():  # perhaps still, of a step that a checkpoint was taken at
+            if self._evaluation_is_due():  # also after a checkpoint that was taken just before one
                 yield self._evaluate()
             if reason := self._finished():
                 break
@@ -167,13 +172,13 @@ class Trainer:
         return ""
 
     def train_step(self) -> Step:
-        """One optimizer step, by itself; `run` is the way to train."""
+        """Take one optimizer step. `run` is the way to train."""
         started = time.perf_counter()
         step, rate = self.progress.step, self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.model.train()
-        if rank := processes.rank_and_world()[0]:  # else all would drop the same places
+        if rank := processes.rank_and_world()[0]:  # otherwise all would drop the same places
             torch.manual_seed(hash((self.options.seed, step, rank)) % 2**63)
         self.optimizer.zero_grad(set_to_none=True)
         nats, count = self._fitting_backward(step)
@@ -196,70 +201,74 @@ class Trainer:
             seconds=processes.agree(done.seconds + time.perf_counter() - started),
         )
         seconds = self.progress.seconds
-        return Step(step + 1, self.epoch, nats / count, rate, norm, count, seconds, self.parts)
+        return Step(
+            step + 1, self.epoch, nats / count, rate, norm, count, seconds, self.micro_batches
+        )
 
     @property
-    def parts(self) -> int:
-        """That a batch is computed in, one after another."""
-        return max(self.options.accumulate, self.progress.parts)
+    def micro_batches(self) -> int:
+        """Number of micro-batches that a batch is split into, computed one after another."""
+        return max(self.options.accumulate, self.progress.micro_batches)
 
     def fit_memory(self) -> None:
-        """Settle in how many parts a processor's memory holds a batch; an accelerator tells when
-        it does not."""
+        """Choose how many micro-batches a processor's memory needs. An accelerator reports later
+        when its memory is full."""
         if self.device.type == "cpu" and not self.layout.carries:
             rows = -(-self.layout.batch_size // processes.rank_and_world()[1])
-            parts = parts_that_fit(self.model, rows, self.layout.context_length, self.parts)
-            self.progress = replace(self.progress, parts=int(processes.agree(parts)))
+            count = micro_batches_that_fit(
+                self.model, rows, self.layout.context_length, self.micro_batches
+            )
+            self.progress = replace(self.progress, micro_batches=int(processes.agree(count)))
 
     def _fitting_backward(self, step: int) -> tuple[float, int]:
-        """`_backward`, in twice as many parts for as long as memory does not hold them.
+        """`_backward`, with twice as many micro-batches for as long as memory is too small.
 
-        A step in parts is the step of the whole batch, but for the places that dropout draws.
+        The step is that of the whole batch, except for the places that dropout draws.
         """
         while True:
             try:
-                return self._backward(step, self.parts)
+                return self._backward(step, self.micro_batches)
             except torch.OutOfMemoryError as error:
                 alone = processes.rank_and_world()[1] == 1  # others would wait for this one
-                if not alone or self.layout.carries or self.parts >= self.layout.batch_size:
+                most = self.micro_batches >= self.layout.batch_size
+                if not alone or self.layout.carries or most:
                     raise TrainingError(
-                        "Memory ran out; what was saved before is intact. Try more parts (--set "
-                        f"train.accumulate={2 * self.parts}), --set train.recompute_blocks=true "
-                        "or a smaller model."
+                        "Memory ran out; what was saved before is intact. Try more micro-batches "
+                        f"(--set train.accumulate={2 * self.micro_batches}), --set "
+                        "train.recompute_blocks=true or a smaller model."
                     ) from error
             # Out of the handler, so that what it held is free.
-            self.progress = replace(self.progress, parts=2 * self.parts)
+            self.progress = replace(self.progress, micro_batches=2 * self.micro_batches)
             self.optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
 
-    def _backward(self, step: int, parts: int) -> tuple[float, int]:
-        """Gradients of the mean over all targets of all parts and processes → (nats, targets)."""
+    def _backward(self, step: int, micro_batches: int) -> tuple[float, int]:
+        """Gradients of the mean over all targets of all processes → (nats, targets)."""
         rank, world = processes.rank_and_world()
-        batches = [
-            self.layout.batch(step, rank * parts + part, world * parts) for part in range(parts)
-        ]
+        first, shares = rank * micro_batches, world * micro_batches
+        batches = [self.layout.batch(step, first + n, shares) for n in range(micro_batches)]
         own = sum(int(np.count_nonzero(b.targets != PADDING_TARGET)) for b in batches)
         count = int(processes.total(torch.tensor(float(own), dtype=torch.float64)))
         nats = torch.zeros((), dtype=torch.float64)
-        for part, batch in enumerate(batches):
+        for number, batch in enumerate(batches):
             if not len(batch.inputs):
                 continue
             inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)
             targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)
-            state = self.states[part] if batch.carry else None
+            state = self.states[number] if batch.carry else None
             with autocast(self.device, self.dtype):
                 hidden, state = self.model.encode(inputs, state)
                 summed, _ = self.model.next_token_loss(hidden, targets)
             (summed / count).backward()
             nats += summed.detach().cpu().double()
             if self.layout.carries:
-                self.states[part] = state.detach()
+                self.states[number] = state.detach()
         processes.sum_gradients(self.model)
         return float(processes.total(nats)), count
 
     def _evaluate(self) -> Evaluation:
         assert self.evaluate is not None
-        # Whatever scoring draws, training draws as if it had not.
+        # Scoring leaves the random numbers that training draws untouched.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             scores = self.evaluate()
         done = self.progress
@@ -277,7 +286,7 @@ class Trainer:
         return Evaluation(done.step, self.epoch, scores, best)
 
     def snapshot(self) -> Snapshot:
-        """All that `restore` needs, on the processor's side; all processes must ask for it."""
+        """Everything that `restore` needs, in main memory. All processes must call this."""
         tensors = {"random.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
@@ -290,7 +299,7 @@ class Trainer:
         return Snapshot(asdict(self.progress), _on_cpu(weights), _on_cpu(tensors))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot of a trainer with the same model, layout and options, in whatever
+        """Continue from a snapshot of a trainer with the same model, layout and options, in any
         number of processes."""
         self.progress = Progress(**snapshot.progress)  # type: ignore[arg-type]
         stay = {name: p for name, p in self.model.named_parameters() if not p.requires_grad}
@@ -320,33 +329,32 @@ class Trainer:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
 
     def _lanes(self) -> list[list[list[int]]]:
-        """Which rows of a batch each part of each process computes."""
+        """The rows of a batch that each micro-batch of each process computes."""
         _, world = processes.rank_and_world()
-        parts, rows = self.options.accumulate, list(range(self.layout.batch_size))
+        count, rows = self.options.accumulate, list(range(self.layout.batch_size))
         return [
-            [rows[rank * parts + part :: world * parts] for part in range(parts)]
-            for rank in range(world)
+            [rows[rank * count + n :: world * count] for n in range(count)] for rank in range(world)
         ]
 
     def _gather_state(self) -> ModelState | None:
-        """The carried state of all rows of a batch, in order, whichever process has them."""
+        """The carried state of all rows of a batch, in order, gathered from all processes."""
         if not self.layout.carries:
             return None
         own = [None if state is None else _on_cpu(state.tensors()) for state in self.states]
-        found = [part for parts in processes.gather(own) for part in parts if part]
+        found = [state for states in processes.gather(own) for state in states if state]
         if not found:  # nothing was read yet
             return None
         state = self.model.state_class.concat(
-            [self.model.state_class.from_tensors(part) for part in found]
+            [self.model.state_class.from_tensors(tensors) for tensors in found]
         )
-        order = [row for parts in self._lanes() for lanes in parts for row in lanes]
+        order = [row for process in self._lanes() for lanes in process for row in lanes]
         return state.select(np.argsort(order).tolist())
 
 
 def _optimizer(
     model: LanguageModel, options: TrainOptions, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Adam or AdamW; decay on matrices only, not on biases and norms."""
+    """Adam or AdamW, with weight decay on matrices only, not on biases and norms."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
     parameters = list(trained(model).values())
     groups = [
@@ -359,6 +367,6 @@ def _optimizer(
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that NumPy can hold: a bf16 state becomes float32, which loses nothing."""
+    """Copies that NumPy can hold; bf16 becomes float32, which loses nothing."""
     copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
     return {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in copies.items()}

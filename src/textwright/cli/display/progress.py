@@ -81,7 +81,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         # As `train --json` prints them; before: of weights that were trained before.
         self.best: dict[str, float] | None = None
         self.before: dict[str, float] | None = None
-        self.parts = 1
+        self.micro_batches = 1
         self.tokens = 0
 
     def __enter__(self) -> Self:
@@ -119,7 +119,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         if done.best_step >= 0:
             self.best = _best(done.best_step, done.best_loss, done.best_bits_per_character)
         self.before = _before(ready.run)
-        self.parts = ready.run.config.train.accumulate
+        self.micro_batches = ready.run.config.train.accumulate
         if not self.quiet:
             at = f" from step {done.step:,}" if done.step else ""
             adapts = ready.trained < ready.parameters
@@ -130,7 +130,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                 f"Training{at} to step {ready.total_steps:,} at most, on {ready.device} "
                 f"({ready.dtype}, {counted(ready.threads, 'thread')}), into {ready.run.path}"
             )
-        self._tell_parts(done.parts)
+        self._report_micro_batches(done.micro_batches)
 
     def _step(self, step: Step) -> None:
         self.recent.append(step)
@@ -141,21 +141,21 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         assert self.ready
         text = f"loss {self._loss():.3f}  {self._speed():,.0f} tokens/s  {self._left()} left"
         total = self.ready.total_steps
-        self._tell_parts(step.parts)
+        self._report_micro_batches(step.micro_batches)
         self.progression.plain = False  # the lines below take over
         self.progression.show(f"step {step.step:,}/{total:,}", step.step, total, text)
         if not err.is_terminal and not self.quiet and step.seconds - self.printed > PLAIN_INTERVAL:
             self.printed = step.seconds
             err.print(f"step {step.step:,}/{total:,}  {text}")
 
-    def _tell_parts(self, parts: int) -> None:
-        if parts > self.parts and self.ready and not self.quiet:
+    def _report_micro_batches(self, count: int) -> None:
+        if count > self.micro_batches and self.ready and not self.quiet:
             rows = self.ready.run.config.train.batch_size
             err.print(
-                f"Memory does not hold a batch of {rows} rows at once: it is computed in {parts} "
-                "parts, for the same step."
+                f"Memory does not hold a batch of {rows} rows at once: it is split into {count} "
+                "micro-batches, for the same step."
             )
-        self.parts = max(parts, self.parts)
+        self.micro_batches = max(count, self.micro_batches)
 
     def _evaluation(self, evaluation: Evaluation) -> None:
         scores = evaluation.scores

@@ -34,6 +34,7 @@ class TextwrightConfig(PretrainedConfig):
         norm: str = "pre",
         norm_epsilon: float = 1e-5,
         positions: str = "learned",
+        embedding_scale: float = 1.0,
         context_length: int = 128,
         dropout: float = 0.0,
         tie_output: bool = True,
@@ -45,6 +46,7 @@ class TextwrightConfig(PretrainedConfig):
         self.feedforward_width = feedforward_width or 4 * width
         self.activation, self.norm, self.norm_epsilon = activation, norm, norm_epsilon
         self.positions, self.dropout, self.tie_output = positions, dropout, tie_output
+        self.embedding_scale = embedding_scale
         self.context_length = context_length
         self.hidden_size, self.num_hidden_layers = width, layers
         self.num_attention_heads = heads
@@ -152,7 +154,7 @@ class TextwrightForCausalLM(PreTrainedModel, GenerationMixin):
         own = attention_mask.bool()[:, None, None] | (columns == here)
         mask = own & (columns <= here)
         places = attention_mask.long().cumsum(1).sub(1).clamp(min=0)[:, before:]
-        x = self.embedding[input_ids] + self.positions[places]
+        x = self.config.embedding_scale * self.embedding[input_ids] + self.positions[places]
         for block in self.blocks:
             x = block(x, mask, past_key_values)
         x = self.norm(x)

@@ -1,0 +1,61 @@
+"""What a family of models says about itself, so that no other room has to tell families apart."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, ClassVar, Self
+
+from textwright.options import Options
+
+
+class Family(Options):
+    """The `[model]` options of a family, and all that the other rooms ask about it.
+
+    A family names the code that implements it as "module" or "module:name", which `implementation`
+    imports: so a config can be read without torch.
+    """
+
+    family: str
+
+    layouts: ClassVar[tuple[str, ...]]
+    """Layouts of `[data]` that this family trains on. `auto` chooses "rows" for short documents and
+    the last of these for long ones."""
+
+    adaptable: ClassVar[bool] = False
+    """Whether `train.lora_rank` and `train.recompute_blocks` apply."""
+
+    model: ClassVar[str]
+    """A `models.LanguageModel`, made by (options, vocab_size)."""
+
+    backend: ClassVar[str] = ""
+    """A function (weights, options) that returns a backend without torch, if there is one."""
+
+    exports: ClassVar[str] = ""
+    """A module with the forms for other programs (`export.forms.Forms`), if there is one."""
+
+    @property
+    def title(self) -> str:
+        """The kind of model, in a sentence."""
+        raise NotImplementedError
+
+    def with_context(self, context_length: int) -> Self:
+        """The same options with everything settled that depends on `data.context_length`."""
+        return self
+
+    def check_context(self, context_length: int) -> None:
+        """Raise ValueError if rows of `context_length` tokens do not fit these options."""
+
+    def fixed_by_weights(self, context_length: int) -> dict[str, Any]:
+        """The options that trained weights determine, so that they cannot be changed."""
+        return self.with_context(context_length).model_dump(exclude={"dropout"})
+
+    def describe(self, context_length: int) -> str:
+        """The shape in a few words, for a model card."""
+        raise NotImplementedError
+
+
+def implementation(reference: str) -> Any:
+    """Import "module" or "module:name"."""
+    module, _, name = reference.partition(":")
+    loaded = import_module(module)
+    return getattr(loaded, name) if name else loaded

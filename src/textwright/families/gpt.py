@@ -1,0 +1,97 @@
+"""The attention family: GPT-2's block, and the older one that adds first and normalizes then."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field
+
+from textwright.families.family import Family
+
+
+class GPTOptions(Family):
+    """The attention family: GPT-2's block by default, or the older one with norms after the sum."""
+
+    layouts: ClassVar = ("rows", "windows")
+    adaptable: ClassVar = True
+    model: ClassVar = "textwright.models.gpt:GPT"
+    backend: ClassVar = "textwright.backends.numpy_gpt:NumpyGPT"
+    exports: ClassVar = "textwright.export.gpt_forms"
+
+    family: Literal["gpt"] = "gpt"
+    layers: int = Field(4, ge=1, description="Blocks of attention and feed-forward, stacked.")
+    heads: int = Field(4, ge=1, description="Attention heads in each block.")
+    width: int = Field(128, ge=1, description="Width of a token's vector, throughout.")
+    key_width: int = Field(
+        0, ge=0, description="Width of a head's queries and keys; 0: width / heads."
+    )
+    value_width: int = Field(0, ge=0, description="Width of a head's values; 0: width / heads.")
+    feedforward_width: int = Field(
+        0, ge=0, description="Width inside feed-forward; 0: 4 times width."
+    )
+    activation: Literal["gelu", "relu"] = Field(
+        "gelu", description="Activation in feed-forward: GELU (its tanh form), or ReLU."
+    )
+    norm: Literal["pre", "post"] = Field(
+        "pre", description="pre: normalize what a part reads; post: normalize the sum after it."
+    )
+    norm_epsilon: float = Field(1e-5, gt=0, description="Added to the variance in layer norms.")
+    positions: Literal["learned", "sinusoidal"] = Field(
+        "learned", description="How a token's position enters: learned vectors, or fixed waves."
+    )
+    embedding_scale: float = Field(
+        0.0,
+        ge=0,
+        description="Factor of token vectors before positions are added; 0: the square root of "
+        "width if positions are sinusoidal (Vaswani et al. 2017), else 1.",
+    )
+    context_length: int = Field(
+        0, ge=0, description="Tokens that the model can look back on; 0: data.context_length."
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of each part's output dropped.")
+    tie_output: bool = Field(
+        True, description="Use the embedding as output matrix; else one of its own, with a bias."
+    )
+
+    def model_post_init(self, _: object) -> None:
+        if self.width % self.heads and not (self.key_width and self.value_width):
+            raise ValueError("width is not a multiple of heads; set key_width and value_width")
+
+    @property
+    def title(self) -> str:
+        return "GPT"
+
+    @property
+    def head_widths(self) -> tuple[int, int]:
+        """Widths of the keys and of the values of a head."""
+        even = self.width // self.heads
+        return self.key_width or even, self.value_width or even
+
+    @property
+    def inner_width(self) -> int:
+        """Width inside feed-forward."""
+        return self.feedforward_width or 4 * self.width
+
+    @property
+    def token_scale(self) -> float:
+        """Factor of token vectors before positions are added."""
+        automatic = self.width**0.5 if self.positions == "sinusoidal" else 1.0
+        return self.embedding_scale or automatic
+
+    def with_context(self, context_length: int) -> Self:
+        if self.context_length:
+            return self
+        return self.model_copy(update={"context_length": context_length})
+
+    def check_context(self, context_length: int) -> None:
+        if 0 < self.context_length < context_length:
+            raise ValueError(
+                f"data.context_length is {context_length}, but the model looks back on "
+                f"{self.context_length} tokens; set data.context_length={self.context_length} or "
+                "less"
+            )
+
+    def describe(self, context_length: int) -> str:
+        context = self.with_context(context_length).context_length
+        return (
+            f"{self.layers} blocks of {self.heads} heads, width {self.width}, context of "
+            f"{context} tokens"
+        )

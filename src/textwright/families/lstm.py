@@ -1,0 +1,42 @@
+"""The recurrent family: LSTM, GRU and plain tanh RNN."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from textwright.families.family import Family
+
+
+class LSTMOptions(Family):
+    """The recurrent family."""
+
+    layouts: ClassVar = ("rows", "windows", "stream")
+    model: ClassVar = "textwright.models.lstm:LSTM"
+    backend: ClassVar = "textwright.backends.numpy_lstm:open_backend"
+    exports: ClassVar = "textwright.export.lstm_forms"
+
+    family: Literal["lstm"] = "lstm"
+    cell: Literal["lstm", "gru", "rnn"] = Field("lstm", description="LSTM, GRU or plain tanh RNN.")
+    embedding_size: int = Field(128, ge=1, description="Width of a token's vector.")
+    hidden_size: int = Field(256, ge=1, description="Units in each layer.")
+    layers: int = Field(1, ge=1, description="Recurrent layers, stacked.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share dropped after each layer.")
+    tie_output: bool = Field(
+        False, description="Use the embedding as output matrix (needs equal widths)."
+    )
+    initialization: Literal["keras", "torch"] = Field(
+        "keras",
+        description="How fresh weights are drawn, as each library does it: torch's are larger, "
+        "which three layers need to begin learning.",
+    )
+
+    def model_post_init(self, _: object) -> None:
+        if self.tie_output and self.embedding_size != self.hidden_size:
+            raise ValueError("tie_output needs embedding_size equal to hidden_size")
+
+    @property
+    def title(self) -> str:
+        return self.cell.upper()
+
+    def describe(self, context_length: int) -> str:
+        return f"{self.layers} × {self.cell} of {self.hidden_size}, embedding {self.embedding_size}"

@@ -1,0 +1,82 @@
+"""The model card of a run: its README.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from textwright.config import Config
+from textwright.run import Run
+
+
+def write_model_card(run: Run) -> None:
+    """Write README.md into the run: its corpus, its scores and how to use it."""
+    corpus, config, model = run.corpus(), run.config, run.config.model
+    metrics = run.metrics()
+    evaluations = [m for m in metrics if m["event"] == "evaluation"]
+    best = min(evaluations, key=lambda e: e["scores"]["loss"])
+    last = [m for m in metrics if m["event"] == "ready"][-1]
+    files = "\n".join(f"- {_file(file)}" for file in corpus["files"])
+    run.write_text(
+        "README.md",
+        f"""# {run.path.resolve().name}
+
+An autoregressive {model.title} language model, trained by textwright{_from(config.preset)}.
+
+| | |
+| --- | --- |
+| model | {model.describe(config.data.context_length)} |
+| tokens | {config.tokenizer.kind}, {run.tokenizer.vocab_size:,} in the vocabulary |
+| trained | {best["step"]:,} steps of {config.train.batch_size} rows ({best["epoch"]:.2f} epochs) |
+| computed on | {last["device"]}, {last["dtype"]}, {_counted(last)}, torch {last["torch"]} |
+{_begun(config, evaluations)}| held-out loss | {best["scores"]["loss"]:.4f} nats a token |
+| held-out bits per character | {best["scores"]["bits_per_character"]:.4f} {_interval(best)} |
+
+## Corpus
+
+{files}
+
+{corpus["documents"]:,} documents, {corpus["characters"]:,} characters; held out for validation:
+{corpus["parts"]["valid"]:,}, for testing: {corpus["parts"]["test"]:,}.
+
+## Use
+
+```
+textwright generate {run.path} --prompt "{config.train.sample_prompt}"
+```
+
+The model repeats what its corpus says, true or not, and may repeat passages of it.
+""",
+    )
+
+
+def _begun(config: Config, evaluations: list[dict[str, Any]]) -> str:
+    """What training began from, with its scores; empty for fresh weights."""
+    origin = config.origin
+    if origin is None:
+        return ""
+    revision = f" at {origin.revision[:12]}" if origin.revision else ""
+    scores = evaluations[0]["scores"]
+    return (
+        f"| began from | {origin.source}{revision} (sha256 {origin.sha256[:16]}…) |\n"
+        f"| held-out loss before training | {scores['loss']:.4f} nats a token, "
+        f"{scores['bits_per_character']:.4f} bits a character |\n"
+    )
+
+
+def _from(preset: str) -> str:
+    return f" from the preset `{preset}`" if preset else ""
+
+
+def _file(file: dict[str, Any]) -> str:
+    return f"`{Path(file['path']).name}` (sha256 {file['sha256'][:16]}…)"
+
+
+def _counted(start: dict[str, Any]) -> str:
+    threads = f"{start['threads']} thread{'s' * (start['threads'] > 1)}"
+    return threads if start["processes"] == 1 else f"{start['processes']} processes of {threads}"
+
+
+def _interval(evaluation: dict[str, Any]) -> str:
+    low, high = evaluation["scores"]["interval"]
+    return f"({low:.4f} to {high:.4f})"

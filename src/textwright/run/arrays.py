@@ -1,0 +1,46 @@
+"""Arrays in safetensors files that know when they were damaged."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from textwright.run.storing import damaged
+
+Arrays = dict[str, np.ndarray]
+
+CHECKSUM = "crc32"
+
+
+def save_arrays(arrays: Arrays, path: Path, **facts: str) -> None:
+    """Write arrays by name, with a checksum and other facts in the file's metadata."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(arrays, path, {CHECKSUM: _checksum(arrays), **facts})
+    path.chmod(mode)  # safetensors would let nobody but the owner read it
+
+
+def load_arrays(path: Path) -> Arrays:
+    """Read arrays by name. Raises RunError if the file is not as it was written."""
+    try:
+        arrays = load_file(path)
+        with safe_open(path, "np") as opened:
+            kept = (opened.metadata() or {}).get(CHECKSUM)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise damaged(path, error) from None
+    if kept and kept != _checksum(arrays):
+        raise damaged(path, "its numbers are not those that were written")
+    return arrays
+
+
+def _checksum(arrays: Arrays) -> str:
+    total = 0
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)
+        total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
+    return f"{total:08x}"

@@ -1,0 +1,58 @@
+"""One training at a time in a run folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from textwright.errors import RunError
+from textwright.run.storing import storing
+
+LOCK = ".lock"
+HOLDER = ".lock-holder"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. Raises RunError at once if another training holds it.
+
+    The system drops the lock when the process ends, however it ends. Across hosts it holds if their
+    shared file system supports flock; on a file system without it, nothing is locked.
+    """
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
+        holder = folder / HOLDER
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{folder} is being trained by {_read(holder)}; wait until that ends, or name "
+                "another --out."
+            ) from None
+        except NotImplementedError:
+            pass
+        else:
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)
+        lock.release()
+        if {path.name for path in folder.iterdir()} <= {LOCK}:  # no run came of it
+            with suppress(OSError):
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+
+
+def _read(holder: Path) -> str:
+    try:
+        return holder.read_text("utf-8") or "another process"
+    except OSError:
+        return "another process"
