@@ -1,6 +1,6 @@
-"""Files or hub names → documents, split and fingerprinted, in memory that does not grow.
+"""Files or hub names → documents, split and fingerprinted, in little memory.
 
-One pass (`scan`) reads, cleans, counts and decides where each record goes; what it keeps is a
+One pass (`scan`) reads, cleans, counts and decides where each record goes; it keeps one
 byte a record and 8 bytes a document. `pieces` reads the files again and hands the text out.
 """
 
@@ -25,7 +25,7 @@ from textwright.errors import CorpusError
 
 __all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary", "Template", "hash_document"]
 
-_VERSION = 1  # counts up when the same options come to give other documents: caches then know
+_VERSION = 1  # increased when the same options give other documents, so that no cache is reused
 
 Source = str | Path
 OnProgress = Callable[[int, int], None]
@@ -35,8 +35,8 @@ class Corpus:
     """The documents of some files, folders, globs or hub data sets.
 
     `valid` and `test` name files that are held out as they are; the parts not given are held
-    out of the sources. whole_symbols: a document that is split by position is cut after white
-    space, so that no symbol is. Raises CorpusError where a source leads nowhere.
+    out of the sources. whole_symbols: documents split by position are cut after white space,
+    never inside a symbol. Raises CorpusError where a source does not exist.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Corpus:
         self._split_by = options.split_by or sorted(self.template.fields)
         self._columns = sorted({*self._cleaner().columns, *self._split_by})
         self._summary: Summary | None = None
-        # What a scan leaves for `pieces`: the tallies' codes; and if the sources are split by
-        # position, their lengths and the (document, part) left out because the same text trains.
+        # Results of the scan that `pieces` needs: the tallies' codes; for sources split by position
+        # also their lengths, and each (document, part) left out because its text trains too.
         self._codes: dict[str, bytearray] = {}
         self._lengths: list[int] | None = None
         self._leaked: set[tuple[int, Part]] = set()
@@ -70,8 +70,8 @@ class Corpus:
     def scan(self, on_progress: OnProgress | None = None) -> Summary:
         """Read everything once and count it; a second call answers from memory.
 
-        `on_progress` is told (bytes read, bytes in all), as on disk. Raises CorpusError where
-        a file cannot be read, a field is nobody's or no document is left.
+        `on_progress` gets (bytes read, total bytes), as on disk. Raises CorpusError where a
+        file cannot be read, no record has a named field, or no document is left.
         """
         if self._summary is None:
             self._summary = self._scan(on_progress)
@@ -110,7 +110,7 @@ class Corpus:
                 yield part, "".join(held)
                 held = []
 
-    # Reading again what the scan has seen
+    # Reading again after the scan
 
     def _chosen(self, role: str, parts: Collection[Part]) -> Iterator[tuple[Part, Iterator[Piece]]]:
         """The pieces of each document of these parts; other records are not even cleaned."""
@@ -281,7 +281,7 @@ class Corpus:
         hashes = np.sort(np.fromiter(train, np.uint64, len(train)))
         return hashes, Counter(parts), len(self._leaked)
 
-    # What can be wrong
+    # Errors
 
     def _nothing_left(self, role: str, cleaner: Cleaner) -> CorpusError:
         which = "the corpus" if role == "sources" else f"the {role} files"
@@ -308,8 +308,8 @@ class Corpus:
                 if record:
                     longest = max(record, key=lambda name: len(str(record[name])))
                     raise CorpusError(
-                        f"{file.path} has the columns {', '.join(record)}: say which make the "
-                        f'text by a template, such as "{{{longest}}}".'
+                        f"{file.path} has the columns {', '.join(record)}: name those of the text "
+                        f'by a template, such as "{{{longest}}}".'
                     )
         return Template("{text}")
 
@@ -319,14 +319,14 @@ class Corpus:
             role: [(file.sha256, file.format) for file in files]
             for role, files in self.files.items()
         }
-        known = {"version": _VERSION, "options": self.options.model_dump(), "files": files}
+        content = {"version": _VERSION, "options": self.options.model_dump(), "files": files}
         if whole_symbols:
-            known["whole_symbols"] = True
-        return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+            content["whole_symbols"] = True
+        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class _Fields:
-    """Watches for fields that are asked for and that no record has."""
+    """Collects field names, to report a wanted field that no record has."""
 
     def __init__(self, wanted: Iterable[str]):
         self._unseen = set(wanted)
@@ -344,7 +344,7 @@ class _Fields:
             close = difflib.get_close_matches(name, self._seen, n=1)
             hint = f"; perhaps {close[0]} is meant" if close else ""
             raise CorpusError(
-                f"No record has the field {name}; there are {', '.join(self._seen)}{hint}."
+                f"No record has the field {name}: name one of {', '.join(self._seen)}{hint}."
             )
 
 

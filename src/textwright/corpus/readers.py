@@ -1,7 +1,7 @@
 """A data file → raw records: dicts of fields, streamed, with values as they were written.
 
 Nothing is guessed about types: "007" stays "007", and a JSON number keeps its spelling. Line
-breaks are read as "\\n" whatever the system that wrote them; a byte-order mark is skipped.
+breaks of any system are read as "\\n"; a byte-order mark is skipped.
 """
 
 import codecs
@@ -22,7 +22,7 @@ from textwright.corpus.plain_text import read_text
 from textwright.corpus.sources import SourceFile, open_binary, unreadable
 from textwright.errors import CorpusError
 
-_LONGEST_CELL = 1 << 26  # characters: beyond it a quote was surely never closed
+_LONGEST_CELL = 1 << 26  # characters; in a longer cell a quote was surely never closed
 _BLOCK = 1 << 20  # bytes
 _END = "\0end of file"
 
@@ -37,10 +37,10 @@ def read_records(
 ) -> Iterator[Record]:
     """The records of a file, in order.
 
-    Plain text gives `{"text": …}` per `unit` (file, line or block), where the value of a long
-    document is `Stretches`; so do strings and symbol lists in JSON. `columns` are those that
-    will be asked for: CSV, TSV and Parquet files must have them. Raises CorpusError, naming
-    the file and the place, where it cannot be read as it should.
+    Plain text gives `{"text": …}` per `unit` (file, line or block), the value of a long document
+    as `Stretches`; strings and symbol lists in JSON give `{"text": …}` too. `columns` are those
+    needed: CSV, TSV and Parquet files must have them. Raises CorpusError, which names the file
+    and the place, where reading fails.
     """
     columns = tuple(columns)
     path = file.path
@@ -51,7 +51,7 @@ def read_records(
         _refuse_other_encodings(stream, path, encoding)
         with _decode(stream, encoding) as text:
             if file.format == "text":
-                # A long document is read while the caller holds it: its errors arise there.
+                # A long document is read while the caller iterates it: its errors occur there.
                 yield from read_text(text, unit, lambda: _sentences(path, encoding))
             elif file.format in ("csv", "tsv"):
                 yield from _read_table(text, path, file.format, columns)
@@ -69,7 +69,7 @@ def _sentences(path: Path, encoding: str) -> Iterator[None]:
         raise _wrong_encoding(path, encoding) from error
     except UnicodeError as error:  # UTF-16 or UTF-32 without a mark of its byte order
         raise CorpusError(
-            f"{path} is not {encoding} ({error}): give the one it was saved in with --set "
+            f"{path} is not {encoding} ({error}): give the encoding of the file with --set "
             "corpus.encoding=…, such as utf-8 or utf-16-le."
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -77,7 +77,7 @@ def _sentences(path: Path, encoding: str) -> Iterator[None]:
             f"{path} is damaged or cut short ({error}): fetch or compress it again."
         ) from error
     except RecursionError as error:
-        raise CorpusError(f"{path} nests too deeply to be a list of records.") from error
+        raise CorpusError(f"{path} nests too deeply: give a list of records.") from error
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -91,9 +91,9 @@ def _read_table(
     first = handle.readline()
     if not first:
         return
-    csv.field_size_limit(_LONGEST_CELL)  # The module's own 131,072 is less than a short story.
-    # A last row of our own arrives as a row only if no quote is open: the csv module does not tell.
-    # It takes each item for a line, whether or not the last one of the file ends with a line feed.
+    csv.field_size_limit(_LONGEST_CELL)  # The module's own limit is less than a short story.
+    # The csv module does not report an open quote, so a last row of our own is added: it arrives as
+    # a row only if none is open. Items of the chain are lines, with or without a line feed.
     lines = chain([first], handle, [_END])
     rows = csv.reader(lines, delimiter=_delimiter(first, format))
     started = 1
@@ -156,30 +156,30 @@ def _read_parquet(stream: IO[bytes], path: Path, columns: tuple[str, ...]) -> It
                 yield from batch.to_pylist()
     except pyarrow.ArrowException as error:
         raise CorpusError(
-            f"{path} is not a sound Parquet file: fetch or write it again."
+            f"{path} is not a valid Parquet file: fetch or write it again."
         ) from error
 
 
-# Words for what is wrong
+# Errors
 
 
 def require_columns(path: Path, present: list[str], wanted: Iterable[str]) -> None:
-    """Raise CorpusError, saying which columns exist, unless all wanted ones do."""
+    """Raise CorpusError, which lists the columns present, unless all wanted ones are."""
     missing = [name for name in wanted if name not in present]
     if missing:
         raise CorpusError(
-            f"{path} has no column {missing[0]}; it has {', '.join(map(str, present))}."
+            f"{path} has no column {missing[0]}: name one of {', '.join(map(str, present))}."
         )
 
 
 def _decode(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:
     if codecs.lookup(encoding).name == "utf-8":
-        encoding = "utf-8-sig"  # the same, but for a byte-order mark
+        encoding = "utf-8-sig"  # UTF-8, with or without a byte-order mark
     return io.TextIOWrapper(stream, encoding=encoding, newline=None)
 
 
 def _refuse_other_encodings(stream: IO[bytes], path: Path, encoding: str) -> None:
-    # UTF-16 of plain English is valid UTF-8, full of zero bytes: it must be caught by its look.
+    # UTF-16 of plain English is valid UTF-8, full of zero bytes: it is detected by these.
     if not encoding.lower().replace("-", "").startswith(("utf8", "cp", "latin", "ascii", "iso")):
         return
     head = stream.peek(4096)[:4096]  # type: ignore[attr-defined]
@@ -197,7 +197,7 @@ def _refuse_other_encodings(stream: IO[bytes], path: Path, encoding: str) -> Non
 
 
 def _wrong_encoding(path: Path, encoding: str) -> CorpusError:
-    """Find the byte that cannot be read, in a pass of its own since decoders do not tell."""
+    """Find the byte that cannot be read, in a pass of its own since decoders do not report it."""
     decoder = codecs.getincrementaldecoder(encoding)()
     position, value = 0, 0
     with open_binary(path) as stream:
@@ -212,7 +212,7 @@ def _wrong_encoding(path: Path, encoding: str) -> CorpusError:
                 value = error.object[error.start]
                 break
             position += len(block)
-    hint = "give the one it was saved in with --set corpus.encoding=…"
+    hint = "set corpus.encoding to the encoding it was saved in."
     if encoding.lower().startswith("utf"):
         hint = (
             "give the encoding it was saved in, such as --set corpus.encoding=cp1252 if a Windows "

@@ -1,6 +1,6 @@
-"""What a user names → data files: paths, folders, globs and hub data sets, with their formats.
+"""Names → data files with their formats: paths, folders, globs and hub data sets.
 
-Only names and first bytes are looked at here; `readers.py` turns a file into records.
+A format comes from a file's name or first bytes; `readers.py` turns a file into records.
 """
 
 import difflib
@@ -54,14 +54,14 @@ def find_files(
 ) -> list[SourceFile]:
     """The data files behind paths, folders, globs and hub names, in the order named.
 
-    A folder gives its files in order of path. Raises CorpusError where a name leads nowhere or
-    a file cannot be read.
+    A folder gives its files in order of path. Raises CorpusError where a name matches nothing
+    or a file cannot be read.
     """
     files = []
     for source in sources:
         try:
             paths = _expand(str(source), format)
-        except (OSError, RuntimeError) as error:  # too long; no such user
+        except (OSError, RuntimeError) as error:  # a name that is too long; no such user
             raise unreadable(Path(source), error) from error
         for path in paths:
             try:
@@ -77,7 +77,7 @@ def find_files(
 
 
 def unreadable(path: Path, error: Exception) -> CorpusError:
-    """The sentence for a file that the system does not let us read."""
+    """The error for a file that the system does not let us read."""
     reason = getattr(error, "strerror", None) or error
     return CorpusError(f"{path} cannot be read ({reason}): check the file and its permissions.")
 
@@ -91,13 +91,13 @@ def detect_format(path: Path, encoding: str = "utf-8") -> str:
         with open_binary(path) as stream:
             head = stream.read(1 << 16)
     except EOFError:
-        return "text"  # A damaged file: its reader says so.
+        return "text"  # A damaged file: its reader reports it.
     if head.startswith(b"PAR1"):
         return "parquet"
     lines = head.decode(encoding, "replace").removeprefix("\ufeff").lstrip().splitlines()
     if lines and lines[0].startswith("{"):
         return "jsonl" if lines[0].rstrip().endswith("}") else "json"
-    if lines and re.match(r'\[\s*(["{\[\d\]-]|$)', lines[0]):  # a verse of a song begins [Verse]
+    if lines and re.match(r'\[\s*(["{\[\d\]-]|$)', lines[0]):  # a song may begin [Verse]
         rows = [line for line in lines[:2] if line.startswith("[") and line.rstrip().endswith("]")]
         return "jsonl" if len(rows) == 2 else "json"
     return "text"
@@ -106,7 +106,7 @@ def detect_format(path: Path, encoding: str = "utf-8") -> str:
 def open_binary(path: Path, on_read: Callable[[int], None] | None = None) -> IO[bytes]:
     """The bytes of a file, decompressed where it begins like gzip.
 
-    `on_read` is told how many bytes of the file on disk each read took.
+    `on_read` gets the number of bytes on disk that each read took.
     """
     plain = io.BufferedReader(_MeteredFile(path, on_read), _BUFFER)
     if plain.peek(2)[:2] != b"\x1f\x8b":
@@ -127,7 +127,7 @@ class _MeteredFile(io.FileIO):
 
 
 class _OwningGzip(gzip.GzipFile):
-    """Closes the file it reads, which GzipFile leaves to whoever opened it."""
+    """A GzipFile that also closes the file it reads."""
 
     def __init__(self, fileobj: IO[bytes], mode: str):
         super().__init__(fileobj=fileobj, mode=mode)
@@ -160,8 +160,8 @@ def _expand(source: str, format: str) -> list[Path]:
 
 
 def _looks_like_path(path: Path) -> bool:
-    """Whether it is a mistyped path, which must not be looked up on the network: its first folder
-    is here, or it is `folder/file` with the name of a data file."""
+    """True for a mistyped path, which must not be looked up on the network: its first folder
+    exists, or it is `folder/file` with the ending of a data file."""
     return Path(path.parts[0]).is_dir() or (
         len(path.parts) == 2 and _named_format(path.name) is not None
     )
@@ -191,7 +191,7 @@ def _close_names(path: Path) -> str:
 
 def _hub_files(source: str) -> list[Path]:
     """The data files of a hub data set, `owner/name` or `owner/name/pattern`, fetched or cached."""
-    # Imported here: who trains on a file of their own does not pay for the hub client.
+    # Imported here, so that only hub data sets pay for the client.
     from huggingface_hub import snapshot_download
 
     owner, name, *rest = source.split("/", 2)
@@ -222,13 +222,13 @@ def _hub_files(source: str) -> list[Path]:
 
 
 def _hub_list(repository: str) -> list[str]:
-    """The names of its files; none where the hub is out of reach and the cache is all there is."""
+    """The names of a data set's files; none where only the cache can be reached."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
         return HfApi().list_repo_files(repository, repo_type="dataset")
-    except (RepositoryNotFoundError, HFValidationError):  # a gated one is the former's child
+    except (RepositoryNotFoundError, HFValidationError):  # GatedRepoError is a child of the first
         raise
     except Exception:  # offline by setting, or any of the HTTP client's own errors
         return []
