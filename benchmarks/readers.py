@@ -1,4 +1,4 @@
-"""Which reader for JSON lists, JSON lines, CSV and Parquet? Seconds, peak memory, correctness.
+"""Compare readers of JSON lists, JSON lines, CSV and Parquet: seconds, peak memory, correctness.
 
     python benchmarks/readers.py CORPORA [--copies 4] [--json FILE]
 
@@ -32,9 +32,9 @@ LIBRARIES = ("textwright", "ijson", "pyarrow", "polars", "datasets")
 
 def textwright(file: Path, kind: str) -> Iterator[dict[str, Any]]:
     from textwright.corpus.readers import read_records
-    from textwright.corpus.sources import SourceFile
+    from textwright.corpus.sources import SourceFile, state_of
 
-    return read_records(SourceFile(file, kind, "", 0))
+    return read_records(SourceFile(file, kind, "", 0, state_of(file)))
 
 
 def ijson(file: Path, kind: str) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import subprocess
 import sys
@@ -420,14 +421,79 @@ def test_the_fingerprint_follows_content_and_options_and_not_the_place(tmp_path)
     assert Corpus(back).fingerprint != first
 
 
-def test_a_file_that_changes_under_a_corpus_is_noticed(tmp_path):
+SENTENCE = r"a\.txt changed while it was read: start again\."
+
+
+@pytest.mark.parametrize("line", ["same text, same length", "a text of another length"])
+def test_a_file_that_changes_between_two_passes_is_refused(tmp_path, line):
+    path = tmp_path / "a.txt"
+    path.write_text("some text, same length\n" * 300, "utf-8")
+    os.utime(path, (1, 1))
+    corpus = Corpus(path, CorpusOptions(unit="line"))
+    path.write_text(f"{line}\n" * 300, "utf-8")
+    with pytest.raises(CorpusError, match=SENTENCE):
+        corpus.scan()
+
+
+@pytest.mark.parametrize("unit", ["line", "file"])
+def test_a_file_that_changes_during_a_pass_is_refused(tmp_path, unit, monkeypatch):
+    monkeypatch.setattr(plain_text, "STRETCH", 1000)
+    path = write_lines(tmp_path / "a.txt", 30_000)
+    corpus = Corpus(path, CorpusOptions(unit=unit))
+    corpus.scan()
+    pieces = corpus.pieces("train")
+    next(pieces)
+    with path.open("r+b") as file:  # in place, no byte more or less
+        file.seek(path.stat().st_size // 2)
+        file.write(b"x")
+    with pytest.raises(CorpusError, match=SENTENCE):
+        list(pieces)
+
+
+def test_a_file_is_said_to_have_changed_rather_than_to_be_broken(tmp_path):
+    path = tmp_path / "a.json"
+    records = [{"text": f"a record of some length, number {n}"} for n in range(50_000)]
+    path.write_text(json.dumps(records), "utf-8")
+    corpus = Corpus(path)
+    corpus.scan()
+    pieces = corpus.pieces("train")
+    next(pieces)
+    path.write_text(json.dumps(records)[:2_000_000] + "]", "utf-8")
+    with pytest.raises(CorpusError, match=r"a\.json changed while it was read"):
+        list(pieces)
+
+
+def test_a_file_that_is_replaced_by_another_as_old_and_as_long_is_refused(tmp_path):
     path = write_lines(tmp_path / "a.txt", 300)
     corpus = Corpus(path, CorpusOptions(unit="line"))
-    corpus.scan()
+    (other := tmp_path / "other").write_bytes(path.read_bytes().swapcase())
+    os.utime(other, ns=(0, path.stat().st_mtime_ns))
+    other.replace(path)
+    with pytest.raises(CorpusError, match=SENTENCE):
+        corpus.scan()
+
+
+def test_a_file_that_is_only_touched_or_copied_over_is_read_on(tmp_path):
+    path = write_lines(tmp_path / "a.txt", 300)
+    corpus = Corpus(path, CorpusOptions(unit="line"))
+    os.utime(path, (1, 1))
+    assert corpus.scan().documents == 300
+    (copy := tmp_path / "copy").write_bytes(path.read_bytes())
+    copy.replace(path)
+    assert list(corpus.documents("train"))
+
+
+def test_a_file_that_changes_after_a_pass_that_stopped_early_is_refused_when_asked(tmp_path):
+    path = write_lines(tmp_path / "a.txt", 300)
+    corpus = Corpus(path, CorpusOptions(unit="line"))
+    next(corpus.documents("train"))
+    corpus.refuse_changed()
     write_lines(path, 299)
-    assert "changed" in refusal(lambda: list(corpus.documents("train")))
-    write_lines(path, 301)
-    assert "changed" in refusal(lambda: list(corpus.documents("train")))
+    with pytest.raises(CorpusError, match=SENTENCE):
+        corpus.refuse_changed()
+    path.unlink()
+    with pytest.raises(CorpusError, match="cannot be read"):
+        corpus.refuse_changed()
 
 
 def test_the_summary_goes_into_json_and_progress_reaches_the_end(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from textwright.corpus import Corpus
+from textwright.corpus import Corpus, sources
 from textwright.corpus.sources import find_files
 from textwright.errors import CorpusError
 
@@ -109,6 +109,30 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     assert "Permission denied" in sentence
 
 
+def test_a_file_that_changes_while_it_is_hashed_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_text("once\n")
+
+    def hash_and_change(path, hash_file=sources._hash):
+        found = hash_file(path)
+        path.write_text("twice\n")
+        return found
+
+    monkeypatch.setattr(sources, "_hash", hash_and_change)
+    with pytest.raises(CorpusError, match=r"a\.txt changed while it was read: start again"):
+        find_files([path])
+
+
+def test_a_name_leads_to_files_here_or_to_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").touch()
+    here = ["texts", "texts/a.txt", "texts/*.txt", "**/a*", "~/texts", tmp_path / "texts"]
+    assert all(map(sources.leads_to_files, here))
+    assert not any(map(sources.leads_to_files, ["cook/soups", "cook/soups/*.csv", "texts/b.txt"]))
+
+
 # A hub data set, from a copy in a cache folder as the hub's client lays it out.
 
 
@@ -133,6 +157,10 @@ def test_a_hub_data_set_is_read_by_name(hub):
     assert names("cook/soups") == ["test.jsonl", "train.jsonl"]
     assert names("cook/soups/data/train*") == ["train.jsonl"]
     assert names("cook/soups/*.csv") == ["soups.csv"]
+    touch(blob := hub.parents[1] / "blobs" / "0a1b", lines)  # where the client keeps the content
+    (hub / "data" / "test.jsonl").unlink()
+    (hub / "data" / "test.jsonl").symlink_to(blob)
+    assert names("cook/soups") == ["test.jsonl", "train.jsonl"]
     corpus = Corpus("cook/soups")
     assert corpus.scan().documents == 6
 

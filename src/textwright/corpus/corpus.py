@@ -18,7 +18,7 @@ from textwright.corpus.documents import Cleaner, CorpusOptions, Template, text_o
 from textwright.corpus.json_values import Record
 from textwright.corpus.plain_text import STRETCH, Stretches, cut_after_space
 from textwright.corpus.readers import read_records
-from textwright.corpus.sources import find_files
+from textwright.corpus.sources import find_files, refuse_changed
 from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece, Split
 from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
 from textwright.errors import CorpusError
@@ -109,6 +109,13 @@ class Corpus:
             if piece.last:
                 yield part, "".join(held)
                 held = []
+
+    def refuse_changed(self) -> None:
+        """Raise CorpusError if a file is not as it was first read. Each whole pass checks that
+        itself; this is for those that stop early."""
+        for files in self.files.values():
+            for file in files:
+                refuse_changed(file)
 
     # Reading again after the scan
 
@@ -245,7 +252,13 @@ class Corpus:
             parts={part: parts[part] for part in PARTS},
             repeated={role: tally.count_among(known) for role, tally in given.items()},
             files=[
-                {"role": role, **vars(file), "path": str(file.path)}
+                {
+                    "role": role,
+                    "path": str(file.path),
+                    "format": file.format,
+                    "sha256": file.sha256,
+                    "bytes": file.bytes,
+                }
                 for role, files in self.files.items()
                 for file in files
             ],

@@ -19,7 +19,7 @@ from typing import IO
 
 from textwright.corpus.json_values import Record, read_json, read_json_lines
 from textwright.corpus.plain_text import read_text
-from textwright.corpus.sources import SourceFile, open_binary, unreadable
+from textwright.corpus.sources import SourceFile, open_binary, refuse_changed, unreadable
 from textwright.errors import CorpusError
 
 _LONGEST_CELL = 1 << 26  # characters; in a longer cell a quote was surely never closed
@@ -40,11 +40,11 @@ def read_records(
     Plain text gives `{"text": …}` per `unit` (file, line or block), the value of a long document
     as `Stretches`; strings and symbol lists in JSON give `{"text": …}` too. `columns` are those
     needed: CSV, TSV and Parquet files must have them. Raises CorpusError, which names the file
-    and the place, where reading fails.
+    and the place, where reading fails or the file has changed since it was found.
     """
     columns = tuple(columns)
     path = file.path
-    with _sentences(path, encoding), open_binary(path, on_read) as stream:
+    with _reading(file, encoding), open_binary(path, on_read) as stream:
         if file.format == "parquet":
             yield from _read_parquet(stream, path, columns)
             return
@@ -52,13 +52,26 @@ def read_records(
         with _decode(stream, encoding) as text:
             if file.format == "text":
                 # A long document is read while the caller iterates it: its errors occur there.
-                yield from read_text(text, unit, lambda: _sentences(path, encoding))
+                yield from read_text(text, unit, lambda: _reading(file, encoding))
             elif file.format in ("csv", "tsv"):
                 yield from _read_table(text, path, file.format, columns)
             elif file.format == "jsonl":
                 yield from read_json_lines(text, path)
             else:
                 yield from read_json(text, path)
+
+
+@contextmanager
+def _reading(file: SourceFile, encoding: str) -> Iterator[None]:
+    """Raise errors as CorpusError; a change of the file comes before the errors it causes."""
+    with _sentences(file.path, encoding):
+        refuse_changed(file)
+        try:
+            yield
+        except Exception:
+            refuse_changed(file)
+            raise
+        refuse_changed(file)
 
 
 @contextmanager

@@ -41,12 +41,16 @@ _BUFFER = 1 << 18
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One data file. `format` is a key of the readers; `bytes` and `sha256` are those on disk."""
+    """One data file. `format` is a key of the readers; `bytes` and `sha256` are those on disk.
+
+    `state` is that of the file when it was hashed: see `state_of`.
+    """
 
     path: Path
     format: str
     sha256: str
     bytes: int
+    state: tuple[int, int, int]
 
 
 def find_files(
@@ -65,10 +69,14 @@ def find_files(
             raise unreadable(Path(source), error) from error
         for path in paths:
             try:
-                with open(path, "rb") as handle:
-                    sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+                state = state_of(path)
+                sha256 = _hash(path)
                 kind = detect_format(path, encoding) if format == "auto" else format
-                files.append(SourceFile(path.resolve(), kind, sha256, path.stat().st_size))
+                # A hub's data set is made of links, whose targets are named by their hashes.
+                full = path.parent.resolve() / path.name
+                file = SourceFile(full, kind, sha256, state[1], state)
+                refuse_changed(file)
+                files.append(file)
             except OSError as error:
                 raise unreadable(path, error) from error
     if not files:
@@ -80,6 +88,37 @@ def unreadable(path: Path, error: Exception) -> CorpusError:
     """The error for a file that the system does not let us read."""
     reason = getattr(error, "strerror", None) or error
     return CorpusError(f"{path} cannot be read ({reason}): check the file and its permissions.")
+
+
+def state_of(path: Path) -> tuple[int, int, int]:
+    """(time of the last change in ns, bytes, inode): these change with a file's content."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def refuse_changed(file: SourceFile) -> None:
+    """Raise CorpusError if a file's content is not the one that was hashed.
+
+    It is hashed again if its state differs: a touch or a copy changes the state alone. A change
+    that keeps the state, within one tick of the file system's clock, is not noticed.
+    """
+    try:
+        changed = state_of(file.path) != file.state and _hash(file.path) != file.sha256
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+    if changed:
+        raise CorpusError(f"{file.path} changed while it was read: start again.")
+
+
+def leads_to_files(source: str | Path) -> bool:
+    """True if a name matches files or a folder on this machine, so that it is no hub data set."""
+    path = Path(source).expanduser()
+    return path.exists() or any(glob.iglob(str(path), recursive=True))
+
+
+def _hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def detect_format(path: Path, encoding: str = "utf-8") -> str:
