@@ -35,7 +35,7 @@ from textwright.tokenizer import Tokenizer
 from textwright.training.trainer import Trainer
 from textwright.writing.backend import Backend
 from textwright.writing.generator import Generator
-from textwright.writing.sampling import SamplingOptions
+from textwright.writing.sampling_options import SamplingOptions
 
 STEPS = 30  # timed in each round, after WARM_UP
 WARM_UP = 5

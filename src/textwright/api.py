@@ -13,9 +13,10 @@ from textwright.run import Run
 from textwright.run.origin import Origin, choose_config
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
-from textwright.writing.form import Form, FormStream
-from textwright.writing.generator import Generator, Sample
-from textwright.writing.sampling import SamplingOptions, sampling_options
+from textwright.writing.form import Form
+from textwright.writing.generator import Generator
+from textwright.writing.sampling_options import SamplingOptions, sampling_options
+from textwright.writing.stream import Sample
 
 if TYPE_CHECKING:
     from textwright.training.session import TrainingEvent
@@ -59,7 +60,7 @@ class Writer:
         A field that the model did not come to, or did not end, is None.
         """
         form = self.form()
-        stream = FormStream(self.generator, form, given, self.options(**options), num, seed)
+        stream = self.generator.fill(form, given, self.options(**options), num=num, seed=seed)
         return [form.parse(sample.prompt + sample.text) for sample in stream.samples()]
 
     def form(self) -> Form:

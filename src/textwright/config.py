@@ -27,7 +27,7 @@ from textwright.errors import ConfigError
 from textwright.families import FAMILIES, Family, LSTMOptions
 from textwright.options import Options
 from textwright.tokenizer import TokenizerOptions
-from textwright.writing.sampling import SamplingOptions
+from textwright.writing.sampling_options import SamplingOptions
 
 # Version of the run folder, raised when an older reader would misread a newer folder. `migrated`
 # reads the older ones.

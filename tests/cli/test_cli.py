@@ -19,7 +19,7 @@ from textwright.cli.train_commands import default_run
 from textwright.config import presets
 from textwright.run import Run
 from textwright.training import survey
-from textwright.writing.sampling import SamplingOptions
+from textwright.writing.sampling_options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -430,7 +430,7 @@ def test_every_sampling_flag_reaches_the_sampler(tw, trained):
         return []
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("textwright.writing.sampling.explain", catch)
+        patched.setattr("textwright.writing.sampling_options.explain", catch)
         assert tw("generate", trained, "--explain", *given)[0] == 0
     assert caught[0].model_dump() == values
 
@@ -586,7 +586,7 @@ def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):
         (["generate", "RUN", "--forbid", "xylophone"], "xylophone"),
         (["generate", "RUN", "--device", "tpu"], "tpu"),
         (["generate", "RUN", "--beams", "0"], "beams cannot be 0"),
-        (["generate", "RUN", "--beams", "2", "--num", "3"], "3 texts were asked for of 2 beams"),
+        (["generate", "RUN", "--beams", "2", "--num", "3"], "--num 3 needs at least 3 beams"),
         (["generate", "RUN", "--early-stopping", "soon"], "early_stopping cannot be 'soon'"),
         (["generate", "RUN", "--greedy", "--temperature", "1"], "--greedy is temperature 0"),
         (["summary", "RUN", "--set", "model.hidden_size=9"], "A run keeps its options"),
@@ -608,7 +608,7 @@ def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):
         (["generate", "FORMED", "--field", "course=a:b"], "the template puts ':' after it"),
         (["generate", "FORMED", "--field", "pans=1", "--field", "pans=2"], "pans is given twice"),
         (["generate", "FORMED", "--field", "pans=1", "--prompt", "a"], "leave out the prompt"),
-        (["generate", "FORMED", "--field", "pans=1", "--beams", "2"], "cannot be led by fields"),
+        (["generate", "FORMED", "--field", "pans=1", "--beams", "2"], "cannot be used with beams"),
         (["generate", "RUN", "--out", "NOTES/x.txt"], "Cannot write to"),
         (["evaluate", "nowhere"], "No run at nowhere"),
         (["evaluate", "RUN", "missing.txt"], "missing.txt"),

@@ -26,7 +26,7 @@ from textwright.models.pretrained import find_origin
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.generator import Generator
-from textwright.writing.sampling import SamplingOptions
+from textwright.writing.sampling_options import SamplingOptions
 
 DOCUMENTS = [
     "The soup needs salt, pepper (black) and 1,000 bay leaves.",

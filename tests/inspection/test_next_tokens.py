@@ -10,7 +10,7 @@ from textwright.inspection.next_tokens import Token, next_tokens, tracer
 from textwright.models import TorchBackend, build
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.generator import Generator
-from textwright.writing.sampling import SamplingOptions
+from textwright.writing.sampling_options import SamplingOptions
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.backend import window_start
 from textwright.writing.generator import Generator
 from textwright.writing.rows import Row, RunningBatch
-from textwright.writing.sampling import SamplingOptions
+from textwright.writing.sampling_options import SamplingOptions
 
 
 def gpt(vocab_size=11, context_length=12, spread=0.4, **options):

@@ -33,7 +33,8 @@ from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.backend import Backend, visible
 from textwright.writing.generator import Generator
-from textwright.writing.sampling import SamplingOptions, sampling_options, uniforms
+from textwright.writing.sampling import uniforms
+from textwright.writing.sampling_options import SamplingOptions, sampling_options
 from textwright.writing.sampling_steps import draw_several, log_probabilities
 
 PROMPT = CHARACTERS.encode("ab").tolist()
@@ -75,8 +76,8 @@ def assert_exhaustive(seed: int, **setting: Any) -> None:
     options = sampling_options(max_new_tokens=3, beams=40, **setting)
     expected = all_texts(table(5, seed), options)
     if not expected:
-        with pytest.raises(GenerationError, match="No token is left"):
-            characters(40, seed).generate("ab", options)
+        (sample,) = characters(40, seed).generate("ab", options)
+        assert sample.finish_reason == "no_token_left"
         return
     samples = characters(40, seed).generate("ab", options, num=len(expected), seed=seed)
     if options.temperature == math.inf:  # all are equally good
@@ -455,7 +456,7 @@ def real_backend(name: str) -> Backend:
     import torch
 
     from textwright.backends.numpy_gpt import NumpyGPT
-    from textwright.config import GPTOptions
+    from textwright.families import GPTOptions
     from textwright.models import TorchBackend, build
 
     torch.manual_seed(1)
@@ -466,7 +467,7 @@ def real_backend(name: str) -> Backend:
     if name == "torch GPT":
         return TorchBackend(model)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return NumpyGPT(weights, options, 8)
+    return NumpyGPT(weights, options.with_context(8))
 
 
 @pytest.mark.parametrize("name", ["NumPy LSTM", "NumPy GPT", "torch GPT"])
@@ -539,24 +540,56 @@ def test_log_probabilities_are_the_models_own(beams: int) -> None:
 
 
 def test_more_texts_than_beams_are_refused() -> None:
-    with pytest.raises(GenerationError, match="4 texts were asked for of 3 beams"):
+    with pytest.raises(GenerationError, match="--num 4 needs at least 4 beams; --beams is 3"):
         characters().stream("a", sampling_options(beams=3), num=4)
 
 
-def test_more_texts_than_there_are_are_refused() -> None:
+def test_texts_that_the_beams_do_not_come_to_are_empty_and_give_the_reason() -> None:
     options = sampling_options(beams=3, max_new_tokens=2, forbid=["b", "c"], min_new_tokens=2)
-    assert characters().generate("a", options)[0].text == "aa"
-    with pytest.raises(GenerationError, match=r"2 texts were asked for, and .* came to 1"):
-        characters().generate("a", options, num=2)
+    found = characters().generate(["a", "b"], options, num=2)
+    assert [(sample.prompt, sample.text, sample.finish_reason) for sample in found] == [
+        ("a", "aa", "length"),
+        ("a", "", "no_token_left"),
+        ("b", "aa", "length"),
+        ("b", "", "no_token_left"),
+    ]
 
 
 @pytest.mark.parametrize("temperature", [0, 1])
-def test_a_search_that_may_not_go_on_is_refused(temperature: float) -> None:
-    options = sampling_options(
-        no_repeat_ngram=1, min_new_tokens=9, temperature=temperature, beams=2
-    )
-    with pytest.raises(GenerationError, match="No token is left"):
-        characters().generate("", options)
+def test_a_search_that_cannot_go_on_ends_with_a_reason_and_the_others_go_on(
+    temperature: float,
+) -> None:
+    def rule(seen: tuple[int, ...]) -> np.ndarray:
+        logits = np.full(5, -np.inf, np.float32)
+        if len(seen) < 4 or seen[1] != B:
+            logits[[A, C]] = 0, -1
+        return logits
+
+    options = sampling_options(beams=2, temperature=temperature, max_new_tokens=4)
+    found = Generator(RuleBackend(rule), CHARACTERS).generate(["b", "a"], options, num=2)
+    assert [sample.finish_reason for sample in found] == [*["no_token_left"] * 2, *["length"] * 2]
+    assert [len(sample.ids) for sample in found] == [2, 2, 4, 4]
+    assert len({sample.text for sample in found}) == 4
+    if temperature == 0:
+        assert found[0].text == "aa"
+
+
+def test_a_finished_beam_ranks_before_those_that_cannot_go_on() -> None:
+    # Of "a" and "b", only "a" may end; of "aa" and "ba", none may go on.
+    def rule(seen: tuple[int, ...]) -> np.ndarray:
+        logits = np.full(5, -np.inf, np.float32)
+        if len(seen) == 1:
+            logits[[A, B]] = 3, 1
+        elif len(seen) == 2:
+            logits[[0, A]] = 1 if seen[1] == A else -np.inf, 0
+        return logits
+
+    options = sampling_options(beams=2, temperature=0)
+    found = Generator(RuleBackend(rule), CHARACTERS).generate("", options, num=2)
+    assert [(sample.text, sample.finish_reason) for sample in found] == [
+        ("a", "stop"),
+        ("aa", "no_token_left"),
+    ]
 
 
 def test_a_beam_that_may_not_go_on_leaves_the_others_to() -> None:

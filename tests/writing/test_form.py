@@ -8,16 +8,18 @@ import pytest
 import torch
 from test_generator import RuleBackend
 
-from textwright.config import LSTMOptions
 from textwright.corpus import CorpusOptions
 from textwright.errors import GenerationError
 from textwright.evaluation.adherence import adherence
+from textwright.families import LSTMOptions
 from textwright.models import build
 from textwright.tokenizer import Tokenizer, TokenizerOptions
-from textwright.writing.form import Form, FormStream
-from textwright.writing.generator import Generator, Sample
-from textwright.writing.sampling import sampling_options, uniforms
+from textwright.writing.form import Form
+from textwright.writing.generator import Generator
+from textwright.writing.sampling import uniforms
+from textwright.writing.sampling_options import sampling_options
 from textwright.writing.sampling_steps import draw
+from textwright.writing.stream import Sample
 
 WINE = "Review : {country} : {grape} : {text}"
 COUNTRIES, GRAPES = ["Italy", "South Africa", "New-Land"], ["Pinot Noir", "Gamay", "Rosé"]
@@ -60,8 +62,7 @@ def recite(tokenizer: Tokenizer, *documents: str) -> Generator:
 
 def fill(generator: Generator, asked: Form, given, num: int = 1, seed: int = 0, **options):
     options = sampling_options(**{"max_new_tokens": 200, **options})
-    stream = FormStream(generator, asked, given, options, num, seed)
-    samples = list(stream.samples())
+    samples = list(generator.fill(asked, given, options, num=num, seed=seed).samples())
     return samples if num > 1 else samples[0]
 
 
@@ -239,17 +240,15 @@ def test_options_and_stop_texts_hold_for_the_whole_text():
     asked, generator = form(WINE, tokenizer), recite(tokenizer, *DOCUMENTS)
     sample = fill(generator, asked, {"grape": "Gamay"}, stop=[", not"])
     assert whole(sample) == "Review : Italy : Gamay : Gamay of 10:30"
-    with pytest.raises(GenerationError, match="Beams cannot be led by fields"):
+    with pytest.raises(GenerationError, match="Fields cannot be used with beams"):
         fill(generator, asked, {"grape": "Gamay"}, beams=2)
 
 
 def test_words_the_model_has_never_seen_are_told():
     tokenizer = learn(kind="word")
     asked, generator = form(WINE, tokenizer), recite(tokenizer, DOCUMENTS[0])
-    stream = FormStream(
-        generator, asked, {"country": "Italy", "grape": "Big Nebbiolo"}, sampling_options()
-    )
-    assert [word for words in stream.unknown for word in words] == ["Big", "Nebbiolo"]
+    stream = generator.fill(asked, {"country": "Italy", "grape": "Big Nebbiolo"})
+    assert [prompt.unknown for prompt in stream.prompts] == [["Big", "Nebbiolo"]]
 
 
 # --- what cannot be -----------------------------------------------------------------------------
@@ -279,7 +278,7 @@ def test_a_template_whose_fields_the_tokenizer_cannot_part_is_refused():
     with pytest.raises(GenerationError, match="without a template"):
         form("")
     for tokenizer in (learn(kind="word", punctuation="drop"), learn(kind="symbols")):
-        with pytest.raises(GenerationError, match="a and b cannot be told apart"):
+        with pytest.raises(GenerationError, match="a and b cannot be separated"):
             form("{a}" + (": " if tokenizer.kind == "word" else " ") + "{b}", tokenizer)
 
 

@@ -14,9 +14,11 @@ from textwright.backends.numpy_lstm import NumpyLSTM
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.backend import window_start
-from textwright.writing.generator import Generator, Sample
-from textwright.writing.sampling import process, sampling_options, uniforms
+from textwright.writing.generator import Generator
+from textwright.writing.sampling import process, uniforms
+from textwright.writing.sampling_options import sampling_options
 from textwright.writing.sampling_steps import draw, probabilities
+from textwright.writing.stream import Sample
 from textwright.writing.text import StopWatch
 
 CHARACTERS = Tokenizer.train(
@@ -409,9 +411,9 @@ def test_texts_beyond_the_context_equal_the_uncached_ones(
 def test_words_never_seen_are_told() -> None:
     prompts = ["one quark two", "two", "zen , zen quark"]
     stream = lstm(WORDS).stream(prompts, sampling_options(max_new_tokens=2))
-    assert stream.unknown == [["quark"], [], ["zen", "quark"]]
+    assert [prompt.unknown for prompt in stream.prompts] == [["quark"], [], ["zen", "quark"]]
     assert len(list(stream.samples())) == 3
-    assert lstm(BYTES).stream("never seen").unknown == [[]]
+    assert lstm(BYTES).stream("never seen").prompts[0].unknown == []
 
 
 def test_a_space_that_ends_a_prompt_is_not_written_twice_and_told_where_it_hinders() -> None:
@@ -446,7 +448,7 @@ def test_what_is_no_token_is_refused(setting: dict[str, object], sentence: str) 
 
 
 def test_wrong_use_is_refused_before_anything_is_written() -> None:
-    with pytest.raises(GenerationError, match="0 texts were asked for"):
+    with pytest.raises(GenerationError, match="--num is 0"):
         characters().stream("a", num=0)
     with pytest.raises(GenerationError, match="seed -1"):
         characters().stream("a", seed=-1)
@@ -464,7 +466,101 @@ def test_one_prompt_may_be_given_as_it_is() -> None:
     assert isinstance(characters().generate("ab")[0], Sample)
 
 
-def test_a_text_that_may_not_go_on_is_refused() -> None:
+# --- a text that cannot go on ----------------------------------------------------------------
+
+
+def test_a_text_without_a_token_left_ends_with_what_it_has() -> None:
     options = sampling_options(no_repeat_ngram=1, min_new_tokens=9, temperature=0)
-    with pytest.raises(GenerationError, match="No token is left"):
-        characters().generate("", options)
+    (sample,) = characters().generate("", options)
+    assert sample.finish_reason == "no_token_left"
+    assert sorted(sample.ids) == [A, B, C] and len(sample.text) == 3
+
+
+def test_the_other_texts_go_on() -> None:
+    options = sampling_options(no_repeat_ngram=2, min_new_tokens=9, max_new_tokens=9)
+    prompts = ["aabacbbcc", "c", ""]
+    found = characters(batch_size=2).generate(prompts, options, num=3, seed=1)
+    assert [s.finish_reason for s in found[:3]] == ["no_token_left"] * 3
+    assert "length" in [s.finish_reason for s in found[3:]]
+    alone = [s for p in prompts for s in characters().generate(p, options, num=3, seed=1)]
+    assert found == alone
+
+
+def test_what_was_held_back_for_a_stop_text_is_shown_where_no_token_is_left() -> None:
+    options = sampling_options(no_repeat_ngram=1, forbid=["c", 0], stop=["bc", "ac"])
+    stream = characters().stream("", options)
+    (sample,) = stream.samples()
+    assert (sorted(sample.text), sample.finish_reason) == (["a", "b"], "no_token_left")
+    assert stream.endings == {"no_token_left": 1}
+
+
+def test_logits_that_are_no_numbers_stay_an_error() -> None:
+    def rule(seen: tuple[int, ...]) -> np.ndarray:
+        return np.full(5, np.nan if len(seen) > 3 else 0, np.float32)
+
+    with pytest.raises(GenerationError, match="logits are not finite numbers"):
+        Generator(RuleBackend(rule), CHARACTERS).generate(
+            ["a", "b"], sampling_options(min_new_tokens=5)
+        )
+
+
+# --- an error while writing ------------------------------------------------------------------
+
+
+@dataclass
+class FailingBackend(RuleBackend):
+    """Raises an error at its last step."""
+
+    steps_left: int = 3
+    error: BaseException = field(default_factory=MemoryError)
+
+    def step(self, ids: np.ndarray, state: SeenState) -> tuple[np.ndarray, SeenState]:
+        self.steps_left -= 1
+        if not self.steps_left:
+            raise self.error
+        return super().step(ids, state)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), GenerationError("broken")])
+def test_texts_that_were_finished_out_of_turn_come_before_the_error(error: BaseException) -> None:
+    def rule(seen: tuple[int, ...]) -> np.ndarray:
+        logits = np.full(5, -9, np.float32)
+        logits[0 if seen[1] == B and len(seen) > 2 else A] = 9
+        return logits
+
+    backend = FailingBackend(rule, error=error, steps_left=4)
+    options, came = sampling_options(temperature=0), []
+    with pytest.raises((GenerationError, KeyboardInterrupt)):
+        for sample in Generator(backend, CHARACTERS).stream(["b", "a", "b"], options).samples():
+            came.append((sample.prompt, sample.text))
+    assert came == [("b", "a"), ("b", "a")]
+
+
+class FullArrays(RuleBackend):
+    """NumPy itself runs out of memory at the first step."""
+
+    def step(self, ids: np.ndarray, state: SeenState) -> tuple[np.ndarray, SeenState]:
+        return np.empty((len(ids), 2**55), np.float32), state
+
+
+@pytest.mark.parametrize(
+    ("setting", "num", "batch_size", "sentence"),
+    [
+        ({}, 40, 32, "writing 32 texts at the same time: write fewer with --batch-size 16"),
+        ({}, 5, 32, "writing 5 texts at the same time: write fewer with --batch-size 2"),
+        ({}, 40, 1, "writing a text: shorten the prompt or --max-new-tokens"),
+        ({"beams": 3}, 1, 32, "writing 3 texts at the same time: use fewer --beams"),
+    ],
+)
+def test_memory_that_runs_out_is_a_sentence_with_a_remedy(
+    setting: dict[str, int], num: int, batch_size: int, sentence: str
+) -> None:
+    generator = Generator(FullArrays(table(5)), CHARACTERS, batch_size=batch_size)
+    with pytest.raises(GenerationError, match=sentence):
+        generator.generate("a", sampling_options(**setting), num=num)
+
+
+def test_memory_that_runs_out_in_beams_of_several_prompts_asks_for_a_smaller_batch() -> None:
+    generator = Generator(FullArrays(table(5)), CHARACTERS)
+    with pytest.raises(GenerationError, match=r"30 texts at the same time: .* --batch-size 15"):
+        generator.generate(list("abc") * 9, sampling_options(beams=3))

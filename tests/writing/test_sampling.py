@@ -12,15 +12,8 @@ import numpy as np
 import pytest
 
 from textwright.errors import GenerationError
-from textwright.writing.sampling import (
-    SamplingOptions,
-    choose,
-    explain,
-    penalize,
-    process,
-    sampling_options,
-    uniforms,
-)
+from textwright.writing.sampling import choose, penalize, process, uniforms
+from textwright.writing.sampling_options import SamplingOptions, explain, sampling_options
 from textwright.writing.sampling_steps import draw, keep_top_p, probabilities
 
 STOP = 0

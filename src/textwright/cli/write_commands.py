@@ -14,7 +14,7 @@ from textwright.errors import GenerationError
 
 if TYPE_CHECKING:
     from textwright.writing.form import Form
-    from textwright.writing.generator import Sample, TextStream
+    from textwright.writing.stream import Sample, TextStream
 
 
 def generate(
@@ -112,8 +112,7 @@ def generate(
     """Write text with a trained run."""
     from textwright.api import load
     from textwright.cli.display import converse, show_stream, tell_outgrown, tell_prompts
-    from textwright.writing.form import FormStream
-    from textwright.writing.sampling import explain as explain_sampling
+    from textwright.writing.sampling_options import explain as explain_sampling
 
     if greedy and temperature is not None:
         raise GenerationError("--greedy is temperature 0: leave out --temperature.")
@@ -164,9 +163,7 @@ def generate(
     form = writer.form() if field else None
     if form:
         fields = _fields(field or [])
-        stream: TextStream = FormStream(
-            writer.generator, form, fields, options, num, seed, logprobs
-        )
+        stream = writer.generator.fill(form, fields, options, num=num, seed=seed, logprobs=logprobs)
     else:
         starts = [*(prompt or []), *_lines(prompts)] or [""]
         stream = writer.generator.stream(starts, options, num=num, seed=seed, logprobs=logprobs)

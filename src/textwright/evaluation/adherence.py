@@ -18,7 +18,7 @@ from textwright.models import LanguageModel, TorchBackend
 from textwright.tokenizer import Tokenizer
 from textwright.writing.form import Form
 from textwright.writing.generator import Generator
-from textwright.writing.sampling import SamplingOptions
+from textwright.writing.sampling_options import SamplingOptions
 
 FREE_TEXTS = 100
 Interval = tuple[float, float]

@@ -13,7 +13,7 @@ from textwright.errors import ExportError
 from textwright.models import LanguageModel, TorchBackend
 from textwright.run import Run
 from textwright.writing.generator import Generator
-from textwright.writing.sampling import SamplingOptions
+from textwright.writing.sampling_options import SamplingOptions
 
 DOCUMENTS = 8
 CHARACTERS = 4_000  # of each document: one may be a novel

@@ -25,7 +25,7 @@ from textwright.export.forms import CODE, forms_of
 from textwright.export.tokenizer_file import exported_tokenizer, spacing_note
 from textwright.models import LanguageModel
 from textwright.run import Run
-from textwright.writing.sampling import SamplingOptions
+from textwright.writing.sampling_options import SamplingOptions
 
 NEEDS: tuple[str, ...] = ("transformers",)
 TOLERANCE = 1e-3  # nats; float32 sums in another order differ by about 1e-5

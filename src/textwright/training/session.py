@@ -36,7 +36,7 @@ from textwright.training.dataset import choose_layout, cut
 from textwright.training.preparation import OnProgress, Prepared, prepare_run, record_corpus
 from textwright.training.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
 from textwright.writing.generator import Generator as TextGenerator
-from textwright.writing.generator import TextStream
+from textwright.writing.stream import TextStream
 
 Sources = str | Path | Sequence[str | Path]
 

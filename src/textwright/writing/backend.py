@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class BackendState(Protocol):
-    """What a backend remembers of the rows it has read."""
+    """What a backend remembers of the rows that it has read."""
 
     @property
     def lengths(self) -> Any: ...  # (B,) ids read so far
@@ -23,7 +23,10 @@ class BackendState(Protocol):
 
 
 class Backend(Protocol):
-    """A model that reads ids and says what comes next: NumPy in, NumPy out."""
+    """A model that reads ids and predicts the next one: NumPy in, NumPy out.
+
+    Where memory runs out, it and its states raise MemoryError.
+    """
 
     context_length: int | None  # the most ids it can look at; None: no limit
 
@@ -37,11 +40,11 @@ class Backend(Protocol):
 
 
 def window_start(count: int, context_length: int | None) -> int:
-    """Where what a model sees begins, when `count` ids stand before the one it predicts.
+    """Where the model's view of a row begins, when `count` ids precede the one it predicts.
 
-    It sees ids[start:count], the row's first stop id being ids[0]. When one more would be too many,
-    it keeps the newest half and goes on from there; a long prompt is seen as if it had been
-    written, so the start follows from the count alone, cached or not.
+    It sees ids[start:count], where ids[0] is the stop id that begins the row. When one more would
+    be too many, it keeps the newest half and goes on from there. A long prompt is seen as if it had
+    been written, so the start depends on the count alone, with a cache or without.
     """
     if context_length is None or count <= context_length:
         return 0
@@ -53,6 +56,6 @@ def window_start(count: int, context_length: int | None) -> int:
 def visible(
     ids: Sequence[int], stop_id: int, context_length: int | None
 ) -> NDArray[np.int64]:  # (T,)
-    """What a model sees of a text's ids: the stop id and all of them, or the newest that fit."""
+    """The ids that the model sees of a text: the stop id and all, or the newest that fit."""
     start = window_start(1 + len(ids), context_length)
     return np.array(ids[start - 1 :] if start else [stop_id, *ids], np.int64)

@@ -1,15 +1,16 @@
 """Beam search and sampled beams: several texts of one prompt side by side, the best of them kept.
 
-Every running beam is continued by every token that the sampling order leaves it. A continuation's
-score is the sum of its tokens' log-probabilities as that order has processed them, not normalized
-again. Of all continuations of all beams, twice as many are looked at as there are beams: the best
-(temperature 0), or as many drawn without replacement in proportion to exp(score). Of these, those
-that end are finished if they are among the first half, and the best of the others go on.
+Every running beam is continued by every token that the sampling order leaves. The score of a
+continuation is the sum of its tokens' log-probabilities after the steps of that order, without
+normalizing them again. Of all continuations of all beams, twice as many are taken as there are
+beams: the best ones (temperature 0), or ones drawn without replacement in proportion to exp(score).
+Of these, those that end are finished if they are among the first half, and the best of the others
+go on.
 
-The order of things is that of `transformers` 5.23 (`GenerationMixin._beam_search`). It departs from
-it where too few continuations are possible: there none is made up.
+The procedure is that of `transformers` 5.23 (`GenerationMixin._beam_search`), with one exception:
+where fewer continuations are possible, fewer are taken, and no banned one is added.
 
-Letters: B beams that run, V vocabulary.
+Letters: B running beams, V vocabulary.
 """
 
 from collections.abc import Iterator
@@ -19,13 +20,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.errors import GenerationError
 from textwright.writing.backend import Backend
 from textwright.writing.rows import RunningBatch
 from textwright.writing.sampling import penalize, truncate
 from textwright.writing.sampling_steps import (
-    NO_TOKEN_LEFT,
     Ids,
+    NoTokenLeftError,
     draw_several,
     log_probabilities,
     peak,
@@ -43,7 +43,7 @@ class Beam(Text):
     events: tuple[TokenEvent, ...] = ()
 
     def extend(self, new_id: int, score: float, logprob: float) -> Self:
-        """The beam that goes on from this one with another id."""
+        """A new beam: this one with another id."""
         longer = self.fork()
         longer.events = (*self.events, longer.take(new_id, logprob))
         longer.score = score
@@ -55,33 +55,37 @@ class Beam(Text):
 
     @property
     def value(self) -> float:
-        """What finished beams are ranked by. The stop token counts as one of its tokens."""
+        """The number that finished beams are ranked by. The stop token counts as a token."""
         value: float = self.score / len(self.events) ** self.options.length_penalty
         return value
 
 
 class Search:
-    """The beams of one prompt: what runs, and the best of what has finished, best first."""
+    """The beams of one prompt: those that run, and the best of those that finished, best first."""
 
     def __init__(self, prompt: Beam, draws: np.random.Generator) -> None:
         prompt.search = self
         self.running = [prompt]
         self.finished: list[Beam] = []
+        self._stuck: list[Beam] = []  # those that ran when none could go on
+        self._sample = prompt.sample
         self._options = prompt.options
         self._draws = draws
 
     def step(self, logits: NDArray[np.float32]) -> list[int]:
         """Continue the running beams, given the logits (B, V) after each of them.
 
-        → the place that each beam that now runs had its parent at; none when the search is over.
-        Raises GenerationError where no token is left, or the logits are not numbers.
+        Returns for each beam that now runs the place of its parent; nothing when the search is
+        over. Raises GenerationError where the logits are not numbers.
         """
         beams = self._options.beams
-        peak(logits.max(axis=-1))
-        logprobs = log_probabilities(logits)
-        parents, ids, scores = self._continuations(logprobs.astype(np.float32))
-        if not len(scores) and not self.finished:
-            raise GenerationError(NO_TOKEN_LEFT)
+        try:
+            peak(logits.max(axis=-1))
+            logprobs = log_probabilities(logits)
+            parents, ids, scores = self._continuations(logprobs.astype(np.float32))
+        except NoTokenLeftError:
+            self.running, self._stuck = [], self.running
+            return []
         going: list[tuple[int, Beam]] = []
         for rank, choice in enumerate(self._choose(scores)):
             place, new_id = int(parents[choice]), int(ids[choice])
@@ -100,27 +104,38 @@ class Search:
         return [place for place, _ in going[: len(self.running)]]
 
     def events(self, num: int) -> Iterator[TokenEvent]:
-        """The `num` best texts, one after another. Raises GenerationError where there are fewer."""
-        if len(self.finished) < num:
-            raise GenerationError(
-                f"{num} texts were asked for, and the beams of a prompt came to "
-                f"{len(self.finished)}: ask for fewer, or ban fewer tokens."
-            )
-        for number, beam in enumerate(self.finished[:num]):
-            for event in beam.events:
-                yield event._replace(sample=event.sample + number)
+        """The events of the `num` best texts, one text after another.
+
+        Where fewer have finished, those that could not go on come next, with the finish reason
+        `no_token_left`; where there are still fewer, the missing texts are empty.
+        """
+        for number in range(self._sample, self._sample + num):
+            if self.finished:
+                events = self.finished.pop(0).events
+            elif self._stuck:
+                beam = self._stuck.pop(0)
+                events = (*beam.events, beam.end("no_token_left"))
+            else:
+                events = (TokenEvent(number, "", None, "no_token_left"),)
+            for event in events:
+                yield event._replace(sample=number)
 
     def _continuations(self, logprobs: NDArray[np.float32]) -> tuple[Ids, Ids, Scores]:
-        """All that is possible: the place of the beam, the id, the score of the two together."""
+        """All possible continuations: place of the beam, id, and score of the two together.
+
+        Raises NoTokenLeftError where there are none.
+        """
         found = [self._weigh(beam, row) for beam, row in zip(self.running, logprobs, strict=True)]
+        if not any(len(ids) for ids, _ in found):
+            raise NoTokenLeftError
         places = np.repeat(np.arange(len(found)), [len(ids) for ids, _ in found])
         return places, np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
 
     def _weigh(self, beam: Beam, logprobs: NDArray[np.float32]) -> tuple[Ids, Scores]:
-        """The ids that may follow a beam, and the scores with which they would."""
+        """The ids that may follow a beam, and the score of the beam with each of them."""
         options = self._options
-        told = np.frombuffer(beam.ids, np.int64)
-        logprobs = penalize(logprobs, options, told, beam.prompt_length, beam.stop_id)
+        written = np.frombuffer(beam.ids, np.int64)
+        logprobs = penalize(logprobs, options, written, beam.prompt_length, beam.stop_id)
         ids = np.flatnonzero(logprobs > -np.inf)
         temperature = 1.0
         if options.temperature and len(ids):
@@ -129,11 +144,11 @@ class Search:
         return ids, beam.score + logprobs[ids].astype(np.float64) / temperature
 
     def _choose(self, scores: Scores) -> list[int]:
-        """Twice as many places as there are beams, the best or in the order drawn."""
+        """Twice as many places as there are beams: the best first, or in the order of drawing."""
         count = 2 * self._options.beams
         if self._options.temperature:
             return draw_several(scores, self._draws.random(count))
-        # Of equals, the better beam's come first, then lower ids.
+        # Of equals, those of the better beam come first, then lower ids.
         least = np.partition(scores, -count)[-count] if count < len(scores) else -np.inf
         best = np.flatnonzero(scores >= least)
         ranked: list[int] = best[np.argsort(-scores[best], kind="stable")][:count].tolist()
@@ -155,11 +170,11 @@ class Search:
 def write_searches(
     searches: Iterator[Search], backend: Backend, stop_id: int, width: int, num: int
 ) -> Iterator[TokenEvent]:
-    """The events of the `num` best texts of each search, once it is over; `width` run together."""
+    """The events of the `num` best texts of each search when it is over; `width` run together."""
     batch: RunningBatch[Beam] = RunningBatch(backend, stop_id)
     going = 0
     while True:
-        # Searches join when half the places are free: each joining costs the others a pause.
+        # Searches join when half the places are free: the others wait while a prompt is read.
         if going <= width // 2:
             joining = list(islice(searches, width - going))
             batch.admit([beam for search in joining for beam in search.running])

@@ -1,32 +1,29 @@
 """Templates as data: documents written around given fields, and parsed back into fields.
 
-A template such as `{country} : {variety} : {description}` says what stands between the fields, and
-a model that was trained with it has learned to write that too. So a document is begun from the
-template; where a field is given, its tokens are forced; where it is not, the model writes until it
-has written what the template puts after the field.
+A template such as `{country} : {variety} : {description}` names the fields and the separators
+between them, and a model that was trained with it writes the separators too. So a document begins
+as the template does. The tokens of a given field are forced; any other field is written by the
+model, until it writes the separator that the template puts after the field.
 """
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
-
-import numpy as np
-from numpy.typing import NDArray
 
 from textwright.corpus.documents import Cleaner, CorpusOptions, Template
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.treatment import finder
-from textwright.writing.generator import Drawn, Generator, TextStream
-from textwright.writing.sampling import SamplingOptions, uniforms
+from textwright.writing.prompt import Prompt
 
 
 class Form:
-    """A template as a model knows it: cleaned as its corpus was, seen as its tokenizer sees.
+    """A template as the model has learned it: cleaned as its corpus was, read by its tokenizer.
 
     `fields` are the names, in the order of the template. Raises GenerationError where there is no
-    template, or nothing between two fields that the tokenizer keeps.
+    template, or where the tokenizer keeps nothing of what stands between two fields.
     """
 
     def __init__(self, options: CorpusOptions, tokenizer: Tokenizer) -> None:
@@ -36,6 +33,8 @@ class Form:
                 "--fields."
             )
         template = Template(options.template)
+        self.stop_id = tokenizer.stop_id
+        self._tokenizer = tokenizer
         self._clean = Cleaner(options, template).trim
         self.fields = template.fields
         self.slots = template.slots
@@ -44,8 +43,8 @@ class Form:
         for pair, end in zip(pairwise(self.slots), ends, strict=False):
             if end is None:
                 raise GenerationError(
-                    f"The fields {' and '.join(pair)} cannot be told apart: nothing that the "
-                    "tokenizer keeps stands between them in the template."
+                    f"The fields {' and '.join(pair)} cannot be separated: the tokenizer keeps "
+                    "nothing of what stands between them in the template."
                 )
         self._start = start or re.compile("")
         # The last slot ends with the text, whether or not what the template puts there is written.
@@ -53,7 +52,11 @@ class Form:
         self.ends = [*filter(None, ends), re.compile(rf"(?:{last.pattern})?\Z", last.flags)]
 
     def check(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Given values, cleaned. Raises GenerationError where a document could not tell them."""
+        """The given values, cleaned.
+
+        Raises GenerationError for an unknown or empty field, for a value that contains the
+        separator after it, and where no field is left to the model.
+        """
         values = {}
         for name, value in given.items():
             if name not in self.fields:
@@ -74,22 +77,45 @@ class Form:
                 if found is None or found.start() < len(value):
                     raise GenerationError(
                         f"The field {name} cannot be {value!r}: the template puts "
-                        f"{literal.strip()!r} after it, so nobody could tell where it ends."
+                        f"{literal.strip()!r} after it, so its end could not be found."
                     )
         return values
 
     def render(self, values: Mapping[str, str], slot: int = 0) -> tuple[str, int]:
-        """A document from this slot on, up to the first whose value is not known, and that slot."""
+        """The document from this slot to the first one without a value, and that slot's number."""
         text = "" if slot else self.literals[0]
         while slot < len(self.slots) and (name := self.slots[slot]) in values:
             slot += 1
             text += values[name] + self.literals[slot]
         return text, slot
 
-    def parse(self, text: str) -> dict[str, str | None]:
-        """The fields of a document; None for one that is empty, or that nothing ends.
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text that a word will follow.
 
-        What follows a field without an end is None too, for nobody can say where it begins.
+        Byte-level tokens begin a word with the space before it, so a last space is left to the
+        model. How they cut other white space depends on what follows.
+        """
+        if not text[-1:].isspace():
+            return self._tokenizer.encode(text).tolist()
+        end = len(text) - text.endswith(" ")
+        spans = self._tokenizer.spans(text + "a")
+        return [token_id for token_id, start, _ in spans if start < end]
+
+    def prompt(self, given: Mapping[str, str]) -> Prompt:
+        """What a document with these fields begins with, and the guide to the rest of it.
+
+        Forced tokens are new tokens: they count as such, and the draws of their places are not
+        used. Raises GenerationError where a field cannot be given.
+        """
+        values = self.check(given)
+        start, _ = self.render(values)
+        unknown = [word for value in values.values() for word in self._tokenizer.unknown(value)]
+        return Prompt(start, self.encode(start), unknown, partial(Filler, self, values))
+
+    def parse(self, text: str) -> dict[str, str | None]:
+        """The fields of a document; None for one that is empty or has no end.
+
+        All fields after one without an end are None too, because their beginnings are unknown.
         """
         values: dict[str, str | None] = dict.fromkeys(self.fields)
         before = self._start.match(text)
@@ -103,73 +129,30 @@ class Form:
         return values
 
 
-class FormStream(TextStream):
-    """The events of `num` documents with the given fields, as those of `Generator.stream`.
+class Filler:
+    """Guides one text along a form: given fields are forced, the others are the model's.
 
-    Each reads as the template says, so that parsing it gives back what was given. Forced tokens
-    are new tokens: they count, and the draws of their places go unused. Raises GenerationError
-    where a field cannot be given, or beams are asked for.
+    What is shown reads as the template does. Given values are those that `Form.check` returned.
     """
 
-    def __init__(
-        self,
-        generator: Generator,
-        form: Form,
-        given: Mapping[str, str],
-        options: SamplingOptions,
-        num: int = 1,
-        seed: int = 0,
-        logprobs: bool = False,
-    ) -> None:
-        if options.beams > 1:
-            raise GenerationError("Beams cannot be led by fields: give a prompt, or no beams.")
-        self._form, self._given = form, form.check(given)
-        start, _ = form.render(self._given)
-        super().__init__(generator, [start], options, num, seed, logprobs)
-        tokenizer = generator.tokenizer
-        self._prompt_ids = [_opening(start, tokenizer)]
-        self.unknown = [tokenizer.unknown(value) for value in self._given.values()]
-
-    def _drawn(
-        self, tokenizer: Tokenizer, options: SamplingOptions, seed: int
-    ) -> Iterator["_Filled"]:
-        (ids,) = self._prompt_ids
-        for k in range(self.num):
-            yield _Filled(k, ids, options, tokenizer, uniforms(seed, k), self._form, self._given)
-
-
-class _Filled(Drawn):
-    """A text that follows a form: ids may be certain, and what is shown reads as the template."""
-
-    def __init__(
-        self,
-        sample: int,
-        prompt_ids: list[int],
-        options: SamplingOptions,
-        tokenizer: Tokenizer,
-        draws: np.random.Generator,
-        form: Form,
-        given: Mapping[str, str],
-    ) -> None:
-        super().__init__(sample, 0, prompt_ids, options, tokenizer, draws=draws)
-        self._tokenizer = tokenizer
+    def __init__(self, form: Form, given: Mapping[str, str]) -> None:
         self._form = form
         self._values = dict(given)
-        self._forced: deque[int] = deque()  # the ids that come next, whatever the model says
+        self._forced: deque[int] = deque()
         _, self._slot = form.render(given)  # where the model writes
         self._written = ""  # what it has written there that is not shown
         self._begun = False  # whether some of it is shown
         self._certain = False  # whether the last id was forced
 
-    def choose(self, logits: NDArray[np.float32]) -> int:
-        """The next id, given its logits (V,)."""
-        if not self._forced:
-            return super().choose(logits)
-        self._draws.random()  # the draw of this place, so that others keep theirs
-        return self._forced[0]
+    def forced_id(self) -> int | None:
+        """The next id of a given field, of what stands around it, or of the end of the form."""
+        return self._forced[0] if self._forced else None
 
-    def _decode(self, new_id: int) -> str:
-        text = super()._decode(new_id)
+    def push(self, text: str) -> str:
+        """Show a field when it has ended, together with all that is certain after it.
+
+        The last field, which nothing follows, is shown as it comes.
+        """
         self._certain = bool(self._forced)
         if self._certain:
             self._forced.popleft()
@@ -180,9 +163,9 @@ class _Filled(Drawn):
         end = self._form.ends[self._slot].search(self._written)
         return self._go_on(end) if end else ""
 
-    def _decode_rest(self) -> str:
-        rest = super()._decode_rest()  # of a forced id it is shown already
-        self._written += "" if self._certain else rest
+    def flush(self, text: str) -> str:
+        """Show what the model has written of a field that did not end."""
+        self._written += "" if self._certain else text  # the text of a forced id is shown already
         return self._show()
 
     def _show(self) -> str:
@@ -191,29 +174,17 @@ class _Filled(Drawn):
         return text
 
     def _go_on(self, end: re.Match[str]) -> str:
-        """From the end of a field to where the model writes next: all that is certain till then."""
+        """Go from the end of a field to where the model writes next; return all between them."""
+        form = self._form
         value, rest = self._written[: end.start()].strip(), self._written[end.end() :]
-        literal = self._form.literals[self._slot + 1]
-        self._values[self._form.slots[self._slot]] = value
-        known, self._slot = self._form.render(self._values, self._slot + 1)
-        # The token that ended the field may hold more: where a value is given, that goes unheard.
+        literal = form.literals[self._slot + 1]
+        self._values[form.slots[self._slot]] = value
+        known, self._slot = form.render(self._values, self._slot + 1)
+        # The token that ended the field may hold more text. A given value replaces that text.
         self._written, self._begun = "" if known else rest, False
         if known:
             gap = literal[len(literal.rstrip()) :]
-            known_ids = _opening(("" if end[0].endswith(gap) else gap) + known, self._tokenizer)
-            self._forced.extend(known_ids)
-        if self._slot == len(self._form.slots):
-            self._forced.append(self.stop_id)
+            self._forced.extend(form.encode(("" if end[0].endswith(gap) else gap) + known))
+        if self._slot == len(form.slots):
+            self._forced.append(form.stop_id)
         return value + literal + known
-
-
-def _opening(text: str, tokenizer: Tokenizer) -> list[int]:
-    """The ids of a text that a word will follow.
-
-    Byte-level tokens begin a word with the space before it, so a last space is left to the model;
-    other white space they cut by what follows.
-    """
-    if not text[-1:].isspace():
-        return tokenizer.encode(text).tolist()
-    end = len(text) - text.endswith(" ")
-    return [token_id for token_id, start, _ in tokenizer.spans(text + "a") if start < end]

@@ -15,9 +15,9 @@ from textwright.writing.backend import Backend, visible, window_start
 
 
 class Row:
-    """One sequence of a batch: the ids of its prompt, number `prompt`, and those written since.
+    """One sequence of a batch: the ids of prompt number `prompt`, then those written since.
 
-    The stop id that begins every row is not among them.
+    The stop id that begins every context is not among them.
     """
 
     def __init__(self, prompt: int, ids: Sequence[int]) -> None:
@@ -38,12 +38,12 @@ class RunningBatch(Generic[_Row]):
         self._state: Any
         self._backend = backend
         self._stop_id = stop_id
-        # The prompt that was read last and what came of it: more of its samples may be waiting.
+        # The prompt that was read last and its result: more of its samples may be waiting.
         self._prompt = -1
         self._read_last: _Read
 
     def admit(self, rows: list[_Row]) -> None:
-        """Let new rows in, whose prompts are read once, whatever the number of their samples."""
+        """Add rows. A prompt is read once, however many of the rows go on from it."""
         if not rows:
             return
         groups = [list(group) for _, group in groupby(rows, key=lambda row: row.prompt)]
@@ -62,18 +62,18 @@ class RunningBatch(Generic[_Row]):
         self.rows = self.rows + rows
 
     def keep(self, places: list[int]) -> None:
-        """Go on with the rows at these places only."""
+        """Keep only the rows at these places."""
         if len(places) < len(self.rows):
             self.replace([self.rows[place] for place in places], places)
 
     def replace(self, rows: list[_Row], places: list[int]) -> None:
-        """Go on with other rows, each from what was read of the row at its place."""
+        """Replace the rows; each goes on from the state of the row at its place."""
         if rows and places != list(range(len(self.rows))):
             self._state = self._state.select(places)
         self.rows = rows
 
     def advance(self) -> None:
-        """Feed every row its newest id. Rows whose context is full keep the newest half of it."""
+        """Feed every row its newest id. A row whose context is full keeps its newest half."""
         if not self.rows:
             return
         limit = self._backend.context_length
@@ -96,7 +96,7 @@ class RunningBatch(Generic[_Row]):
         self.logits, self._state = _join(reads)
 
     def _read(self, rows: list[_Row]) -> _Read:
-        """Prefill with all that each row may look at, the stop id as the start of the context."""
+        """Prefill with all that the model sees of each row, from the stop id on."""
         limit = self._backend.context_length
         seen = [visible(row.ids, self._stop_id, limit) for row in rows]
         lengths = np.array([len(ids) for ids in seen], np.int64)

@@ -1,7 +1,7 @@
 """The steps of sampling, each a pure function of one row of logits (V,).
 
-A step returns a new array or, where there is nothing to do, the one it was given. A banned token
-has logit -inf. `sampling.py` puts the steps in order.
+A step returns a new array or, if it changes nothing, the one it was given. A banned token has the
+logit -inf. `sampling.py` puts the steps in order.
 """
 
 from functools import lru_cache
@@ -16,33 +16,41 @@ from textwright.errors import GenerationError
 Logits = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-# Float32 logits cannot tell sums of probabilities apart below this: a sum that misses its share
-# by less has reached it. So probabilities .5, .3, .2 under top-p .8 keep two tokens, not three.
+# Sums of float32 probabilities are not exact below this: a sum that misses its share by less has
+# reached it. So probabilities .5, .3, .2 under top-p .8 keep two tokens, not three.
 RESOLUTION = 1e-6
-NO_TOKEN_LEFT = (
-    "No token is left to choose: forbid fewer tokens, or loosen no_repeat_ngram or min_new_tokens."
-)
 _BLOCK = 128
 
 
+class NoTokenLeftError(GenerationError):
+    """Every token is banned, so a text cannot go on."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No token is left to choose: forbid fewer tokens, or loosen no_repeat_ngram or "
+            "min_new_tokens."
+        )
+
+
 def add_bias(logits: Logits, bias: dict[Any, float]) -> Logits:
-    """The number of each id added; the keys of `bias` are ids."""
+    """Add to the logit of each id its number in `bias`, whose keys are ids."""
     logits = logits.copy()
     logits[list(bias)] += np.fromiter(bias.values(), logits.dtype, len(bias))
     return logits
 
 
 def ban(logits: Logits, ids: Any) -> Logits:
-    """-inf at `ids`."""
+    """Set the logits of `ids` to -inf."""
     logits = logits.copy()
     logits[ids] = -inf
     return logits
 
 
 def penalize_repetition(logits: Logits, ids: Ids, penalty: float) -> Logits:
-    """Each seen token once: a logit above zero is divided by `penalty`, others multiplied by it.
+    """Divide the logit of each seen token by `penalty` if it is above zero, else multiply it.
 
-    Keskar et al. 2019 (CTRL), with the sign treated as everyone has done since.
+    A token is penalized once, however often it occurs. Keskar et al. 2019 (CTRL), with the sign
+    treated as in all implementations since.
     """
     seen = logits[ids]
     logits = logits.copy()
@@ -51,7 +59,7 @@ def penalize_repetition(logits: Logits, ids: Ids, penalty: float) -> Logits:
 
 
 def penalize_counts(logits: Logits, text_ids: Ids, presence: float, frequency: float) -> Logits:
-    """logit − presence·[count > 0] − frequency·count, counted in the text; as OpenAI's API."""
+    """logit − presence·[count > 0] − frequency·count, counted in the text, as in OpenAI's API."""
     seen, counts = np.unique(text_ids, return_counts=True)
     logits = logits.copy()
     logits[seen] -= (presence + frequency * counts).astype(logits.dtype)
@@ -59,7 +67,7 @@ def penalize_counts(logits: Logits, text_ids: Ids, presence: float, frequency: f
 
 
 def repeating_ids(ids: Ids, n: int) -> Ids:
-    """The ids that, written next, would end an n-gram that `ids` (T,) already holds."""
+    """The ids that, written next, would complete an n-gram that `ids` (T,) already contains."""
     if n == 1 or len(ids) < n:
         return ids[: len(ids) if n == 1 else 0]
     windows = np.lib.stride_tricks.sliding_window_view(ids, n)
@@ -68,55 +76,59 @@ def repeating_ids(ids: Ids, n: int) -> Ids:
 
 
 def temper(logits: Logits, temperature: float) -> Logits:
-    """log p / T, up to a constant. 0: only the likeliest token is left (of equals, the lowest id);
-    inf: all that are not banned are equally likely."""
+    """log p / T, up to a constant.
+
+    0 leaves only the likeliest token (of equals, the lowest id); inf makes all tokens that are not
+    banned equally likely.
+    """
     top = peak(logits)
     if temperature == 0.0:
         return _only(logits, logits.argmax())
     if temperature == inf:
         return np.where(logits > -inf, np.float32(0), np.float32(-inf))
-    # The peak goes to zero first: nothing can overflow upwards, and the likeliest tokens, which
-    # matter most, lose no digits. Beyond 1e±30, float32 would turn T itself into 0 or inf.
+    # The peak is moved to zero first: then nothing overflows upwards, and the likeliest tokens,
+    # which matter most, lose no digits. Beyond 1e±30, float32 would turn T itself into 0 or inf.
     return (logits - top) / min(max(temperature, 1e-30), 1e30)
 
 
 def keep_top_k(logits: Logits, k: int) -> Logits:
-    """The k largest logits, and all that equal the k-th."""
+    """Keep the k largest logits, and all that equal the k-th."""
     return _at_least(logits, _largest(logits, k)) if k < len(logits) else logits
 
 
 def keep_top_p(logits: Logits, p: float, least: int = 1) -> Logits:
-    """The smallest set of likeliest tokens with probability p or more; of equals, lower ids first.
+    """Keep the fewest likeliest tokens that together have probability p or more.
 
-    Holtzman et al. 2020, nucleus sampling. `least` tokens stay, whatever p is.
+    Of equals, lower ids come first. At least `least` tokens stay, whatever p is. Nucleus sampling,
+    Holtzman et al. 2020.
     """
     weights = _weights(logits)
     total = weights.sum(dtype=np.float64)
-    # Tokens below (1-p)/V hold less than 1-p together, so the others reach p without them: only
-    # those need sorting, and the result is the same.
+    # Tokens below (1-p)/V have less than 1-p together, so the others reach p without them: only
+    # the others need sorting, and the result is the same.
     floor = (1.0 - p) / len(logits) * total
     if least > 1:
         floor = min(floor, _largest(weights, least))
     likely = np.flatnonzero(weights >= floor)
-    # The bits of positive floats, read as integers, are in the floats' order.
+    # The bits of positive floats, read as integers, have the same order as the floats.
     by_rank = likely[_ranking(-weights[likely].view(np.int32).astype(np.int64))]
     return _only(logits, by_rank[: max(least, _sufficient(weights[by_rank], p * total))])
 
 
 def keep_min_p(logits: Logits, min_p: float, least: int = 1) -> Logits:
-    """Tokens whose probability is `min_p` times the largest, or more (Nguyen et al. 2024).
+    """Keep tokens whose probability is `min_p` times the largest, or more (Nguyen et al. 2024).
 
-    The `least` likeliest stay, whatever min_p is.
+    The `least` likeliest tokens stay, whatever min_p is.
     """
     floor = peak(logits) + np.float32(np.log(min_p) - RESOLUTION)
     return _at_least(logits, min(floor, _largest(logits, least)) if least > 1 else floor)
 
 
 def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
-    """Tokens nearest in surprise to the entropy, until they hold p or more (Meister et al. 2022).
+    """Keep the tokens whose surprise is nearest the entropy, until they together reach p.
 
-    Distances are told apart to 1e-6 nats; of equals, lower ids first. `least` tokens stay,
-    whatever p is.
+    Distances are compared to 1e-6 nats; of equals, lower ids come first. At least `least` tokens
+    stay, whatever p is. Typical sampling, Meister et al. 2022.
     """
     weights = _weights(logits)
     possible = np.flatnonzero(weights)
@@ -133,7 +145,7 @@ def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
 def draw(logits: Logits, uniform: float) -> int:
     """The first id at which the cumulative probability exceeds `uniform`, which is in [0, 1).
 
-    Weights are float32, sums float64. Raises GenerationError where no token is left.
+    Weights are float32, sums float64. Raises NoTokenLeftError where every token is banned.
     """
     weights = _weights(logits)
     start, before = 0, 0.0
@@ -141,8 +153,8 @@ def draw(logits: Logits, uniform: float) -> int:
         running = np.add.accumulate(weights, dtype=np.float64)
         target = uniform * running[-1]
     else:
-        # A running sum over V is one long chain of additions; sums of blocks are not. Find the
-        # block by the running sum of those, then the id within it.
+        # A running sum over V is one long chain of additions; sums of blocks are faster. Find the
+        # block by the running sum of blocks, then the id within the block.
         starts = _block_starts(len(weights))
         ends = np.add.accumulate(np.add.reduceat(weights, starts, dtype=np.float64))
         target = uniform * ends[-1]
@@ -153,15 +165,15 @@ def draw(logits: Logits, uniform: float) -> int:
         running = np.add.accumulate(weights, dtype=np.float64)
         running += before
     place = int(running.searchsorted(target, "right"))
-    if place == len(weights):  # the two ways of summing differ in the last digit
+    if place == len(weights):  # the two sums differ in the last digit
         place = int(np.flatnonzero(weights)[-1])
     return start + place
 
 
 def draw_several(scores: NDArray[np.floating], uniforms: NDArray[np.float64]) -> list[int]:
-    """Places drawn one after another, none twice, each in proportion to exp(score) of those left.
+    """Draw places without replacement, each in proportion to exp(score) among those left.
 
-    As many as there are uniforms, or fewer where fewer places have a score above -inf.
+    One place for each uniform; fewer where fewer places have a score above -inf.
     """
     scores = scores.copy()
     drawn = []
@@ -172,12 +184,15 @@ def draw_several(scores: NDArray[np.floating], uniforms: NDArray[np.float64]) ->
 
 
 def peak(logits: Logits) -> np.float32:
-    """The largest logit. Raises GenerationError where all are banned, or one is not finite."""
+    """The largest logit.
+
+    Raises NoTokenLeftError where all are banned, GenerationError where one is not a number.
+    """
     top: np.float32 = np.maximum.reduce(logits)  # what logits.max() calls, a microsecond later
     if isfinite(top):
         return top
     if top == -inf:
-        raise GenerationError(NO_TOKEN_LEFT)
+        raise NoTokenLeftError
     raise GenerationError(
         "The model's logits are not finite numbers: its training diverged or its file is damaged; "
         "use an earlier checkpoint."
@@ -217,16 +232,17 @@ def _at_least(logits: Logits, threshold: np.float32) -> Logits:
 
 
 def _largest(values: Logits, k: int) -> np.float32:
-    """The k-th largest; the smallest where there are fewer."""
+    """The k-th largest value, or the smallest where there are fewer than k."""
     k = min(k, len(values))
     kth: np.float32 = np.partition(values, -k)[-k]
     return kth
 
 
 def _ranking(order: Ids) -> Ids:
-    """The places of `order`, whose numbers fit in 32 bits, from the least up; equals by place.
+    """The places that sort `order` upwards; equals keep their order. Numbers must fit in 32 bits.
 
-    One integer holds number and place, so that the fast sort, which is not stable, will do.
+    Number and place are packed in one integer, so that the fast sort, which is not stable, can be
+    used.
     """
     keys = (order << 32) + np.arange(len(order))
     keys.sort()
@@ -234,7 +250,7 @@ def _ranking(order: Ids) -> Ids:
 
 
 def _sufficient(ranked: NDArray[np.floating], share: float) -> int:
-    """How many of the ranked weights it takes to reach the share."""
+    """How many of the ranked weights are needed to reach the share."""
     sums = ranked.cumsum(dtype=np.float64)
     return int(np.searchsorted(sums, share * (1.0 - RESOLUTION))) + 1
 

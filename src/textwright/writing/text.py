@@ -1,24 +1,31 @@
-"""One text on its way: from ids to what can be shown, and where it ends."""
+"""One text while it is written: its ids, the text that can be shown, and why it ends."""
 
 from collections.abc import Sequence
 from copy import copy
 from typing import Literal, NamedTuple, Self
 
-from textwright.tokenizer import Tokenizer
-from textwright.writing.rows import Row
-from textwright.writing.sampling import SamplingOptions
+import numpy as np
+from numpy.typing import NDArray
 
-FinishReason = Literal["stop", "length"]
+from textwright.tokenizer import Tokenizer
+from textwright.writing.prompt import Prompt
+from textwright.writing.rows import Row
+from textwright.writing.sampling import choose
+from textwright.writing.sampling_options import SamplingOptions
+
+# stop: the stop token or a stop text came · length: max_new_tokens are written ·
+# no_token_left: every token that could come next is banned
+FinishReason = Literal["stop", "length", "no_token_left"]
 
 
 class TokenEvent(NamedTuple):
-    """One token of one sample. A sample's texts, put together, are the sample's text."""
+    """One token of one sample. The texts of a sample's events, joined, are the sample's text."""
 
-    sample: int  # which: prompt number · num + number within the prompt
+    sample: int  # prompt number · num + number of the sample within its prompt
     text: str  # what can be shown now; may be empty, and may come later than its token
-    id: int | None  # None for the event that tells of the stop token
+    id: int | None  # None where no token was written: the sample ended instead
     finish_reason: FinishReason | None  # set on the sample's last event
-    logprob: float | None = None  # of the id, in nats, where that was asked for
+    logprob: float | None = None  # of the id, in nats, where log-probabilities were requested
 
 
 class Text(Row):
@@ -27,32 +34,32 @@ class Text(Row):
     def __init__(
         self,
         sample: int,
-        prompt: int,
-        prompt_ids: Sequence[int],
+        number: int,
+        prompt: Prompt,
         options: SamplingOptions,
         tokenizer: Tokenizer,
     ) -> None:
-        super().__init__(prompt, prompt_ids)
+        super().__init__(number, prompt.ids)
         self.sample = sample
-        self.prompt_length = len(prompt_ids)
+        self.prompt_length = len(prompt.ids)
         self.options = options
         self.stop_id = tokenizer.stop_id
-        self._decoder = tokenizer.decoder(prompt_ids)
+        self._guide = prompt.make_guide() if prompt.make_guide else None
+        self._decoder = tokenizer.decoder(prompt.ids)
         self._watch = StopWatch(options.stop) if options.stop else None
 
     def take(self, new_id: int, logprob: float | None = None) -> TokenEvent:
-        """Append the id, or end at it."""
+        """Append the id, or end the text if it is the stop id."""
         if new_id == self.stop_id:
-            text = self._decode_rest()
-            if self._watch:
-                text = self._watch.push(text) + self._watch.flush()
-            return TokenEvent(self.sample, text, None, "stop")
+            return self.end("stop")
         self.ids.append(new_id)
-        text = self._decode(new_id)
+        text = self._decoder.push(new_id)
+        if self._guide:
+            text = self._guide.push(text)
         count = len(self.ids) - self.prompt_length
         reason: FinishReason | None = None
         if count >= self.options.max_new_tokens:
-            text += self._decode_rest()
+            text += self._rest()
             reason = "length"
         # What the first min_new_tokens tokens spell cannot end the text.
         if self._watch and count > self.options.min_new_tokens:
@@ -63,28 +70,56 @@ class Text(Row):
                 text += self._watch.flush()
         return TokenEvent(self.sample, text, new_id, reason, logprob)
 
-    def _decode(self, new_id: int) -> str:
-        """The text that this id makes final."""
-        return self._decoder.push(new_id)
-
-    def _decode_rest(self) -> str:
-        """What was held back, when no id follows."""
-        return self._decoder.flush()
+    def end(self, reason: FinishReason) -> TokenEvent:
+        """End the text without another id; what was held back is shown."""
+        text = self._rest()
+        if self._watch:
+            text = self._watch.push(text) + self._watch.flush()
+        return TokenEvent(self.sample, text, None, reason)
 
     def fork(self) -> Self:
-        """The same text so far, to go on in another way."""
+        """A copy of the text so far, which can go on in another way. Needs a text without guide."""
         twin = copy(self)
         twin.ids = self.ids[:]
         twin._decoder = self._decoder.fork()
         twin._watch = copy(self._watch)
         return twin
 
+    def _rest(self) -> str:
+        """The text that the decoder held back, when no id follows."""
+        rest = self._decoder.flush()
+        return self._guide.flush(rest) if self._guide else rest
+
+
+class Drawn(Text):
+    """A text whose ids are drawn one by one; its guide, if it has one, may force some of them."""
+
+    def __init__(
+        self,
+        sample: int,
+        number: int,
+        prompt: Prompt,
+        options: SamplingOptions,
+        tokenizer: Tokenizer,
+        draws: np.random.Generator,
+    ) -> None:
+        super().__init__(sample, number, prompt, options, tokenizer)
+        self._draws = draws
+
+    def choose(self, logits: NDArray[np.float32]) -> int:
+        """The next id, given its logits (V,). Raises NoTokenLeftError where none is possible."""
+        if self._guide and (forced := self._guide.forced_id()) is not None:
+            self._draws.random()  # each place has a draw, so that later places keep theirs
+            return forced
+        ids = np.frombuffer(self.ids, np.int64)  # a view: `ids` may grow once it is gone
+        return choose(logits, self.options, self._draws, ids, self.prompt_length, self.stop_id)
+
 
 class StopWatch:
-    """Lets text through until one of the stop texts is complete, in whatever pieces it comes.
+    """Passes text on until it contains one of the stop texts, however it is cut into pieces.
 
-    Text that may still become a stop text is held back. Of two stop texts, the one complete first
-    counts; complete at once, the longer one.
+    Text that may still become a stop text is held back. Of two stop texts, the one that is
+    complete first counts; if both are at once, the longer one.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -93,7 +128,7 @@ class StopWatch:
         self.found = False
 
     def push(self, text: str) -> str:
-        """What can be shown: nothing of a stop text, nor of what follows it."""
+        """What can be shown of the text so far: nothing of a stop text or of what follows it."""
         if self.found:
             return ""
         text = self._held + text
@@ -109,7 +144,7 @@ class StopWatch:
         return text[: len(text) - held]
 
     def flush(self) -> str:
-        """What was held back, when no more text follows."""
+        """The text that was held back, when no more text follows."""
         held, self._held = self._held, ""
         return held
 

@@ -10,13 +10,13 @@ from textwright.cli.display.console import err
 
 if TYPE_CHECKING:
     from textwright.api import Writer
-    from textwright.writing.generator import TextStream
-    from textwright.writing.sampling import SamplingOptions
+    from textwright.writing.sampling_options import SamplingOptions
+    from textwright.writing.stream import TextStream
 
 
 def tell_prompts(stream: TextStream) -> None:
     """Which words of the prompts the model has never seen, and a last space that is in its way."""
-    words = dict.fromkeys(word for unknown in stream.unknown for word in unknown)
+    words = dict.fromkeys(word for prompt in stream.prompts for word in prompt.unknown)
     if words:
         listed = ", ".join(words)
         err.print(f"Not in the vocabulary, read as [UNK]: {listed}")
@@ -47,7 +47,7 @@ def show_stream(stream: TextStream) -> None:
             sys.stdout.write("\n")
         if turn < len(stream.prompts) * stream.num:
             heading = f"--- {turn + 1} ---\n" if many else ""
-            sys.stdout.write(heading + stream.prompts[turn // stream.num])
+            sys.stdout.write(heading + stream.prompts[turn // stream.num].text)
             sys.stdout.write("".join(pending.pop(turn, [])))
             sys.stdout.flush()
 

@@ -1,0 +1,43 @@
+"""What a text goes on from: its prompt, and a guide where parts of the text are given."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from textwright.tokenizer import Tokenizer
+
+
+class Guide(Protocol):
+    """Leads one text: which ids are certain, and what is shown of the ids that are written."""
+
+    def forced_id(self) -> int | None:
+        """The id that comes next whatever the model predicts; None: the model chooses."""
+
+    def push(self, text: str) -> str:
+        """What can be shown, given the text that the newest id completed."""
+
+    def flush(self, text: str) -> str:
+        """What is left to show at the end, given the text that the decoder still held."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt as the model reads it, and the guide of the texts that go on from it."""
+
+    text: str
+    ids: list[int]  # without the stop id that every context begins with
+    unknown: list[str] = field(default_factory=list)  # words that are read as [UNK]
+    make_guide: Callable[[], Guide] | None = None  # a new guide for each text; None: no guide
+
+
+def read_prompts(texts: Sequence[str], tokenizer: Tokenizer) -> list[Prompt]:
+    """Plain prompts. Word and symbol tokenizers drop white space at the end of each."""
+    if tokenizer.kind in ("word", "symbols"):  # their tokens bring the space before them
+        texts = [text.rstrip() for text in texts]
+    prompts = []
+    for text, array in zip(texts, tokenizer.encode_batch(list(texts)), strict=True):
+        ids = array.tolist()
+        prompts.append(
+            Prompt(text, ids, tokenizer.unknown(text) if tokenizer.unknown_id in ids else [])
+        )
+    return prompts
