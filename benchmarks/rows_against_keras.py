@@ -28,8 +28,10 @@ from textwright.compute.device import set_threads
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.models import LanguageModel, build
+from textwright.models.loss import PADDING_TARGET
 from textwright.tokenizer import Tokenizer
-from textwright.training.dataset import PADDING_TARGET, Batch, cut, prepare
+from textwright.training.cache import encode_corpus
+from textwright.training.dataset import Batch, cut
 from textwright.training.trainer import Step, Trainer
 
 
@@ -52,7 +54,7 @@ def write_rows(config: Config, corpus: str, path: Path, steps: int) -> None:
     """The config's first batches, and the validation part in whole batches of rows."""
     documents = Corpus([corpus], config.corpus)
     tokenizer = Tokenizer.train(config.tokenizer, documents.documents("train"))
-    parts = prepare(documents, tokenizer)
+    parts = encode_corpus(documents, tokenizer)
     length, size = config.data.context_length, config.train.batch_size
     layout = cut(parts["train"], config.data, size, config.train.seed)
     batches = [layout.batch(step) for step in range(steps)]

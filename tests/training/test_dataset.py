@@ -3,22 +3,11 @@
 import numpy as np
 import pytest
 
-from textwright.config import Config, DataOptions, GPTOptions, LSTMOptions
-from textwright.corpus import Corpus
-from textwright.corpus.documents import CorpusOptions
-from textwright.tokenizer import Tokenizer, TokenizerOptions
-from textwright.training import dataset
-from textwright.training.dataset import (
-    PADDING_TARGET,
-    Documents,
-    Lanes,
-    Rows,
-    Windows,
-    cache_folder,
-    choose_layout,
-    cut,
-    prepare,
-)
+from textwright.config import Config, DataOptions
+from textwright.families import GPTOptions, LSTMOptions
+from textwright.models.loss import PADDING_TARGET
+from textwright.training.dataset import Lanes, Rows, Windows, choose_layout, cut
+from textwright.training.encoded import Documents
 
 STOP = 0
 
@@ -108,13 +97,13 @@ def test_lanes_read_every_target_once_and_in_one_piece(documents):
 
 
 @pytest.mark.parametrize("kind", ["rows", "windows", "stream"])
-def test_parts_put_together_are_the_whole_batch(documents, kind):
+def test_shares_put_together_are_the_whole_batch(documents, kind):
     layout = cut(documents, DataOptions(layout=kind, context_length=6), batch_size=5, seed=4)
     for step in (0, 3):
         whole = layout.batch(step)
-        parts = [layout.batch(step, part, 3) for part in range(3)]
-        assert sum(len(part.inputs) for part in parts) == len(whole.inputs)
-        assert sorted(np.concatenate([real(p) for p in parts])) == sorted(real(whole))
+        shares = [layout.batch(step, share, shares=3) for share in range(3)]
+        assert sum(len(share.inputs) for share in shares) == len(whole.inputs)
+        assert sorted(np.concatenate([real(s) for s in shares])) == sorted(real(whole))
 
 
 @pytest.mark.parametrize("kind", ["rows", "windows", "stream"])
@@ -129,76 +118,7 @@ def test_a_batch_depends_on_its_step_and_seed_only(documents, kind):
 def test_more_processes_than_rows_leaves_some_with_nothing(documents):
     layout = Rows(documents, 100, batch_size=4, seed=1)
     last = layout.steps_per_epoch - 1  # 37 documents: one is left
-    assert [len(layout.batch(last, part, 4).inputs) for part in range(4)] == [1, 0, 0, 0]
-
-
-@pytest.fixture
-def poems(tmp_path, monkeypatch):
-    monkeypatch.setenv("TEXTWRIGHT_CACHE", str(tmp_path / "cache"))
-    path = tmp_path / "poems.txt"
-    path.write_text("".join(f"poem {i} of many, by {i % 7}\n" for i in range(600)), "utf-8")
-    return path
-
-
-def prepared(path):
-    corpus = Corpus([path], CorpusOptions(unit="line"))
-    options = TokenizerOptions(kind="word", vocab_size=300)
-    tokenizer = Tokenizer.train(options, corpus.documents("train"))
-    return corpus, tokenizer, prepare(corpus, tokenizer)
-
-
-def test_prepared_documents_are_those_of_the_corpus(poems):
-    corpus, tokenizer, parts = prepared(poems)
-    for part in ("train", "valid", "test"):
-        texts = list(corpus.documents(part))
-        assert len(parts[part]) == len(texts) > 0
-        for index, text in enumerate(texts):
-            assert parts[part][index].tolist() == tokenizer.encode(text).tolist()
-
-
-def test_ids_are_kept_in_the_narrowest_type_and_memory_mapped(poems):
-    _, _, parts = prepared(poems)
-    assert parts["train"].ids.dtype == np.uint16
-    assert isinstance(parts["train"].ids, np.memmap)
-
-
-def test_the_cache_is_found_again_and_never_stale(poems):
-    prepared(poems)
-    (first,) = cache_folder().iterdir()
-    prepared(poems)
-    assert list(cache_folder().iterdir()) == [first]
-    poems.write_text(poems.read_text("utf-8").replace("poem", "verse"), "utf-8")
-    _, tokenizer, parts = prepared(poems)
-    assert len(list(cache_folder().iterdir())) == 2
-    every = np.concatenate([parts[part].ids for part in parts])
-    assert tokenizer.id_of("verse") in every
-
-
-def test_an_interrupted_encoding_leaves_no_cache(poems):
-    def interrupt(done, total):
-        raise KeyboardInterrupt
-
-    corpus = Corpus([poems], CorpusOptions(unit="line"))
-    tokenizer = Tokenizer.train(TokenizerOptions(kind="char"), corpus.documents("train"))
-    with pytest.raises(KeyboardInterrupt):
-        prepare(corpus, tokenizer, interrupt)
-    assert list(cache_folder().iterdir()) == []
-
-
-def test_a_cache_half_deleted_is_made_anew(poems):
-    prepared(poems)
-    (folder,) = cache_folder().iterdir()
-    (folder / "meta.json").unlink()
-    (folder / "train.ids").unlink()
-    _, _, parts = prepared(poems)
-    assert len(parts["train"]) > 500
-
-
-def test_another_way_to_encode_is_another_cache(poems, monkeypatch):
-    prepared(poems)
-    monkeypatch.setattr(dataset, "ENCODING_VERSION", dataset.ENCODING_VERSION + 1)
-    prepared(poems)
-    assert len(list(cache_folder().iterdir())) == 2
+    assert [len(layout.batch(last, share, 4).inputs) for share in range(4)] == [1, 0, 0, 0]
 
 
 def test_auto_takes_rows_where_documents_fit_and_otherwise_what_the_model_can_carry(documents):

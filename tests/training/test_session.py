@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from textwright.run import Run
 from textwright.run.origin import choose_config
 from textwright.tokenizer import Tokenizer
 from textwright.training import preparation
-from textwright.training.dataset import prepare
+from textwright.training.cache import encode_corpus
 from textwright.training.session import Preview, Ready, train_run
 from textwright.training.trainer import Evaluation, Finished, Step, Trainer
 
@@ -109,7 +110,9 @@ def test_a_run_names_its_corpus(trained, notes):
     kept = Run.load(trained).corpus()
     assert kept["files"][0]["sha256"] == hashlib.sha256(notes.read_bytes()).hexdigest()
     assert kept["documents"] == 300
-    assert kept["named"] == {"sources": [str(notes)], "valid": [], "test": []}
+    relative = Path(os.path.relpath(notes, trained)).as_posix()
+    assert kept["files"][0]["path"] == relative
+    assert kept["named"] == {"sources": [relative], "valid": [], "test": []}
     counted = {part: sum(1 for _ in Run.load(trained).held_out(part)) for part in ("valid", "test")}
     assert counted == {part: kept["parts"][part] for part in counted}
     hashes = np.frombuffer((trained / "train_hashes.bin").read_bytes(), np.uint64)
@@ -265,7 +268,7 @@ def test_of_few_documents_each_is_scored_by_its_share(tmp_path):
     (tmp_path / "b.txt").write_text("A long story, told at length. " * 20_000)
     corpus = Corpus([tmp_path], Config().corpus)
     tokenizer = Tokenizer.train(Config().tokenizer, corpus.documents("train"))
-    encoded = prepare(corpus, tokenizer)
+    encoded = encode_corpus(corpus, tokenizer)
     short, long = preparation._sample(corpus, "train", encoded, 100_000)
     assert 1 <= len(short) < 280
     assert len(long) == pytest.approx(100_000, rel=0.01)

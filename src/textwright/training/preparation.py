@@ -1,32 +1,38 @@
-"""A corpus made ready to train on: recorded, its tokenizer trained, encoded, its held-out part
-measured.
+"""Prepares a corpus for training: records it, trains its tokenizer, encodes it, measures its
+held-out part.
 
-What the run folder holds of it already is taken up. Of several processes the first makes each
-piece, and the others wait and read it.
+What the run folder already holds is used. Of several processes the first makes each piece, and the
+others wait and read it.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import math
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from textwright.compute import processes
 from textwright.corpus import FEW_DOCUMENTS, Corpus, Part
+from textwright.corpus.sources import leads_to_files
 from textwright.errors import CorpusError, RunError
 from textwright.escape import EscapeCode
 from textwright.evaluation.scores import HeldOut
 from textwright.run import Run
 from textwright.run.origin import Origin
 from textwright.tokenizer import Tokenizer
-from textwright.training.dataset import Documents, prepare
-
-OnProgress = Callable[[str, int, int], None]  # (what is being done, done, total or 0)
+from textwright.training.cache import OnProgress as OnProgress
+from textwright.training.cache import encode_corpus, encode_privately
+from textwright.training.encoded import Documents, open_encoded
 
 ESCAPE_CHARACTERS = 4_000_000  # enough to fit the escape code, however large the corpus
 
@@ -41,25 +47,94 @@ class Prepared:
 
 
 def record_corpus(run: Run, corpus: Corpus, named: Mapping[str, list[str]], private: bool) -> None:
-    """Keep in the folder what the corpus is, by the names that the user gave; private: without
-    the held-out documents, also where an earlier session kept them.
+    """Record in the folder what the corpus is. named: the names that the user gave, by role.
 
-    Raises RunError where the run was begun with another corpus.
+    Paths are recorded relative to the folder. private: without the held-out documents, the names
+    and the files' folders, also where an earlier session recorded them. Raises RunError where the
+    run was begun with another corpus.
     """
-    if run.has("corpus.json") and run.corpus()["fingerprint"] != corpus.fingerprint:
+    known = run.corpus() if run.has("corpus.json") else None
+    if known and known["fingerprint"] != corpus.fingerprint:
         raise RunError(
             f"The corpus is not the one that {run.path} was begun with; train a new run."
         )
-    if private and processes.leads():
-        run.forget_held_out()
-    if run.has("corpus.json") or not processes.leads():
+    if not processes.leads():
         return
-    summary = corpus.scan()
-    run.write_bytes("train_hashes.bin", summary.train_hashes.tobytes())
-    if not private:
-        run.keep_held_out(corpus.documents_of("valid", "test"))
-    told = {**summary.to_json(), "named": named}
-    run.write_text("corpus.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    if private:
+        run.forget_held_out()
+    if known is None:
+        summary = corpus.scan()
+        run.write_bytes("train_hashes.bin", summary.train_hashes.tobytes(), for_good=True)
+        if not private:
+            run.keep_held_out(corpus.documents_of("valid", "test"))
+        known = {**summary.to_json(), "named": named}
+        known = _without_folders(known) if private else _relative(run, known)
+    elif private and "named" in known:
+        known = _without_folders(known)
+    else:
+        return
+    text = json.dumps(known, indent=1, ensure_ascii=False) + "\n"
+    run.write_text("corpus.json", text, for_good=True)
+
+
+def recorded_names(run: Run, named: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The sources, validation and test files of a run that is resumed: those named now, else those
+    recorded, from whatever folder it is resumed.
+
+    Raises RunError where the run is private and does not record them, or where they are gone.
+    """
+    if not run.has("corpus.json"):
+        return dict(named)
+    known = run.corpus()
+    again = f"textwright train CORPUS --resume --out {run.path}"
+    if "named" in known:
+        return {
+            role: names or [_find_recorded(run, name, again) for name in known["named"][role]]
+            for role, names in named.items()
+        }
+    roles = {file["role"] for file in known["files"]}
+    if any(not named[role] for role in roles):
+        held_out = "".join(f" --{role} FILE" for role in ("valid", "test") if role in roles)
+        raise RunError(
+            f"{run.path} is private and does not record where its corpus is; name it again: "
+            f"{again}{held_out}"
+        )
+    return dict(named)
+
+
+def _relative(run: Run, known: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of a corpus with its paths relative to the run folder; hub names stay."""
+
+    def relative(path: str) -> str:
+        full = os.path.abspath(Path(path).expanduser())
+        try:
+            return Path(os.path.relpath(full, run.path.resolve())).as_posix()
+        except ValueError:  # on another drive of Windows
+            return path
+
+    files = [{**file, "path": relative(file["path"])} for file in known["files"]]
+    named = {
+        role: [relative(name) if leads_to_files(name) else name for name in names]
+        for role, names in known["named"].items()
+    }
+    return {**known, "files": files, "named": named}
+
+
+def _without_folders(known: Mapping[str, Any]) -> dict[str, Any]:
+    files = [{**file, "path": Path(file["path"]).name} for file in known["files"]]
+    return {key: value for key, value in known.items() if key != "named"} | {"files": files}
+
+
+def _find_recorded(run: Run, name: str, again: str) -> str:
+    """Where a recorded name leads: from the run folder, or as it is, which older runs recorded."""
+    folder = str(run.path.resolve())
+    for base in (folder, glob.escape(folder)):  # a name may be a pattern, the folder's is none
+        found = os.path.normpath(os.path.join(base, name))
+        if leads_to_files(found):
+            return found
+    if not leads_to_files(name) and (name.startswith("../") or os.path.isabs(name)):
+        raise RunError(f"{name}, the corpus of {run.path}, is gone; name it again: {again}")
+    return name
 
 
 def prepare_run(
@@ -72,11 +147,7 @@ def prepare_run(
     if origin is None:
         on_progress("Building the vocabulary", 0, 0)
     tokenizer = _tokenizer(run, corpus, origin)
-    if not processes.leads():
-        processes.wait()  # and find the documents encoded
-    documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))
-    if processes.leads():
-        processes.wait()
+    documents = _encode(run, corpus, tokenizer, on_progress)
     train = documents["train"]
     if train.targets < 2 or not len(documents["valid"]):
         raise CorpusError(
@@ -86,7 +157,9 @@ def prepare_run(
     on_progress("Measuring the held-out documents", 0, 0)
     escape = _escape(run, corpus, documents, tokenizer)
     scored = _sample(corpus, "valid", documents, run.config.train.evaluate_characters)
-    return Prepared(tokenizer, train, HeldOut.of(scored, tokenizer, escape))
+    held_out = HeldOut.of(scored, tokenizer, escape)
+    corpus.refuse_changed()
+    return Prepared(tokenizer, train, held_out)
 
 
 def _tokenizer(run: Run, corpus: Corpus, origin: Origin | None) -> Tokenizer:
@@ -98,6 +171,34 @@ def _tokenizer(run: Run, corpus: Corpus, origin: Origin | None) -> Tokenizer:
             run.keep_tokenizer(Tokenizer.train(run.config.tokenizer, pieces))
     processes.wait()
     return run.tokenizer
+
+
+def _encode(
+    run: Run, corpus: Corpus, tokenizer: Tokenizer, on_progress: OnProgress
+) -> dict[Part, Documents]:
+    """Encode the corpus in the first process, and open it in all of them.
+
+    A run without held-out documents is private, and stays so when it is resumed: its encoded corpus
+    is removed as soon as every process has mapped it.
+    """
+    if run.has("heldout.jsonl.gz"):
+        if not processes.leads():
+            processes.wait()  # and find the documents encoded
+        documents = encode_corpus(corpus, tokenizer, on_progress)
+        if processes.leads():
+            processes.wait()
+        return documents
+    with ExitStack() as stack:
+
+        def encode() -> Path:
+            return stack.enter_context(encode_privately(corpus, tokenizer, on_progress))
+
+        folder = processes.gather(encode() if processes.leads() else None)[0]
+        if folder is None or not folder.is_dir():  # this process runs on another machine
+            folder = encode()
+        documents = open_encoded(folder, tokenizer)
+        processes.wait()
+    return documents
 
 
 def _escape(

@@ -15,7 +15,9 @@ from textwright.corpus import Corpus
 from textwright.errors import CorpusError
 from textwright.models import build
 from textwright.tokenizer import Tokenizer
-from textwright.training.dataset import Documents, Rows, choose_layout, cut, prepare
+from textwright.training.cache import encode_corpus
+from textwright.training.dataset import Rows, choose_layout, cut
+from textwright.training.encoded import Documents
 from textwright.training.trainer import Trainer
 
 MEASURED_SECONDS = 5.0  # of training, for the estimate
@@ -97,7 +99,7 @@ def survey(
         on_progress("Building the vocabulary", 0, 0)
         pieces = (piece.text for piece in corpus.pieces("train"))
         tokenizer = Tokenizer.train(config.tokenizer, pieces)
-    documents = prepare(corpus, tokenizer, lambda *done: on_progress("Encoding", *done))["train"]
+    documents = encode_corpus(corpus, tokenizer, on_progress)["train"]
     if documents.targets < 2:
         raise CorpusError("There is too little text to train on; give a larger corpus.")
     config = choose_layout(config, documents)
