@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from textwright.compute.memory import memory_errors
 from textwright.families import Family
 from textwright.models import loss
 
@@ -92,13 +93,14 @@ class LanguageModel(nn.Module, ABC):
 
 
 class TorchBackend:
-    """Drives any family from the generator: NumPy in, NumPy out."""
+    """Drives any family from the generator: NumPy in, NumPy out. Full memory is MemoryError."""
 
     def __init__(self, model: LanguageModel):
         self.model = model.eval()
         self.context_length: int | None = model.context_length
         self.device = next(model.parameters()).device
 
+    @memory_errors()
     @torch.inference_mode()
     def prefill(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ModelState]:
         """ids (B, T) padded on the right, lengths (B,) → the logits after each row (B, V)."""
@@ -107,6 +109,7 @@ class TorchBackend:
         last = hidden[torch.arange(len(batch), device=self.device), ends - 1]
         return self._logits(last), state
 
+    @memory_errors()
     @torch.inference_mode()
     def step(self, ids: np.ndarray, state: ModelState) -> tuple[np.ndarray, ModelState]:
         """One more id a row, (B,) → logits (B, V)."""

@@ -26,6 +26,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from textwright.backends.numpy_gpt import sinusoids
+from textwright.compute.memory import memory_errors
 from textwright.families import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
 
@@ -49,6 +50,7 @@ class KeyValueState:
     columns: int  # C: the longest row's length
     written: list[int]  # columns written by any of the states that share these tensors
 
+    @memory_errors()
     def select(self, rows: Tensor | Sequence[int]) -> KeyValueState:
         """The state of these rows, in this order; a row may be named twice."""
         rows = torch.as_tensor(rows, device=self.lengths.device)
@@ -59,6 +61,7 @@ class KeyValueState:
         return KeyValueState(layers, lengths, columns, [columns])
 
     @classmethod
+    @memory_errors()
     def concat(cls, states: Sequence[KeyValueState]) -> KeyValueState:
         """One state of all rows, in order."""
         columns = max(state.columns for state in states)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from textwright.compute.memory import memory_errors
 from textwright.families import LSTMOptions
 from textwright.models.contract import LanguageModel, Trace
 
@@ -39,6 +40,7 @@ class RecurrentState:
     cell: Tensor | None
     lengths: Tensor  # (B,) ids read so far
 
+    @memory_errors()
     def select(self, rows: Tensor | Sequence[int]) -> RecurrentState:
         """The state of these rows, in this order; a row may be named twice."""
         rows = torch.as_tensor(rows, device=self.hidden.device)
@@ -46,6 +48,7 @@ class RecurrentState:
         return RecurrentState(self.hidden[:, rows], cell, self.lengths[rows])
 
     @classmethod
+    @memory_errors()
     def concat(cls, states: Sequence[RecurrentState]) -> RecurrentState:
         """One state of all rows, in order."""
         hidden = torch.cat([s.hidden for s in states], 1)
