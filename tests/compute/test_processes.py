@@ -41,6 +41,24 @@ for port, argv in given:
             raise
 """
 
+# Joins a group, imports what keeps one alive, and ends without leaving it.
+UNLEFT = """
+import atexit, gc, weakref
+import torch
+from torch import distributed
+from textwright.compute import processes
+
+@atexit.register
+def look():
+    gc.collect()
+    print(distributed.is_initialized(), group())
+
+processes.start(torch.device("cpu"))
+group = weakref.ref(distributed.group.WORLD)
+torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+assert processes.total(torch.ones(())) == 2
+"""
+
 
 def free_port():
     with socket.socket() as found:
@@ -52,11 +70,17 @@ def start(world, trainings, folder, strike="", codes=(0, 0)):
     """These command lines, one after another, in `world` processes → what each wrote. strike: what
     happens to the second process before its sixth step."""
     given = json.dumps([(free_port(), argv) for argv in trainings])
+    cache = {"TEXTWRIGHT_CACHE": str(folder / "cache")}
+    return run(world, [PROGRAM, given, strike], cache, codes)
+
+
+def run(world, program, environment, codes):
+    """A program with its arguments, in `world` processes → what each wrote."""
     together = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
-    together |= {"OMP_NUM_THREADS": "1", "TEXTWRIGHT_CACHE": str(folder / "cache")}
+    together |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1", **environment}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, given, strike],
+            [sys.executable, "-c", *program],
             env={**os.environ, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -146,7 +170,7 @@ def test_only_the_first_process_speaks(trained):
 @pytest.mark.parametrize(
     ("strike", "codes", "sentence"),
     [
-        ("signal.raise_signal(signal.SIGINT)", (130, 130), "Stopped at step 6; --resume goes on"),
+        ("signal.raise_signal(signal.SIGINT)", (130, 130), "Stopped at step 6; --resume continues"),
         ("os._exit(9)", (2, 9), "The processes of this training lost touch"),
     ],
     ids=["Ctrl-C", "a death"],
@@ -162,6 +186,12 @@ def test_what_ends_one_process_ends_all_with_a_sentence(
     assert second == ""
     saved = sorted(folder.name for folder in (tmp_path / "run/checkpoints").iterdir())
     assert saved[-1] == ("step-00000006" if codes[1] == 130 else "step-00000005")
+
+
+def test_a_group_and_its_threads_end_before_python_does():
+    """A thread that needed Python's lock while Python ends would abort the process (SIGABRT)."""
+    wrote = run(2, [UNLEFT], {}, (0, 0))
+    assert [out for out, _ in wrote] == ["False None\n"] * 2
 
 
 def test_a_run_of_two_processes_is_like_any_other(trained):

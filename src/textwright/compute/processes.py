@@ -6,10 +6,12 @@ many processes take the very step that one would.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from typing import TypeVar
 
 import torch
@@ -53,12 +55,18 @@ def start(device: torch.device) -> torch.device:
             )
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        # torch's optimizers import this module, and its functions keep the group that exists then
+        # as a default: imported later, it would keep ours, and its threads, until Python ends.
+        import_module("torch.distributed.nn.functional")
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=PATIENCE)
+        if backend == "gloo":  # leaving NCCL's would wait for the others, which may have died
+            atexit.register(stop)
     return device
 
 
 def stop() -> None:
-    """Leave the group."""
+    """Leave the group, and end its threads: one that still runs while Python ends aborts it."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
