@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from textwright import __version__
-from textwright.cli.look_commands import evaluate, export, inspect, presets, summary
+from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.train_commands import corpus, demo, train
 from textwright.cli.write_commands import generate
@@ -30,13 +30,12 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             if speaks():
                 typer.echo("\ntextwright: interrupted.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            leave(INTERRUPTED)
 
 
 app = typer.Typer(
     cls=Commands,
     epilog="Begin with: textwright demo · textwright train my.txt · textwright generate runs/my",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -59,7 +58,7 @@ def start(
     """Train, understand and trust small autoregressive text models."""
 
 
-for command in (demo, corpus, train, generate, evaluate, inspect, export, presets, summary):
+for command in (demo, corpus, train, generate, evaluate, inspect, export, cache, presets, summary):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""Commands that look at what there is: evaluate, inspect, export, presets, summary."""
+"""Commands that look at what there is: evaluate, inspect, export, cache, presets, summary."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def evaluate(
     run: RunPath,
     sources: Sources = None,
     part: Annotated[
-        str, typer.Option("--part", help="The held-out part to score, test (if not told) or valid.")
+        str, typer.Option("--part", help="The held-out part to score: test (the default) or valid.")
     ] = "",
     fields: Annotated[
         bool,
         typer.Option(
-            "--fields", help="Tell also how well the run keeps to the fields of its template."
+            "--fields", help="Score also how well the run keeps to the fields of its template."
         ),
     ] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
@@ -40,8 +40,8 @@ def evaluate(
         shown.show("Scoring", 0, 0)
         scores, adherence = score_run(Run.load(run), sources or [], part or "test", device, fields)
     if as_json:
-        told = {"adherence": adherence.to_json()} if adherence else {}
-        print_json({**scores.to_json(), **told})
+        fields_scored = {"adherence": adherence.to_json()} if adherence else {}
+        print_json({**scores.to_json(), **fields_scored})
         return
     show_scores(scores)
     if adherence:
@@ -51,19 +51,20 @@ def evaluate(
 def inspect(
     run: RunPath,
     prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", help="What the model has read. Repeatable.")
+        list[str] | None,
+        typer.Option("--prompt", help="A text for the model to read. Repeatable."),
     ] = None,
     temperatures: Annotated[str, typer.Option("--temperatures", help="Comma-separated.")] = "1.0",
-    top: Annotated[int, typer.Option("--top", min=1, help="How many of the likeliest tokens.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of tokens to show.")] = 5,
     gates: Annotated[
-        bool, typer.Option("--gates", help="What the recurrent cells held at each token read.")
+        bool, typer.Option("--gates", help="Show the gates and cells after each token read.")
     ] = False,
     attention: Annotated[
-        bool, typer.Option("--attention", help="What each head looks at to say what comes next.")
+        bool, typer.Option("--attention", help="Show the tokens that each head attends to.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What the model expects next: the likeliest tokens after a prompt, at several temperatures."""
+    """Show the likeliest tokens after a prompt, at several temperatures."""
     from textwright.api import load
     from textwright.cli.display import show_tables
     from textwright.inspection.next_tokens import next_tokens, tracer
@@ -103,6 +104,36 @@ def export(
         print_json(exported.to_json())
     else:
         show_export(exported)
+
+
+def cache(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove them all; a running training is not disturbed.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the encoded corpora that trainings keep on this machine, or remove them."""
+    from textwright.cli.display import show_cache
+    from textwright.training.cache import (
+        cache_folder,
+        clear_cache,
+        list_cache,
+        remove_abandoned,
+    )
+
+    freed = clear_cache() if clear else remove_abandoned()
+    corpora = list_cache()
+    if as_json:
+        print_json(
+            {
+                "folder": str(cache_folder()),
+                "corpora": [corpus.to_json() for corpus in corpora],
+                "bytes": sum(corpus.bytes for corpus in corpora),
+                "freed": freed,
+            }
+        )
+    else:
+        show_cache(cache_folder(), corpora, freed, clear)
 
 
 def presets(as_json: AsJson = False) -> None:

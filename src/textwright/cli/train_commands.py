@@ -94,7 +94,8 @@ def train(
         bool, typer.Option("--resume", help="Go on with the run in --out where it was interrupted.")
     ] = False,
     private: Annotated[
-        bool, typer.Option("--private", help="Keep no held-out documents in the run folder.")
+        bool,
+        typer.Option("--private", help="Keep no documents of the corpus on disk, nor where it is."),
     ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard logs into the run folder.")

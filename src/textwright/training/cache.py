@@ -17,9 +17,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -56,6 +58,11 @@ class CachedCorpus:
     tokens: int | None
     bytes: int
     used: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As `textwright cache --json` prints it; the time in UTC."""
+        used = datetime.fromtimestamp(self.used, UTC).isoformat(timespec="seconds")
+        return {**asdict(self), "folder": self.folder.name, "used": used}
 
 
 def cache_folder() -> Path:

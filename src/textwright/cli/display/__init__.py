@@ -4,6 +4,7 @@ from textwright.cli.display.console import err, out
 from textwright.cli.display.progress import Progression, TrainDisplay
 from textwright.cli.display.tables import (
     show_adherence,
+    show_cache,
     show_export,
     show_rivals,
     show_scores,
@@ -20,6 +21,7 @@ __all__ = [
     "err",
     "out",
     "show_adherence",
+    "show_cache",
     "show_export",
     "show_rivals",
     "show_scores",

@@ -1,9 +1,12 @@
-"""Reports as tables."""
+"""What commands report, as tables."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.filesize import decimal
 from rich.table import Table
 
 from textwright.cli.display.console import clock, counted, out
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from textwright.evaluation.scores import Scores
     from textwright.export import Exported
     from textwright.inspection.next_tokens import NextTokens, Token
+    from textwright.training.cache import CachedCorpus
     from textwright.training.survey import Survey
 
 ATTENTION_BAR = 20  # characters for a head that looks at one token only
@@ -78,7 +82,7 @@ def show_rivals(rivals: list[tuple[str, Scores, float]], floor: float) -> None:
 def show_adherence(adherence: Adherence) -> None:
     """The report of `textwright evaluate --fields`."""
 
-    def told(value: float | None, interval: Interval | None, form: str) -> str:
+    def cell(value: float | None, interval: Interval | None, form: str) -> str:
         if value is None or interval is None:
             return ""
         low, high = interval
@@ -91,8 +95,8 @@ def show_adherence(adherence: Adherence) -> None:
         table.add_row(
             name,
             f"{field.found:.0%}",
-            told(field.preferred, field.preferred_interval, ".1%"),
-            told(field.gain, field.gain_interval, "+.3f"),
+            cell(field.preferred, field.preferred_interval, ".1%"),
+            cell(field.gain, field.gain_interval, "+.3f"),
         )
     out.print(table)
     out.print(
@@ -118,6 +122,37 @@ def show_summary(name: str, found: dict[str, Any]) -> None:
         f"vocabulary {found['vocabulary']:,}, "
         + (f"context {context:,} tokens" if context else "context without end")
     )
+
+
+def show_cache(folder: Path, corpora: list[CachedCorpus], freed: int, cleared: bool) -> None:
+    """The report of `textwright cache`. cleared: what is left cannot be removed."""
+    if corpora:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("corpus")
+        for title in ("documents", "tokens", "size"):
+            table.add_column(title, justify="right")
+        table.add_column("last used")
+        for corpus in corpora:
+            used = datetime.fromtimestamp(corpus.used).strftime("%Y-%m-%d %H:%M")
+            counts = (corpus.documents, corpus.tokens)
+            shown = ("" if count is None else f"{count:,}" for count in counts)
+            table.add_row(_names(corpus.files), *shown, decimal(corpus.bytes), used)
+        out.print(table)
+    total = decimal(sum(corpus.bytes for corpus in corpora))
+    held = f"{len(corpora):,} encoded {'corpus' if len(corpora) == 1 else 'corpora'}, {total}"
+    if cleared and corpora:
+        out.print(f"{held}, in {folder} cannot be removed now: in use, or not yours.")
+    elif not cleared:
+        out.print(f"{held}, in {folder}")
+    if freed or cleared:
+        out.print(f"Freed {decimal(freed)} in {folder}.")
+
+
+def _names(files: list[str], most: int = 3) -> str:
+    if not files:
+        return "(damaged, or of an older version)"
+    more = f" and {len(files) - most:,} more" if len(files) > most else ""
+    return ", ".join(files[:most]) + more
 
 
 def show_export(exported: Exported) -> None:
