@@ -168,3 +168,15 @@ def test_a_text_longer_than_the_context_is_told(new_tokens, outgrown):
     assert not stream.outgrown
     list(stream)
     assert stream.outgrown == outgrown
+
+
+def test_sinusoidal_positions_meet_token_vectors_of_their_size():
+    """Vaswani et al. 2017, section 3.4: token vectors times the square root of the width."""
+    model = gpt(layers=1, width=16, positions="sinusoidal")
+    place, pair = 3, 2
+    angle = place / 10_000 ** (2 * pair / 16)  # section 3.5
+    found = model._embed(torch.tensor([[5]]), torch.tensor([place]))[0, 0]
+    wanted = 4.0 * model.embedding[5, 2 * pair] + math.sin(angle)
+    assert float(found[2 * pair]) == pytest.approx(float(wanted), abs=1e-6)
+    wanted = 4.0 * model.embedding[5, 2 * pair + 1] + math.cos(angle)
+    assert float(found[2 * pair + 1]) == pytest.approx(float(wanted), abs=1e-6)

@@ -68,7 +68,9 @@ def test_what_was_kept_comes_back(run):
 def test_files_that_do_not_belong_to_a_run_are_not_overwritten(tmp_path, name):
     (tmp_path / name).write_text("of one's own")
     (tmp_path / "log.txt").write_text("in nobody's way")
-    with pytest.raises(RunError, match=rf"{name} that does not belong to a run.*name another --out"):
+    with pytest.raises(
+        RunError, match=rf"{name} that does not belong to a run.*name another --out"
+    ):
         Run.create(tmp_path, Config.resolve("demo"))
     (tmp_path / name).unlink()
     Run.create(tmp_path, Config.resolve("demo"))

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import torch
 
-import textwright.run.folder
+import textwright.run.arrays
 import textwright.training.session
 from textwright import grammar, models
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import ConfigError, CorpusError, RunError, TrainingError
+from textwright.evaluation.runs import score_run
 from textwright.evaluation.scores import HeldOut, score
 from textwright.run import Run
 from textwright.run.origin import choose_config
@@ -35,8 +36,10 @@ from textwright.training.trainer import Evaluation, Finished, Step, Trainer
 pytestmark = pytest.mark.usefixtures("cache")
 
 FILES = {
+    ".lock",
     "README.md",
     "checkpoints",
+    "checksums.json",
     "config.toml",
     "corpus.json",
     "escape.json.gz",
@@ -154,7 +157,11 @@ def test_a_private_run_keeps_no_text_held_out(train, tmp_path, notes):
     assert {file.name for file in run.path.iterdir()} == FILES - {"heldout.jsonl.gz"}
     held_out = next(Corpus([notes], run.config.corpus).documents("test")).encode()
     for file in run.path.rglob("*"):
-        assert not file.is_file() or held_out not in file.read_bytes()
+        if file.is_file():
+            content = file.read_bytes()
+            assert held_out not in content
+            if content.startswith(b"\x1f\x8b"):
+                assert held_out not in gzip.decompress(content)
     with pytest.raises(RunError, match="--private"):
         list(run.held_out("test"))
 
@@ -179,7 +186,109 @@ def test_a_corpus_too_small_to_hold_anything_out_is_said(train, tmp_path):
         train(sources=[tmp_path / "one.txt"])
 
 
-# Going on
+def test_a_notebook_keeps_its_backend_when_a_curve_is_drawn(trained, tmp_path):
+    """In a process of its own: a backend is chosen once."""
+    program = (
+        "import sys, matplotlib\n"
+        "matplotlib.use('svg')\n"
+        "from textwright.report.loss_curve import draw_loss_curve\n"
+        "from textwright.run import Run\n"
+        "from pathlib import Path\n"
+        "assert draw_loss_curve(Run.load(Path(sys.argv[1])))\n"
+        "print(matplotlib.get_backend(), 'matplotlib.pyplot' in sys.modules)\n"
+    )
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "loss.png").unlink()
+    command = [sys.executable, "-c", program, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["svg", "False"]
+    assert (tmp_path / "run" / "loss.png").exists()
+
+
+def test_training_and_evaluate_score_in_the_same_way(train, tmp_path):
+    events = train("train.dtype=bf16", "data.layout=rows")
+    best = min((e.scores for e in kinds(events, Evaluation)), key=lambda scores: scores.loss)
+    scores, _ = score_run(Run.load(tmp_path / "run"), part="valid")
+    assert scores == best
+
+
+# One training at a time
+
+
+@pytest.fixture
+def training(notes, tiny, tmp_path):
+    """A training in a process of its own, which sleeps at its third step until it is killed."""
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from textwright.config import Config\n"
+        "from textwright.training.session import train_run\n"
+        "notes, out, *settings = sys.argv[1:]\n"
+        "for event in train_run([notes], Path(out), Config.resolve('demo', settings=settings)):\n"
+        "    if event.kind == 'step' and event.step == 3:\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    argv = [sys.executable, "-c", program, str(notes), str(tmp_path / "run"), *tiny]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_training_in_a_folder_is_refused_until_the_first_is_gone(
+    training, train, tmp_path, notes
+):
+    sentence = rf"run is being trained by process {training.pid} on .*name another --out"
+    for resume in (False, True):
+        with pytest.raises(RunError, match=sentence):
+            train(resume=resume)
+    assert Run.load(tmp_path / "run").checkpoints.steps() == [0]  # reading needs no lock
+    training.kill()
+    training.wait()
+    events = train(resume=True)
+    assert events[-1].step == 20
+    train(out="whole")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_training_that_comes_to_nothing_leaves_no_folder(train, tmp_path):
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(CorpusError):
+        train(sources=[tmp_path / "empty.txt"], out="nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+# After a kill
+
+
+def test_best_weights_metrics_and_checkpoint_agree_when_a_run_is_resumed(train, tmp_path, notes):
+    """The best weights may be from an evaluation after the checkpoint that is resumed from."""
+    train("train.max_steps=10")
+    run = Run.load(tmp_path / "run")
+    kept = run.weights()
+    run.keep_weights({name: array + 1 for name, array in kept.items()})
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000005")
+    ended = {"event": "evaluation", "step": 15, "scores": {"loss": 0.1}}
+    run.append("metrics.jsonl", json.dumps(ended) + "\n")
+    events = train_run([notes], tmp_path / "run", resume=True)
+    next(events)
+    assert all(np.array_equal(kept[name], array) for name, array in run.weights().items())
+    assert [m["step"] for m in run.metrics() if m["event"] == "evaluation"] == [5, 10]
+    events.close()
+
+
+def test_weights_of_an_evaluation_that_no_checkpoint_knows_are_taken_back(train, tmp_path, notes):
+    train("train.max_steps=5")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000005")
+    events = train_run([notes], tmp_path / "run", resume=True)
+    next(events)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert [m["event"] for m in Run.load(tmp_path / "run").metrics()] == ["ready", "ready"]
+    events.close()
+
+
+# Resuming
 
 
 def test_weights_of_another_run_are_gone_on_from(train, trained, tmp_path):
@@ -219,7 +328,7 @@ def test_weights_without_a_checkpoint_are_not_trained_over(train, tmp_path):
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     with pytest.raises(RunError, match="holds a run already"):
         train("train.max_steps=5")
-    with pytest.raises(RunError, match=r"no checkpoint to go on from; .* --from"):
+    with pytest.raises(RunError, match=r"no checkpoint to continue from; .* --from"):
         train("train.max_steps=5", resume=True)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
 
@@ -260,7 +369,7 @@ def test_a_sample_that_cannot_be_written_stops_nothing(train, tmp_path):
     few = ("sample.no_repeat_ngram=1", "sample.min_new_tokens=99", "sample.max_new_tokens=99")
     events = train("tokenizer.kind=char", *few)
     assert events[-1].step == 20
-    assert "No token is left to choose" in (tmp_path / "run" / "samples.md").read_text()
+    assert "No token was left to choose" in (tmp_path / "run" / "samples.md").read_text()
 
 
 def test_of_few_documents_each_is_scored_by_its_share(tmp_path):
@@ -325,11 +434,11 @@ def test_a_full_disk_while_training_is_said_and_resumed_from(train, tmp_path, mo
 
     real = textwright.run.arrays.save_file
 
-    def fill_up(arrays, path):
+    def fill_up(arrays, path, metadata):
         calls.append(path)
         if len(calls) == 6:
             raise OSError(28, "No space left on device")
-        real(arrays, path)
+        real(arrays, path, metadata)
 
     monkeypatch.setattr(textwright.run.arrays, "save_file", fill_up)
     with pytest.raises(RunError, match=r"the disk is full.*--resume"):
@@ -501,8 +610,7 @@ def struck(notes, tiny, tmp_path_factory):
 
 
 def metrics(folder):
-    """Every line, but for its timing."""
-    """All but seconds, and but when the run was taken up."""
+    """Every line without its seconds, except when training began or was resumed."""
     kept = [m for m in Run.load(folder).metrics() if m["event"] != "ready"]
     return [{k: v for k, v in m.items() if k != "seconds"} for m in kept]
 
@@ -542,6 +650,6 @@ def test_ctrl_c_is_said_in_a_sentence_and_the_run_goes_on(struck, name):
     if name in ("Ctrl-C while reading", "Ctrl-C twice"):
         assert "interrupted" in said.lower()
     else:
-        assert "--resume goes on from there" in said
+        assert "--resume continues from there" in said
     assert resumed == 0, (folder / f"{name} resumed.txt").read_text()
     assert_same_run(folder / name, folder / ("rows" if STRIKES[name][0] is ROWS else "stream"))

@@ -45,8 +45,9 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             holder.unlink(missing_ok=True)
         lock.release()
-        if {path.name for path in folder.iterdir()} <= {LOCK}:  # no run came of it
-            with suppress(OSError):
+        # The lock's file stays: a training that waits to open it must find the same one.
+        with suppress(OSError):
+            if [path.name for path in folder.iterdir()] == [LOCK]:  # no run came of this
                 (folder / LOCK).unlink(missing_ok=True)
                 folder.rmdir()
 

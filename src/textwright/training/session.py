@@ -33,7 +33,13 @@ from textwright.run.lock import locked
 from textwright.run.origin import Origin, changes, choose_config, resumed
 from textwright.tokenizer import Tokenizer
 from textwright.training.dataset import choose_layout, cut
-from textwright.training.preparation import OnProgress, Prepared, prepare_run, record_corpus
+from textwright.training.preparation import (
+    OnProgress,
+    Prepared,
+    prepare_run,
+    record_corpus,
+    recorded_names,
+)
 from textwright.training.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
 from textwright.writing.generator import Generator as TextGenerator
 from textwright.writing.stream import TextStream
@@ -201,10 +207,7 @@ def _continue(run: Run, start: _Start) -> _Start:
             f"{run.path} has weights, but no checkpoint to continue from; begin a new run from "
             f"them with --from {run.path} and another --out."
         )
-    named = start.named
-    if run.has("corpus.json"):
-        kept = run.corpus()["named"]
-        named = {role: names or kept[role] for role, names in named.items()}
+    named = recorded_names(run, start.named)
     changed = changes(run.config, config)
     return replace(
         start, config=config, named=named, run=run, checkpoint=checkpoint, changed=changed
@@ -341,9 +344,11 @@ def _preview(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> str:
     """A text by the model as it is. If none can be written, the reason: training continues."""
     stream = _preview_stream(run, model, tokenizer)
     try:
-        return "".join(sample.prompt + sample.text for sample in stream.samples())
+        [sample] = stream.samples()
     except GenerationError as error:
         return str(error)
+    ended = "\n(No token was left to choose.)" if sample.finish_reason == "no_token_left" else ""
+    return sample.prompt + sample.text + ended
 
 
 def _preview_stream(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> TextStream:
