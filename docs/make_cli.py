@@ -13,7 +13,7 @@ from typer.models import ArgumentInfo
 
 from textwright.cli import app
 from textwright.config import Config, presets
-from textwright.families import GPTOptions, LSTMOptions
+from textwright.families import FAMILIES
 
 FILE = Path(__file__).with_name("cli.md")
 
@@ -45,11 +45,10 @@ def render() -> str:
     parts = [HEAD, *(_command(command.callback) for command in app.registered_commands)]
     parts.append(OPTIONS)
     for name, field in Config.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            parts.append(_section(f"[{name}]", field.annotation))
         if name == "model":
-            parts.append(_section("[model], family lstm", LSTMOptions))
-            parts.append(_section("[model], family gpt", GPTOptions))
+            parts += [_section(f"[model], family {n}", family) for n, family in FAMILIES.items()]
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            parts.append(_section(f"[{name}]", field.annotation))
     rows = [(f"`{name}`", purpose) for name, purpose in presets().items()]
     return "\n".join([*parts, PRESETS, *_table(rows)]) + "\n"
 

@@ -1,6 +1,7 @@
 """One config of all options: where a value comes from, what is refused, and how it is kept."""
 
 import tomllib
+from itertools import permutations
 
 import pytest
 from pydantic import BaseModel
@@ -123,6 +124,14 @@ def test_every_preset_resolves_and_says_what_it_is_for(name):
     assert config.preset == name
     assert config == Config.check(tomllib.loads(config.to_toml()), "its own TOML")
     assert len(presets()[name]) > 20
+
+
+def test_a_family_and_its_options_may_be_set_in_any_order():
+    settings = ["model.width=64", "model.heads=2", "model.family=gpt", "model.layers=3"]
+    configs = [Config.resolve("recipes-lstm", settings=s) for s in permutations(settings)]
+    assert all(config == configs[0] for config in configs)
+    assert (configs[0].model.width, configs[0].model.layers) == (64, 3)
+    assert Config.resolve("wine-gpt", settings=settings).model.key_width == 256  # as its preset has
 
 
 def test_an_unknown_preset_is_answered_with_those_there_are():

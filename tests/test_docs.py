@@ -19,7 +19,7 @@ from test_layers import FILES, room_of
 from textwright import grammar
 from textwright.cli import main
 from textwright.config import Config
-from textwright.families import GPTOptions, LSTMOptions
+from textwright.families import FAMILIES
 from textwright.training import survey
 
 ROOT = Path(__file__).parents[1]
@@ -170,7 +170,7 @@ def test_configuration_keys_that_are_named_exist(page):
         for name, field in Config.model_fields.items()
         if hasattr(field.annotation, "model_fields")
     }
-    parts["model"] = {*LSTMOptions.model_fields, *GPTOptions.model_fields}
+    parts["model"] = {key for family in FAMILIES.values() for key in family.model_fields}
     given = re.findall(r"--set (?!section)([a-z]+)\.([a-z_]+)=", read(page))
     for text in quoted(page):
         given += re.findall(rf"^({'|'.join(parts)})\.([a-z_]+)(?:=\S+)?$", text)
@@ -195,16 +195,11 @@ def test_names_from_the_code_are_in_the_code(page):
 def test_the_tree_of_the_page_is_that_of_the_code(page):
     tree = re.search(r"^src/textwright/\n(.*?)^```", read(page), re.DOTALL | re.MULTILINE)
     assert tree, f"{page} has no tree of src/textwright"
-    # A line names a room, or modules of the top folder: `models/`, `errors.py options.py`.
-    drawn = [
-        name
-        for line in tree[1].splitlines()
-        for name in re.findall(
-            r"(?<=\s)(\w+)(?:/|\.py)(?=\s)", re.split(r"\s{2,}", line + " ")[1] + " "
-        )
-    ]
+    # A line names a room (`models/`) or modules (`errors.py options.py`), then says what it is.
+    names = [re.split(r"\s{2,}", line.strip())[0] for line in tree[1].splitlines()]
+    drawn = {re.sub(r"(/|\.py)$", "", name) for line in names for name in line.split()}
     present = {room_of(name) for name in FILES} - {"__init__", "__main__"}
-    assert sorted({*drawn} - {"presets"}) == sorted(present)
+    assert sorted(drawn - {"presets"}) == sorted(present)
 
 
 @pytest.mark.parametrize("page", PAGES)

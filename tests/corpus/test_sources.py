@@ -190,6 +190,29 @@ def test_a_missing_network_gives_a_sentence_and_the_cache_still_works(hub, monke
     assert "connection" in refusal("cook/stews")
 
 
+def test_a_list_that_fails_fetches_nothing(hub, monkeypatch):
+    """The hub may answer again a moment later, and would then send every file there is."""
+    import huggingface_hub
+
+    def fail(*args, **options):
+        raise ClientError("502 Bad Gateway")
+
+    asked = []
+    download = huggingface_hub.snapshot_download
+
+    def watched(*args, **options):
+        asked.append(options["local_files_only"])
+        return download(*args, **options)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", fail)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", watched)
+    touch(hub / "soups.csv", "text\nhot")
+    assert names("cook/soups") == ["soups.csv"]
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_, **__: ["soups.csv"])
+    assert names("cook/soups") == ["soups.csv"]
+    assert asked == [True, False]
+
+
 @pytest.mark.parametrize("name", ["cook/soups--", "cook/..soups", "c" * 99 + "/soups"])
 def test_a_name_that_no_data_set_can_have_is_refused_in_a_sentence(hub, name):
     assert name in refusal(name)

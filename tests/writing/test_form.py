@@ -1,5 +1,6 @@
 """Documents from fields and back: what is forced, what is written, how well a model keeps to it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import product
 
@@ -10,7 +11,7 @@ from test_generator import RuleBackend
 
 from textwright.corpus import CorpusOptions
 from textwright.errors import GenerationError
-from textwright.evaluation.adherence import adherence
+from textwright.evaluation.adherence import _other_values, adherence
 from textwright.families import LSTMOptions
 from textwright.models import build
 from textwright.tokenizer import Tokenizer, TokenizerOptions
@@ -349,3 +350,19 @@ def test_a_model_that_has_learned_nothing_is_found_out(learned):
     found = adherence(model, tokenizer, asked, documents, sampling_options())
     assert found.complete < 0.9
     assert found.fields["grape"].gain == 0 and found.fields["grape"].preferred == 0.5
+
+
+def test_another_value_is_drawn_at_once_however_rare_it_is():
+    values = ["us"] * 100_000 + ["italy", "france"]
+    drawn = _other_values(values, np.random.default_rng(0))
+    assert {*drawn[:-2]} == {"italy", "france"}
+    assert drawn[-2] in ("us", "france") and drawn[-1] in ("us", "italy")
+
+
+def test_another_value_is_drawn_in_proportion_to_its_number():
+    values = ["a"] * 50 + ["b"] * 30 + ["c"] * 20
+    random = np.random.default_rng(1)
+    drawn = Counter(other for _ in range(200) for other in _other_values(values, random)[:50])
+    # 10,000 draws: beyond 4.9 standard deviations once in a million
+    assert abs(drawn["b"] - 6_000) < 4.9 * (10_000 * 0.6 * 0.4) ** 0.5
+    assert drawn.keys() == {"b", "c"}

@@ -252,7 +252,14 @@ def _hub_files(source: str) -> list[Path]:
         wanted = _hub_choice(listed, pattern) or None
         if listed and not wanted:
             raise _no_hub_data(source)
-        folder = Path(snapshot_download(repository, repo_type="dataset", allow_patterns=wanted))
+        folder = Path(
+            snapshot_download(
+                repository,
+                repo_type="dataset",
+                allow_patterns=wanted,
+                local_files_only=not listed,  # without a list, asking would fetch everything
+            )
+        )
     cached = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     chosen = _hub_choice(wanted or cached, pattern)
     if not chosen:

@@ -8,6 +8,7 @@ on the last field are 0 for a model that does not heed the field.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -118,13 +119,26 @@ def _saved(
         values = [document[name] for document in documents]
         if name == last or len(set(values)) == 1:
             continue
-        swapped = []
-        for document in documents:
-            while (value := values[random.integers(len(values))]) == document[name]:
-                pass
-            swapped.append({**document, name: value})
+        others = _other_values(values, random)
+        swapped = [
+            {**document, name: other} for document, other in zip(documents, others, strict=True)
+        ]
         saved[name] = _nats_of_last(model, tokenizer, form, swapped) - truth
     return saved
+
+
+def _other_values(values: list[str], random: np.random.Generator) -> list[str]:
+    """For each value one drawn from those that differ from it, in proportion to their number.
+
+    In order of value, equal ones stand together, so one draw is enough: it skips their stretch.
+    """
+    ordered = sorted(values)
+    others = []
+    for value in values:
+        first, end = bisect_left(ordered, value), bisect_right(ordered, value)
+        place = int(random.integers(len(ordered) - (end - first)))
+        others.append(ordered[place if place < first else place + end - first])
+    return others
 
 
 def _nats_of_last(

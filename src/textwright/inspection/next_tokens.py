@@ -70,7 +70,8 @@ class NextTokens:
     attention: Attention | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "saliency": None}
+        """As `textwright inspect --json` prints it."""
+        return asdict(self)
 
 
 def next_tokens(

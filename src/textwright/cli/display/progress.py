@@ -1,4 +1,4 @@
-"""How far a long piece of work is, and a training run as it goes."""
+"""Progress of long work, and of a training as it goes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECENT_STEPS = 50  # over which loss and speed are shown
 
 
 class Progression(AbstractContextManager["Progression"]):
-    """A bar that tells what is being done and how far it is; plain lines without a terminal."""
+    """A bar with the current stage and how far it is; plain lines without a terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
         columns = (
@@ -51,7 +51,7 @@ class Progression(AbstractContextManager["Progression"]):
             self.bar.stop()
 
     def show(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """A new stage begins, or goes on; a total of 0 means that nobody knows it."""
+        """Begin a stage, or continue it. A total of 0 means that it is not known."""
         if stage != self.stage and self.plain:
             err.print(f"{stage} …")
         if stage != self.stage and self.task is not None:
@@ -64,7 +64,7 @@ class Progression(AbstractContextManager["Progression"]):
 
 
 class TrainDisplay(AbstractContextManager["TrainDisplay"]):
-    """Follows a training run: preparation, steps, evaluations, samples, the end.
+    """Shows a training as it goes: preparation, steps, evaluations, previews, the end.
 
     On Ctrl-C the current step is finished and a checkpoint saved; a second Ctrl-C ends at once.
     """
@@ -78,7 +78,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         self.stopping = False
         self.ready: Ready | None = None
         self.finished: Finished | None = None
-        # As `train --json` prints them; before: of weights that were trained before.
+        # Scores as `train --json` prints them; before: those of the weights it began from.
         self.best: dict[str, float] | None = None
         self.before: dict[str, float] | None = None
         self.micro_batches = 1
@@ -95,20 +95,33 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
 
     def follow(self, events: Generator[TrainingEvent]) -> dict[str, Any]:
         """Show events to the end, or until Ctrl-C → the summary that `train --json` prints."""
+        from textwright.training.session import Preview, Ready
+        from textwright.training.trainer import Evaluation, Finished, Step
+
         self.ready = self.finished = None
         with self._finishing_the_step(), closing(events):
             for event in events:
-                getattr(self, f"_{type(event).__name__.lower()}")(event)
+                match event:
+                    case Ready():
+                        self._ready(event)
+                    case Step():
+                        self._step(event)
+                    case Evaluation():
+                        self._evaluation(event)
+                    case Preview():
+                        self._preview(event)
+                    case Finished():
+                        self._finished(event)
                 if self.stopping:
                     break
         if self.interrupted:
             step = self._summary()["steps"]
-            err.print(f"Stopped at step {step:,}; --resume goes on from there.")
+            err.print(f"Stopped at step {step:,}; --resume continues from there.")
         return self._summary()
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C, here or in another process, ended the training before it was over."""
+        """Whether Ctrl-C, in this process or another one, ended the training early."""
         return self.finished is None
 
     def _ready(self, ready: Ready) -> None:
@@ -121,6 +134,8 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         self.before = _before(ready.run)
         self.micro_batches = ready.run.config.train.accumulate
         if not self.quiet:
+            for change in ready.changed:
+                err.print(f"Changed for this run: {change}")
             at = f" from step {done.step:,}" if done.step else ""
             adapts = ready.trained < ready.parameters
             some = f", {ready.trained:,} of them trained" if adapts else ""
@@ -175,11 +190,11 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                 + ("  best so far" if evaluation.best else "")
             )
 
-    def _sample(self, sample: Preview) -> None:
+    def _preview(self, preview: Preview) -> None:
         if self.board:
-            self.board.add_text("sample", sample.text, sample.step)
+            self.board.add_text("sample", preview.text, preview.step)
         if not self.quiet:
-            for line in sample.text.splitlines() or [""]:
+            for line in preview.text.splitlines() or [""]:
                 err.print(textwrap.fill(line, 96, initial_indent="  │ ", subsequent_indent="  │ "))
 
     def _finished(self, finished: Finished) -> None:
@@ -188,7 +203,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             "epochs": "All epochs are done",
             "max_steps": "The last step is done",
             "time_budget": "The time is up",
-            "early_stopping": "Held-out text gains no more",
+            "early_stopping": "Held-out loss stopped improving",
         }
         if not self.quiet and self.ready and self.best:
             path = self.ready.run.path
@@ -255,7 +270,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
 
 
 def _before(run: Run) -> dict[str, float] | None:
-    """The scores of the weights that a run began from, where it did."""
+    """Scores of the weights that a run began from, if it began from any."""
     for record in run.metrics():
         if record["event"] == "evaluation" and record["step"] == 0:
             scores = record["scores"]
