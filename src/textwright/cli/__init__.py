@@ -24,6 +24,17 @@ from textwright.errors import TextwrightError
 class Commands(TyperGroup):
     """All commands; says so when Ctrl-C ends one."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # of all options here, only --install-completion touches files
+            raise TextwrightError(
+                f"Cannot install completion ({error.strerror}); copy what --show-completion prints "
+                "to a file that your shell reads."
+            ) from None
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -68,7 +79,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
             stream.reconfigure(encoding="utf-8")
     try:
-        app()
+        app(prog_name="textwright")  # also as `python -m textwright`: completion is named so
     except TextwrightError as error:
         typer.echo(f"textwright: {error}", err=True)
         leave(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -18,12 +19,13 @@ def speaks() -> bool:
 
 
 def leave(code: int) -> NoReturn:
-    """End with this exit code. One of several processes does so at once: threads that still wait
-    for another, which died, would now and then abort an orderly exit."""
+    """End with this exit code. One of several processes ends at once: an orderly exit may wait for
+    the others, which may have died or not know yet."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # its reader has gone
+            stream.flush()
     os._exit(code)
 
 
