@@ -1,14 +1,20 @@
 """From a corpus to text in three calls, and the same text by either backend."""
 
+import inspect
+from typing import get_type_hints
+
 import numpy as np
 import pytest
 
 import textwright
 from textwright import models
+from textwright.api import Writer
 from textwright.config import Config
 from textwright.errors import ConfigError, GenerationError, RunError, TextwrightError
 from textwright.run import Run
+from textwright.training.session import train_run
 from textwright.writing.generator import Generator
+from textwright.writing.sampling_options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -105,8 +111,82 @@ def test_a_run_s_own_sampling_is_the_default(writer):
 def test_an_option_that_is_none_is_refused(writer):
     with pytest.raises(GenerationError, match="temperature"):
         writer.generate(temperature=-1)
-    with pytest.raises(GenerationError, match="warmth"):
-        writer.generate(warmth=1)
+    with pytest.raises(GenerationError, match="batch size is 0"):
+        writer.generate(batch_size=0)
+
+
+@pytest.mark.parametrize("name", ["stream", "generate", "fill", "options"])
+def test_every_sampling_option_is_spelled_out(name):
+    """With its type, and None for the run's own value, in the order of SamplingOptions."""
+    call = getattr(Writer, name)
+    hints, options = get_type_hints(call), get_type_hints(SamplingOptions)
+    parameters = inspect.signature(call).parameters.values()
+    named = {p.name: p for p in parameters if p.name in SamplingOptions.model_fields}
+    assert list(named) == list(SamplingOptions.model_fields)
+    for option, parameter in named.items():
+        assert parameter.kind is parameter.KEYWORD_ONLY and parameter.default is None
+        assert hints[option] == options[option] | None
+    for parameter in set(parameters) - set(named.values()):
+        assert parameter.kind is not parameter.VAR_KEYWORD
+
+
+def test_train_spells_out_what_a_training_takes():
+    parameters = inspect.signature(textwright.train).parameters
+    for name, parameter in inspect.signature(train_run).parameters.items():
+        assert name in parameters
+        if name != "out":  # which the public call wants by name
+            assert parameters[name].kind in (parameter.kind, parameter.KEYWORD_ONLY)
+
+
+@pytest.mark.parametrize(
+    "call", [textwright.train, Writer.stream, Writer.generate, Writer.fill, Writer.options]
+)
+def test_every_parameter_of_a_public_call_has_a_line(call):
+    lines = [line.partition(":")[0] for line in inspect.getdoc(call).splitlines()]
+    for name in inspect.signature(call).parameters:
+        if name != "self" and (call is Writer.options or name not in SamplingOptions.model_fields):
+            assert name in lines
+
+
+@pytest.mark.parametrize("name", ["stream", "generate", "fill"])
+def test_every_sampling_option_reaches_the_sampler(writer, formed, monkeypatch, name):
+    writer = textwright.load(formed) if name == "fill" else writer
+    given = {
+        "temperature": 0.5,
+        "top_k": 40,
+        "top_p": 0.9,
+        "min_p": 0.01,
+        "typical_p": 0.95,
+        "repetition_penalty": 1.2,
+        "presence_penalty": 0.1,
+        "frequency_penalty": 0.2,
+        "no_repeat_ngram": 3,
+        "logit_bias": {2: 1.5},
+        "forbid": [3],
+        "min_new_tokens": 2,
+        "max_new_tokens": 9,
+        "stop": ["."],
+        "beams": 4,
+        "length_penalty": 0.5,
+        "early_stopping": "never",
+    }
+    assert given.keys() == SamplingOptions.model_fields.keys()
+    caught = []
+
+    def catch(generator, *arguments, **_):
+        caught.append(arguments[-1])
+        raise GenerationError("caught")
+
+    for method in ("stream", "generate", "fill"):
+        monkeypatch.setattr(Generator, method, catch)
+    with pytest.raises(GenerationError, match="caught"):
+        list(getattr(writer, name)({"course": "Soup"} if name == "fill" else "Slow", **given))
+    assert caught[0].model_dump() == given
+
+
+def test_texts_do_not_depend_on_how_many_are_written_at_the_same_time(writer):
+    one = writer.generate(["Slow", ""], num=3, seed=4, batch_size=1)
+    assert one == writer.generate(["Slow", ""], num=3, seed=4, batch_size=6)
 
 
 def test_where_no_run_is_the_error_says_how_to_make_one(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,12 @@ from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
 from textwright.writing.form import Form
 from textwright.writing.generator import Generator
-from textwright.writing.sampling_options import SamplingOptions, sampling_options
+from textwright.writing.sampling_options import (
+    EarlyStopping,
+    SamplingOptions,
+    Token,
+    sampling_options,
+)
 from textwright.writing.stream import Sample
 
 if TYPE_CHECKING:
@@ -25,16 +31,48 @@ Source = str | Path
 
 
 class Writer:
-    """A trained model that writes. Needs no torch on the processor."""
+    """A trained model that writes. Needs no torch on the processor.
+
+    Sampling options are those of the run's `[sample]` table where they are None. `options` explains
+    them. Raises GenerationError where a value cannot be used.
+    """
 
     def __init__(self, run: Run, device: str = "cpu"):
         self.run = run
         self.tokenizer: Tokenizer = run.tokenizer
         self.generator = Generator(_backend(run, device), self.tokenizer)
 
-    def stream(self, prompt: str = "", *, seed: int = 0, **options: Any) -> Iterator[str]:
-        """Text as it is written, piece by piece. options: those of `SamplingOptions`."""
-        for event in self.generator.stream([prompt], self.options(**options), seed=seed):
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        seed: int = 0,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        repetition_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        logit_bias: dict[Token, float] | None = None,
+        forbid: list[Token] | None = None,
+        min_new_tokens: int | None = None,
+        max_new_tokens: int | None = None,
+        stop: list[str] | None = None,
+        beams: int | None = None,
+        length_penalty: float | None = None,
+        early_stopping: EarlyStopping | None = None,
+    ) -> Iterator[str]:
+        """One text, piece by piece, as it is written.
+
+        prompt: what the text goes on from; it is not repeated.
+        seed: the same seed gives the same text.
+        Sampling options: see `options`.
+        """
+        options = self.options(**_sampling(locals()))
+        for event in self.generator.stream(prompt, options, seed=seed):
             if event.text:
                 yield event.text
 
@@ -45,32 +83,126 @@ class Writer:
         num: int = 1,
         seed: int = 0,
         logprobs: bool = False,
-        **options: Any,
+        batch_size: int = 32,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        repetition_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        logit_bias: dict[Token, float] | None = None,
+        forbid: list[Token] | None = None,
+        min_new_tokens: int | None = None,
+        max_new_tokens: int | None = None,
+        stop: list[str] | None = None,
+        beams: int | None = None,
+        length_penalty: float | None = None,
+        early_stopping: EarlyStopping | None = None,
     ) -> list[Sample]:
-        """`num` samples of each prompt, in order; with `logprobs`, those of their tokens."""
-        return self.generator.generate(
-            prompts, self.options(**options), num=num, seed=seed, logprobs=logprobs
-        )
+        """Finished texts, in the order of the prompts.
+
+        prompts: what the texts go on from; one prompt may be given by itself.
+        num: number of texts for each prompt.
+        seed: the same seed gives the same texts.
+        logprobs: also give the model's own log-probability of each token, in nats.
+        batch_size: number of texts written at the same time.
+        Sampling options: see `options`.
+        """
+        generator = replace(self.generator, batch_size=batch_size)
+        options = self.options(**_sampling(locals()))
+        return generator.generate(prompts, options, num=num, seed=seed, logprobs=logprobs)
 
     def fill(
-        self, given: Mapping[str, str], *, num: int = 1, seed: int = 0, **options: Any
+        self,
+        given: Mapping[str, str],
+        *,
+        num: int = 1,
+        seed: int = 0,
+        batch_size: int = 32,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        repetition_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        logit_bias: dict[Token, float] | None = None,
+        forbid: list[Token] | None = None,
+        min_new_tokens: int | None = None,
+        max_new_tokens: int | None = None,
+        stop: list[str] | None = None,
+        beams: int | None = None,
+        length_penalty: float | None = None,
+        early_stopping: EarlyStopping | None = None,
     ) -> list[dict[str, str | None]]:
-        """The fields of `num` documents: those given as they are, the others by the model.
+        """The fields of documents: the given ones as they are, the others written by the model.
 
-        A field that the model did not come to, or did not end, is None.
+        A field is None where the model did not reach it, or did not end it.
+
+        given: values of some of the fields of the run's template, by name.
+        num: number of documents.
+        seed: the same seed gives the same documents.
+        batch_size: number of documents written at the same time.
+        Sampling options: see `options`. Beams cannot be used.
         """
         form = self.form()
-        stream = self.generator.fill(form, given, self.options(**options), num=num, seed=seed)
+        generator = replace(self.generator, batch_size=batch_size)
+        options = self.options(**_sampling(locals()))
+        stream = generator.fill(form, given, options, num=num, seed=seed)
         return [form.parse(sample.prompt + sample.text) for sample in stream.samples()]
 
     def form(self) -> Form:
         """The template that the run was trained with. Raises GenerationError where it has none."""
         return Form(self.run.config.corpus, self.tokenizer)
 
-    def options(self, **changes: Any) -> SamplingOptions:
-        """The run's own sampling defaults with these changed."""
+    def options(
+        self,
+        *,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        repetition_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        logit_bias: dict[Token, float] | None = None,
+        forbid: list[Token] | None = None,
+        min_new_tokens: int | None = None,
+        max_new_tokens: int | None = None,
+        stop: list[str] | None = None,
+        beams: int | None = None,
+        length_penalty: float | None = None,
+        early_stopping: EarlyStopping | None = None,
+    ) -> SamplingOptions:
+        """The run's own sampling options, with those changed that are given.
+
+        temperature: below 1 is safer, above 1 bolder; 0 always takes the likeliest token.
+        top_k: keep only the k likeliest tokens; 0 keeps all.
+        top_p: keep only the likeliest tokens that together reach this probability.
+        min_p: keep only tokens at least this share as likely as the likeliest.
+        typical_p: keep the tokens whose surprise is nearest the average, up to this probability.
+        repetition_penalty: above 1, tokens of the prompt and the text become less likely.
+        presence_penalty: subtracted from the logit of every token in the text.
+        frequency_penalty: subtracted once for each time a token is in the text.
+        no_repeat_ngram: no sequence of this many tokens occurs twice; 0 allows all.
+        logit_bias: numbers added to the logits of tokens, by token (its text or its id).
+        forbid: tokens that are never written.
+        min_new_tokens: nothing ends a text that has fewer new tokens.
+        max_new_tokens: a text ends when it has this many new tokens.
+        stop: strings that end the text; they are not part of it.
+        beams: follow this many texts side by side and write the best; 1 turns beams off.
+        length_penalty: beams rank by score / tokens^this; above 0 favors longer texts.
+        early_stopping: when a beam search ends: True, False or "never" (see docs/writing.md).
+        """
         kept = self.run.config.sample.model_dump(exclude_unset=True)
-        return sampling_options(**{**kept, **changes})
+        return sampling_options(**{**kept, **_sampling(locals())})
 
 
 def train(
@@ -81,13 +213,27 @@ def train(
     config: Config | None = None,
     settings: Sequence[str] = (),
     init_from: Source | Origin | None = None,
+    valid: Source | Sequence[Source] = (),
+    test: Source | Sequence[Source] = (),
+    private: bool = False,
+    resume: bool = False,
     on_event: Callable[[TrainingEvent], None] = lambda event: None,
-    **how: Any,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Writer:
-    """Train a run in the folder `out` and load it.
+    """Train a run and load it. Raises a TextwrightError where something is wrong.
 
-    settings: `section.key=value`, as on the command line. init_from: what `--from` names there.
-    how: what `training.train_run` takes (valid, test, private, resume, on_progress).
+    sources: files, folders, globs or hub data sets; none with `resume` for those of the run.
+    out: the folder of the run.
+    preset: name of a shipped configuration to begin from.
+    config: a whole configuration, in place of `preset` and `settings`.
+    settings: changed options, each as `section.key=value`.
+    init_from: trained weights to begin from: a run, a folder with a GPT-2, or a hub name.
+    valid: held-out documents, used as they are.
+    test: test documents, used as they are.
+    private: keep no documents of the corpus in the run.
+    resume: continue the training in `out` from its newest checkpoint.
+    on_event: called with each event of the training.
+    on_progress: called with stage, count done and total (0: unknown) while the corpus is prepared.
     """
     from textwright.models.pretrained import find_origin
     from textwright.training.session import train_run
@@ -95,11 +241,22 @@ def train(
     names = [sources] if isinstance(sources, str | Path) else list(sources)
     origin = find_origin(str(init_from)) if isinstance(init_from, str | Path) else init_from
     if config is None:
-        resumed = Path(out) if how.get("resume") else None
+        resumed = Path(out) if resume else None
         config = choose_config(preset, settings=settings, resume=resumed, init_from=origin)
     elif preset or settings:
         raise ConfigError("A config is given whole: leave out preset and settings beside it.")
-    for event in train_run(names, Path(out), config, init_from=origin, **how):
+    events = train_run(
+        names,
+        Path(out),
+        config,
+        valid=valid,
+        test=test,
+        init_from=origin,
+        private=private,
+        resume=resume,
+        on_progress=on_progress,
+    )
+    for event in events:
         on_event(event)
     return load(out)
 
@@ -118,6 +275,12 @@ def _backend(run: Run, device: str) -> Backend:
     from textwright import models
 
     return models.TorchBackend(models.load(run, device))
+
+
+def _sampling(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling options among the arguments of a call, without those that are None."""
+    given = {name: arguments[name] for name in SamplingOptions.model_fields}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 __all__ = ["RunError", "Sample", "Writer", "load", "train"]
