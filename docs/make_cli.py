@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from typer.models import ArgumentInfo
 
 from textwright.cli import app
+from textwright.cli.sampling_flags import with_sampling_flags
 from textwright.config import Config, presets
 from textwright.families import FAMILIES
 
@@ -54,6 +55,7 @@ def render() -> str:
 
 
 def _command(function: Any) -> str:
+    function = with_sampling_flags(inspect.unwrap(function))
     hints = get_type_hints(function, include_extras=True)
     usage = [f"textwright {function.__name__}"]
     rows: list[tuple[str, ...]] = []

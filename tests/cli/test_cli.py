@@ -1,6 +1,7 @@
 """Every command: what it prints, its JSON, and one sentence with exit code 2 for wrong use."""
 
 import contextlib
+import inspect
 import json
 import os
 import re
@@ -14,8 +15,11 @@ import pytest
 import textwright
 from textwright import grammar
 from textwright.api import load
+from textwright.backends.numpy_lstm import NumpyLSTM
 from textwright.cli import app, demo, main
+from textwright.cli.sampling_flags import with_sampling_flags
 from textwright.cli.train_commands import default_run
+from textwright.cli.write_commands import generate
 from textwright.config import presets
 from textwright.run import Run
 from textwright.training import survey
@@ -390,13 +394,22 @@ def test_generate_from_fields(tw, tw_json, formed, tmp_path):
     assert written == [sample["fields"] for sample in found["samples"]]
 
 
-def test_every_sampling_option_has_a_flag():
+def test_every_sampling_option_has_a_flag_with_its_help():
     from typer.main import get_command
 
-    options = get_command(app).commands["generate"].params
-    named = {flag for option in options for flag in option.opts}
-    for field in SamplingOptions.model_fields:
-        assert "--" + field.replace("_", "-") in named
+    context = get_command(app).commands["generate"].make_context("generate", ["RUN"])
+    flags = {flag: option for option in context.command.params for flag in option.opts}
+    for name, field in SamplingOptions.model_fields.items():
+        flag = flags["--" + name.replace("_", "-")]
+        assert flag.help.startswith(field.description)
+        assert flag.default is None  # the run's own value
+
+
+def test_flags_and_the_python_call_have_the_same_defaults():
+    flags = inspect.signature(with_sampling_flags(generate)).parameters
+    call = inspect.signature(textwright.Writer.generate).parameters
+    for name in ("num", "seed", "logprobs", "batch_size", *SamplingOptions.model_fields):
+        assert flags[name].default == call[name].default
 
 
 def test_every_sampling_flag_reaches_the_sampler(tw, trained):
@@ -519,6 +532,94 @@ def test_texts_go_to_a_file(tw, tw_json, trained, tmp_path):
     assert [json.loads(line) for line in lines] == samples
 
 
+@pytest.mark.parametrize("name", ["texts.txt", "texts.jsonl"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RuntimeError])
+def test_what_ended_before_a_crash_is_in_the_file(tw, tw_json, trained, monkeypatch, name, error):
+    argv = ["generate", trained, "--num", "7", "--batch-size", "2", "--prompt", "Slow"]
+    samples = tw_json(*argv)["samples"]
+    backend, steps = NumpyLSTM.step, iter(range(30))
+
+    def crash(self, ids, state):
+        if next(steps, None) is None:
+            raise error
+        return backend(self, ids, state)
+
+    monkeypatch.setattr(NumpyLSTM, "step", crash)
+    if error is RuntimeError:
+        with pytest.raises(RuntimeError):
+            tw(*argv, "--out", name)
+    else:
+        code, _, err = tw(*argv, "--out", name)
+        assert code == (130 if error is KeyboardInterrupt else 2)
+        assert ("--batch-size 1" in err) == (error is MemoryError)
+    written = Path(name).read_text("utf-8")
+    if name.endswith(".jsonl"):
+        texts = [json.loads(line) for line in written.splitlines()]
+    else:
+        texts = written.removesuffix("\n").split("\n\n")
+        samples = [sample["prompt"] + sample["text"] for sample in samples]
+    assert 3 <= len(texts) < 7
+    assert texts == [sample for sample in samples if sample in texts]
+
+
+def test_a_text_is_in_the_file_as_soon_as_it_ends(tw, trained, monkeypatch):
+    backend, seen = NumpyLSTM.step, []
+
+    def look(self, ids, state):
+        seen.append(Path("texts.txt").read_text("utf-8"))
+        return backend(self, ids, state)
+
+    monkeypatch.setattr(NumpyLSTM, "step", look)
+    tw("generate", trained, "--num", "3", "--batch-size", "1", "--out", "texts.txt")
+    written = Path("texts.txt").read_text("utf-8")
+    assert seen[0] == ""
+    assert len({*seen, written}) == 4
+    assert all(written.startswith(text) for text in seen)
+
+
+def test_a_full_disk_is_a_sentence_that_names_the_file(tw, trained):
+    code, _, err = tw("generate", trained, "--out", "/dev/full")
+    assert code == 2
+    assert err.startswith("textwright: Cannot write to /dev/full: No space left")
+
+
+def test_a_text_that_cannot_go_on_gives_its_reason(tw, tw_json, trained):
+    argv = ["generate", trained, "--prompt", "Slow", "--prompt", "", "--no-repeat-ngram", "1"]
+    argv += ["--min-new-tokens", "2000", "--max-new-tokens", "2000"]
+    samples = tw_json(*argv)["samples"]
+    assert [sample["finish_reason"] for sample in samples] == ["no_token_left"] * 2
+    assert all(0 < sample["tokens"] < 2000 for sample in samples)
+    code, out, err = tw(*argv)
+    assert code == 0 and samples[0]["text"] in out
+    assert "2 texts could not go on, because no token was left" in " ".join(err.split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS limits memory on Linux only")
+def test_memory_that_runs_out_while_writing_is_a_sentence(trained):
+    program = f"""
+import resource, sys
+import numpy as np
+from textwright.backends.numpy_lstm import NumpyLSTM
+from textwright.cli import main
+step = NumpyLSTM.step
+def hungry(self, ids, state):
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, resource.RLIM_INFINITY))
+    np.empty((len(ids), 2**24), np.float32)
+    return step(self, ids, state)
+NumpyLSTM.step = hungry
+sys.argv = ["textwright", "generate", {str(trained)!r}, "--num", "8", "--json"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "textwright: Memory ran out while writing 8 texts at the same time: write fewer with "
+        "--batch-size 4.\n"
+    )
+
+
 def test_a_word_never_seen_is_told_on_stderr(tw, trained):
     code, out, err = tw("generate", trained, "--prompt", "Slow xylophone [b]", "--json")
     assert code == 0
@@ -600,6 +701,7 @@ def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):
         (["summary", "small-gpt", "--set", "model.width=65"], "set key_width and value_width."),
         (["summary", "demo", "--set", "model.width=65"], "no option model.width of family lstm."),
         (["train", "NOTES", "--set", "train.lora_rank=4"], "the options: train.lora_rank is for"),
+        (["generate", "RUN", "--batch-size", "0"], "The batch size is 0: give 1 or more"),
         (["generate", "RUN", "--logprobs"], "--logprobs needs --json or --out FILE.jsonl"),
         (["generate", "RUN", "--field", "title=Soup"], "trained without a template"),
         (["evaluate", "RUN", "--fields"], "trained without a template"),

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from textwright import __version__
 from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
+from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.train_commands import corpus, demo, train
 from textwright.cli.write_commands import generate
@@ -70,7 +71,10 @@ def start(
 
 
 for command in (demo, corpus, train, generate, evaluate, inspect, export, cache, presets, summary):
-    app.command()(command)
+    if command is generate:
+        app.command(cls=SampledCommand)(without_flags(generate))
+    else:
+        app.command()(command)
 
 
 def main() -> None:

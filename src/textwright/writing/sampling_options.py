@@ -106,9 +106,9 @@ class SamplingOptions(Options):
     )
     early_stopping: EarlyStopping = Field(
         False,
-        description="When a beam search ends. true: as soon as as many texts as beams are "
-        "finished. false: when, besides, no running beam would rank above the worst of them if it "
-        "ended now. never: when none could rank above it at its full length either.",
+        description="When a beam search ends. true: when it has as many finished texts as beams. "
+        "false: when, in addition, no running beam would rank above the worst of them if it ended "
+        "now. never: when none could rank above it at its full length either.",
     )
 
     @model_validator(mode="after")

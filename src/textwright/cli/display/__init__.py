@@ -12,7 +12,7 @@ from textwright.cli.display.tables import (
     show_survey,
     show_tables,
 )
-from textwright.cli.display.texts import converse, show_stream, tell_outgrown, tell_prompts
+from textwright.cli.display.texts import converse, show_stream, warn_of_prompts, warn_of_texts
 
 __all__ = [
     "Progression",
@@ -29,6 +29,6 @@ __all__ = [
     "show_summary",
     "show_survey",
     "show_tables",
-    "tell_outgrown",
-    "tell_prompts",
+    "warn_of_prompts",
+    "warn_of_texts",
 ]

@@ -14,25 +14,30 @@ if TYPE_CHECKING:
     from textwright.writing.stream import TextStream
 
 
-def tell_prompts(stream: TextStream) -> None:
-    """Which words of the prompts the model has never seen, and a last space that is in its way."""
+def warn_of_prompts(stream: TextStream) -> None:
+    """Print which words of the prompts are not in the vocabulary, and whether one ends in a space
+    that this model would write itself."""
     words = dict.fromkeys(word for prompt in stream.prompts for word in prompt.unknown)
     if words:
-        listed = ", ".join(words)
-        err.print(f"Not in the vocabulary, read as [UNK]: {listed}")
+        err.print(f"Not in the vocabulary, read as [UNK]: {', '.join(words)}")
     if stream.ends_in_space:
         err.print(
-            "A prompt ends in a space, but this model's tokens begin with theirs: "
+            "A prompt ends in a space, but this model's tokens begin with one: "
             "it writes better without."
         )
 
 
-def tell_outgrown(stream: TextStream) -> None:
-    """That the model has not seen all of a text at once, if that is so."""
+def warn_of_texts(stream: TextStream) -> None:
+    """Print whether a text was longer than the model's context, and how many could not go on."""
     if stream.outgrown and stream.context_length:
         err.print(
-            f"A text is longer than the {stream.context_length} tokens that the model can look "
-            "back on: it went on from the newest half of them whenever they were full."
+            f"A text is longer than the {stream.context_length} tokens of the model's context: "
+            "each time it was full, the model went on from the newest half of it."
+        )
+    if stuck := stream.endings["no_token_left"]:
+        err.print(
+            f"{'A text' if stuck == 1 else f'{stuck} texts'} could not go on, because no token was "
+            "left to choose: forbid fewer tokens, or loosen --no-repeat-ngram or --min-new-tokens."
         )
 
 
@@ -68,10 +73,11 @@ def show_stream(stream: TextStream) -> None:
 
 
 def converse(writer: Writer, options: SamplingOptions, seed: int) -> None:
-    """Prompts from the keyboard until an empty line or the end of input."""
+    """Write to prompts from the keyboard, until an empty line or the end of input."""
     with contextlib.suppress(EOFError):
         while prompt := input("prompt> "):
             stream = writer.generator.stream([prompt], options, seed=seed)
-            tell_prompts(stream)
+            warn_of_prompts(stream)
             show_stream(stream)
+            warn_of_texts(stream)
             seed += 1
