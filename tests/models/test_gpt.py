@@ -1,4 +1,4 @@
-"""The attention family's own promises: published parameters, its cache, what heads look at."""
+"""The attention family: published parameters, its cache, the attention that a trace shows."""
 
 import math
 
@@ -73,7 +73,7 @@ def test_a_state_can_be_read_on_twice():
     torch.testing.assert_close(first, model.encode(ids[:, :6])[0][:, 4:])
 
 
-def test_columns_that_no_row_looks_at_are_given_back():
+def test_columns_that_no_row_owns_are_dropped():
     model = gpt()
     _, long = model.encode(ids_of(1, 8))
     _, short = model.encode(ids_of(1, 2, seed=1))
@@ -86,7 +86,7 @@ def test_columns_that_no_row_looks_at_are_given_back():
     torch.testing.assert_close(got, want)
 
 
-def test_reading_on_writes_beside_what_is_kept():
+def test_reading_more_ids_copies_nothing():
     model = gpt()
     _, state = model.encode(ids_of(1, 4))
     _, state = model.encode(ids_of(1, 1), state)
@@ -119,7 +119,7 @@ def test_the_parts_that_are_added_up_begin_smaller_with_depth():
 
 
 def greedy_by_recomputation(model, prompt, count):
-    """Every next id from a fresh look at all that the model may look back on."""
+    """Each next id, computed again from all ids that the model may look back on."""
     ids = list(prompt)
     for _ in range(count):
         seen = ids[window_start(len(ids), model.context_length) :]
@@ -160,7 +160,7 @@ def test_a_document_longer_than_the_context_is_scored_by_the_rule(monkeypatch, t
 
 
 @pytest.mark.parametrize(("new_tokens", "outgrown"), [(10, False), (11, True)])
-def test_a_text_longer_than_the_context_is_told(new_tokens, outgrown):
+def test_a_text_longer_than_the_context_is_reported(new_tokens, outgrown):
     letters = Tokenizer.train(TokenizerOptions(kind="char"), ["abc"])
     generator = Generator(TorchBackend(gpt(letters.vocab_size)), letters)
     options = SamplingOptions(max_new_tokens=new_tokens, min_new_tokens=new_tokens)

@@ -1,4 +1,4 @@
-"""GPT-2 in Hugging Face's form: `transformers` is the witness of every number."""
+"""GPT-2 in Hugging Face's form: every number is compared with `transformers`."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def published(spread=0.5, **shape):
 
 
 def ours(theirs):
-    """The same model, by way of the names."""
+    """The same model here, its weights renamed."""
     options = GPTOptions(**options_of(theirs.config.to_dict()))
     model = build(options, theirs.config.vocab_size, 8)
     arrays = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
@@ -72,7 +72,7 @@ def test_the_published_sizes_have_their_parameters(name):
     assert sum(p.numel() for p in theirs.parameters()) == parameters
 
 
-def test_transformers_loads_what_goes_back():
+def test_transformers_loads_weights_that_are_converted_back():
     model = build(GPTOptions(layers=2, heads=2, width=8, context_length=12), 50, 12).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -81,7 +81,7 @@ def test_transformers_loads_what_goes_back():
     arrays = to_gpt2(numpy(model.state_dict()), 2)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     missing, unexpected = theirs.load_state_dict(tensors, strict=False)
-    assert (missing, unexpected) == (["lm_head.weight"], [])  # which is tied
+    assert (missing, unexpected) == (["lm_head.weight"], [])  # the output matrix is tied
     ids = torch.arange(12)[None]
     with torch.no_grad():
         torch.testing.assert_close(
@@ -98,7 +98,7 @@ def test_options_come_back_from_the_config_made_of_them():
     assert GPTOptions(**options_of(config_of(options, 50, 7))) == options
 
 
-def test_files_of_other_ages_are_read():
+def test_older_forms_of_the_file_are_read():
     theirs = published(**SHAPES[1])
     arrays = numpy(theirs.state_dict())
     bare = {name.removeprefix("transformer."): array for name, array in arrays.items()}
@@ -110,7 +110,7 @@ def test_files_of_other_ages_are_read():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"model_type": "llama"}, "not 'gpt2'"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
@@ -119,14 +119,14 @@ def test_files_of_other_ages_are_read():
         ({"activation_function": "silu"}, "activation_function is 'silu'"),
     ],
 )
-def test_what_cannot_be_computed_is_refused(change, said):
+def test_a_form_that_cannot_be_computed_is_refused(change, message):
     config = transformers.GPT2Config(**FORM).to_dict() | change
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         options_of(config)
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ({"norm": "post"}, "model.norm"),
         ({"positions": "sinusoidal"}, "model.positions"),
@@ -135,9 +135,9 @@ def test_what_cannot_be_computed_is_refused(change, said):
         ({"key_width": 8}, "model.key_width"),
     ],
 )
-def test_forms_that_no_gpt2_has_are_refused(option, said):
+def test_forms_that_no_gpt2_has_are_refused(option, message):
     options = GPTOptions(**{"heads": 2, "width": 8, "context_length": 9, **option})
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         config_of(options, 50, 0)
 
 

@@ -1,6 +1,6 @@
-"""The contract, held over every family in FAMILIES, and the recurrent family's own promises.
+"""The contract, tested for every family in FAMILIES, and the recurrent family.
 
-The attention family's own are in test_gpt.py.
+Tests of the attention family are in test_gpt.py.
 """
 
 import itertools

@@ -46,7 +46,7 @@ TEXTS = [
 
 @pytest.fixture
 def folder(gpt2_folder, tmp_path):
-    """A copy of it, to be changed."""
+    """A copy of the GPT-2 folder, which a test may change."""
     return shutil.copytree(gpt2_folder, tmp_path / "gpt2")
 
 
@@ -105,9 +105,9 @@ def test_no_text_spells_the_stop(gpt2_folder):
 
 
 def test_vocabulary_and_merges_alone_are_a_tokenizer(gpt2_folder, tmp_path):
-    told = json.loads((gpt2_folder / "tokenizer.json").read_text())["model"]
-    (tmp_path / "vocab.json").write_text(json.dumps(told["vocab"]))
-    lines = ["#version: 0.2", *(" ".join(pair) for pair in told["merges"])]
+    model = json.loads((gpt2_folder / "tokenizer.json").read_text())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]
     (tmp_path / "merges.txt").write_text("\n".join(lines) + "\n")
     assert read_pretrained(tmp_path).fingerprint == read_pretrained(gpt2_folder).fingerprint
 
@@ -123,7 +123,7 @@ def test_added_tokens_can_be_written_but_not_spelled(folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"normalizer": {"type": "Lowercase"}}, "changes text first, with Lowercase"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "pre_tokenizer has type 'Whitespace'"),
@@ -132,9 +132,9 @@ def test_added_tokens_can_be_written_but_not_spelled(folder):
         ({"model": {"type": "BPE", "vocab": {STOP: 0, "a": 1}, "merges": []}}, "lacks"),
     ],
 )
-def test_a_tokenizer_of_another_form_is_refused(folder, change, said):
+def test_a_tokenizer_of_another_form_is_refused(folder, change, message):
     rewrite(folder / "tokenizer.json", **change)
-    with pytest.raises(TokenizerError, match=said):
+    with pytest.raises(TokenizerError, match=message):
         read_pretrained(folder)
 
 
@@ -147,7 +147,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
 
 
 def test_greedy_text_and_beams_are_those_of_transformers(gpt2_folder, train, tmp_path):
-    """By way of a run that took no step to gain by: the best weights are those it began with."""
+    """The run's only step is too small to change the loss: it keeps the weights it began with."""
     train("train.learning_rate=1e-9", "train.max_steps=1")
     writer = tw.load(tmp_path / "run")
     theirs = transformers.GPT2LMHeadModel.from_pretrained(gpt2_folder).eval()
@@ -186,7 +186,7 @@ def test_halved_precision_is_widened(gpt2_folder, tmp_path):
     assert np.array_equal(weights["positions"], model.transformer.wpe.weight.detach().float())
 
 
-def test_rows_that_no_token_has_are_left_out(folder):
+def test_embedding_rows_without_a_token_are_left_out(folder):
     model = transformers.GPT2LMHeadModel.from_pretrained(folder)
     model.resize_token_embeddings(model.config.vocab_size + 7)
     model.save_pretrained(folder)
@@ -194,7 +194,7 @@ def test_rows_that_no_token_has_are_left_out(folder):
     assert len(origin.weights()["embedding"]) == origin.tokenizer.vocab_size
 
 
-def test_what_is_no_gpt2_is_refused_in_a_sentence(folder, tmp_path):
+def test_anything_but_a_gpt2_is_refused_in_a_sentence(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no config.toml" in refusal(tmp_path / "empty")
     assert "neither a run nor" in refusal(tmp_path / "nowhere")
@@ -274,7 +274,7 @@ def test_a_mistyped_path_is_not_asked_of_the_hub(tmp_path, monkeypatch):
 # Fine-tuning
 
 
-def test_a_run_tells_what_it_began_from_and_how_good_that_was(train, gpt2_folder, tmp_path):
+def test_a_run_records_its_origin_and_the_loss_before_training(train, gpt2_folder, tmp_path):
     events = train("train.learning_rate=0.03", "train.max_steps=10")
     evaluations = [e for e in events if isinstance(e, Evaluation)]
     assert [e.step for e in evaluations] == [0, 2, 4, 6, 8, 10]
@@ -298,14 +298,14 @@ def test_the_loss_before_is_that_of_transformers(train, gpt2_folder, tmp_path):
     stop, nats, count = run.tokenizer.stop_id, 0.0, 0
     for text in run.held_out("valid"):
         row = torch.tensor([[stop, *run.tokenizer.encode(text), stop]])
-        assert row.shape[1] <= 128  # beyond the context, what is seen is this package's choice
+        assert row.shape[1] <= 128  # beyond it, this package chooses what the model looks back on
         with torch.no_grad():
             loss = theirs(row, labels=row).loss
         nats, count = nats + loss.item() * (row.shape[1] - 1), count + row.shape[1] - 1
     assert before.scores.loss == pytest.approx(nats / count, rel=1e-5)
 
 
-def test_a_run_begins_where_its_config_says(train, gpt2_folder, notes, tmp_path):
+def test_a_config_finds_its_recorded_origin_again(train, gpt2_folder, notes, tmp_path):
     train("train.max_steps=2")
     kept = Run.load(tmp_path / "run").config
     again = list(train_run([notes], tmp_path / "again", kept))
@@ -319,7 +319,7 @@ def test_a_run_begins_where_its_config_says(train, gpt2_folder, notes, tmp_path)
         find_again(changed)
 
 
-def test_a_corpus_is_looked_at_with_the_tokenizer_that_training_will_take(
+def test_a_corpus_is_measured_with_the_tokenizer_of_the_origin(
     gpt2_folder, notes, monkeypatch, capsys
 ):
     monkeypatch.setattr(survey, "MEASURED_SECONDS", 0.0)
@@ -332,7 +332,7 @@ def test_a_corpus_is_looked_at_with_the_tokenizer_that_training_will_take(
     assert found["documents"] == 300
 
 
-def test_the_preset_says_what_it_lacks(notes, tmp_path):
+def test_a_preset_for_fine_tuning_names_the_weights_it_needs(notes, tmp_path):
     with pytest.raises(TokenizerError, match="openai-community/gpt2"):
         list(train_run([notes], tmp_path / "run", Config.resolve("anime-gpt2")))
     assert not (tmp_path / "run").exists()
@@ -376,7 +376,7 @@ def test_a_run_that_is_resumed_keeps_its_options_where_its_origin_is_named_again
     assert last.step == 2
 
 
-def test_damaged_weights_are_told_before_there_is_a_run(gpt2_folder, notes, tmp_path):
+def test_damaged_weights_are_refused_before_there_is_a_run(gpt2_folder, notes, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(gpt2_folder, broken)
     weights = (broken / "model.safetensors").read_bytes()
@@ -399,7 +399,7 @@ def test_recomputed_blocks_take_the_same_steps(train, tmp_path):
     assert weights("kept") == weights("recomputed", "train.recompute_blocks=true")
 
 
-def test_a_person_sees_before_and_after(train, tmp_path):
+def test_the_card_shows_the_origin_and_the_loss_before_training(train, tmp_path):
     train("train.learning_rate=0.03")
     metrics = [m for m in Run.load(tmp_path / "run").metrics() if m["event"] == "evaluation"]
     card = (tmp_path / "run" / "README.md").read_text()
@@ -435,7 +435,7 @@ def test_the_base_stays_and_only_adapters_are_saved(train, gpt2_folder, tmp_path
 
 
 def test_merged_weights_are_the_base_and_the_adapters(train, tmp_path):
-    """What was scored in training with adapters beside the base is scored the same once merged."""
+    """Merged weights score as the adapters beside the base did in training."""
     events = train(*LORA, "train.max_steps=6")
     best = min(e.scores.loss for e in events if isinstance(e, Evaluation))
     run = Run.load(tmp_path / "run")
@@ -462,7 +462,7 @@ def test_adapters_resume_bit_by_bit(train, notes, tmp_path):
     events = train_run([notes], tmp_path / "first", config, init_from=begins)
     for event in events:
         if isinstance(event, Step):
-            events.close()  # which saves what a kill would have lost
+            events.close()  # saves this step too; after a kill it would be lost
             break
     again = list(train_run([notes], tmp_path / "first", config, resume=True))
     assert [e.step for e in again if isinstance(e, Step)] == [2, 3, 4]

@@ -14,9 +14,9 @@ __all__ = ["LanguageModel", "ModelState", "TorchBackend", "Trace", "build", "fil
 
 
 def build(options: Family, vocab_size: int, context_length: int) -> LanguageModel:
-    """A freshly initialized model of the family whose options these are.
+    """A freshly initialized model, of the family that the options belong to.
 
-    context_length: of the data, for what the options leave to it.
+    context_length: `data.context_length`, on which some options depend.
     """
     model: LanguageModel = implementation(options.model)(
         options.with_context(context_length), vocab_size
@@ -32,7 +32,7 @@ def load(run: Run, device: str = "auto") -> LanguageModel:
 
 
 def fill(model: LanguageModel, weights: Arrays, path: Path) -> None:
-    """Put arrays that were saved at a path into a model. Raises RunError if they do not fit."""
+    """Put arrays that were read from `path` into a model. Raises RunError if they do not fit."""
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     except RuntimeError as error:

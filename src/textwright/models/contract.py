@@ -1,4 +1,4 @@
-"""What every family offers, and what the trainer, the generator and the inspection rely on.
+"""The interface of every family, on which training, writing and inspection rely.
 
 Letters: B batch, T time, D width, V vocabulary.
 """
@@ -20,7 +20,7 @@ from textwright.models import loss
 
 
 class ModelState(Protocol):
-    """What a model remembers of a batch of rows."""
+    """A model's memory of a batch of rows."""
 
     @property
     def lengths(self) -> Tensor: ...
@@ -39,8 +39,8 @@ class ModelState(Protocol):
 class Trace:
     """A model's inner quantities for one batch, by its written-out equations.
 
-    hidden (B, T, D) equals `encode`'s. A family gives one of the others, with one item a layer:
-    gates, each quantity (B, T, D); or attention (B, heads, T, T), what each place looks at.
+    hidden (B, T, D) equals `encode`'s. A family fills one of the others, with one item per layer:
+    gates, each quantity (B, T, D), or attention weights (B, heads, T, T).
     """
 
     hidden: Tensor
@@ -49,12 +49,12 @@ class Trace:
 
 
 class LanguageModel(nn.Module, ABC):
-    """A family gives `encode`, `trace` and its output layer; what follows from them is here."""
+    """Base class of all models. A family defines `encode`, `trace` and its output layer."""
 
     options: Family
     context_length: int | None  # ids that one state can hold; None: no limit
     state_class: type[ModelState]
-    recompute_blocks = False  # in training, compute inner values again rather than keep them
+    recompute_blocks = False  # in training, recompute inner values instead of keeping them
 
     @abstractmethod
     def encode(
@@ -62,7 +62,7 @@ class LanguageModel(nn.Module, ABC):
     ) -> tuple[Tensor, Any]:
         """ids (B, T) → hidden (B, T, D) and the state after each row's last id.
 
-        Rows shorter than T are padded on the right and their lengths (B,) given.
+        Rows shorter than T are padded on the right; `lengths` (B,) gives their lengths.
         """
 
     @abstractmethod
@@ -72,12 +72,12 @@ class LanguageModel(nn.Module, ABC):
     @property
     @abstractmethod
     def output_weight(self) -> Tensor:
-        """(V, D)."""
+        """The output matrix (V, D)."""
 
     @property
     @abstractmethod
     def output_bias(self) -> Tensor | None:
-        """(V,) or None."""
+        """The output bias (V,), or None."""
 
     def project(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) → logits (..., V)."""
@@ -93,7 +93,7 @@ class LanguageModel(nn.Module, ABC):
 
 
 class TorchBackend:
-    """Drives any family from the generator: NumPy in, NumPy out. Full memory is MemoryError."""
+    """Backend for any family: NumPy in, NumPy out. Raises MemoryError if memory runs out."""
 
     def __init__(self, model: LanguageModel):
         self.model = model.eval()
@@ -112,7 +112,7 @@ class TorchBackend:
     @memory_errors()
     @torch.inference_mode()
     def step(self, ids: np.ndarray, state: ModelState) -> tuple[np.ndarray, ModelState]:
-        """One more id a row, (B,) → logits (B, V)."""
+        """Read one more id per row, (B,) → logits (B, V)."""
         hidden, state = self.model.encode(self._tensor(ids)[:, None], state)
         return self._logits(hidden[:, 0]), state
 

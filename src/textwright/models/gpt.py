@@ -1,16 +1,16 @@
-"""The attention family: a decoder of Transformer blocks (Vaswani et al. 2017), from its parts.
+"""The attention family: a decoder of Transformer blocks (Vaswani et al. 2017).
 
     token + position → (attention, feed-forward) × layers → output (V, D)
 
     attention: softmax(Q·Kᵀ/√K + causal mask)·V for each head, the heads joined by one matrix
     feed-forward: a wider layer, ReLU or GELU, and back
-    each is added to what it read; the layer norm stands after the sum (post, as in Vaswani et al.
-    and GPT-1) or before the part, with one more at the end (pre, as in GPT-2, Radford et al. 2019)
+    each is added to its input; layer norm comes after the sum (post, as in Vaswani et al. and
+    GPT-1) or before the part, with one more at the end (pre, as in GPT-2, Radford et al. 2019)
 
-Foster's book (Generative Deep Learning, ch. 9) is one setting of it, GPT-2 another.
+The model of Foster's book (Generative Deep Learning, ch. 9) is one setting, GPT-2 another.
 
 Letters: B batch, T time, D width, V vocabulary, H heads, K key width, U value width of a head,
-C columns that a state keeps.
+C columns of a state.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from textwright.models.contract import LanguageModel, Trace
 INITIAL_SPREAD = 0.02  # standard deviation of fresh weights, as in GPT-2
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""queries (B, H, T, K), keys (B, H, T, K), values (B, H, T, U) → what is looked up (B, H, T, U)."""
+"""queries (B, H, T, K), keys (B, H, T, K), values (B, H, T, U) → weighted values (B, H, T, U)."""
 
 
 @dataclass(frozen=True)
 class KeyValueState:
-    """The keys and values of all that each row has read, one column an id.
+    """Keys and values of all ids that each row has read, one column per id.
 
-    All rows end in the same column; a row's own are the last `lengths` of them. New columns are
-    written beside the old, into tensors that states share, so reading on copies nothing; a state
-    that is read on a second time takes a copy first.
+    All rows end in the same column; a row owns the last `lengths` columns. New columns are written
+    after the old ones, into tensors that states share, so reading more ids copies nothing; a state
+    from which reading continues a second time is copied first.
     """
 
     layers: list[tuple[Tensor, Tensor]]  # keys (B, H, room, K), values (B, H, room, U)
@@ -85,7 +85,7 @@ class KeyValueState:
         return replace(self, layers=[(k.detach(), v.detach()) for k, v in self.layers])
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name, for a checkpoint; `from_tensors` is the way back."""
+        """All tensors by name, for a checkpoint; `from_tensors` reads them back."""
         named = {"lengths": self.lengths}
         for layer, (keys, values) in enumerate(self.layers):
             named[f"{layer}.keys"] = keys[:, :, : self.columns]
@@ -100,7 +100,7 @@ class KeyValueState:
         return cls(layers, tensors["lengths"], columns, [columns])
 
     def with_room(self, count: int) -> KeyValueState:
-        """The same state, `count` columns after its own free to be written."""
+        """The same state, with `count` free columns after its own."""
         end, room = self.columns + count, self.layers[0][0].shape[2]
         if end <= room and self.written[0] == self.columns:
             return self
@@ -115,7 +115,7 @@ class KeyValueState:
         return replace(self, layers=layers, written=[self.columns])
 
     def aligned(self, padding: Tensor) -> KeyValueState:
-        """The same rows, whose last `padding` (B,) columns are no ids, moved right by as many."""
+        """The same rows, each moved right over the `padding` (B,) at its end."""
         source = torch.arange(self.columns, device=padding.device) - padding[:, None]
         source = source.clamp(min=0)[:, None, :, None]  # (B, 1, C, 1)
 
@@ -128,7 +128,7 @@ class KeyValueState:
 
 
 class Attention(nn.Module):
-    """Causal attention with several heads, whose key and value widths are free."""
+    """Causal attention with several heads, of any key and value width."""
 
     def __init__(self, options: GPTOptions):
         super().__init__()
@@ -149,7 +149,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers at each place, the same for all."""
+    """Two linear layers, the same at every position."""
 
     def __init__(self, options: GPTOptions):
         super().__init__()
@@ -162,7 +162,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to what it read."""
+    """Attention, then feed-forward, each added to its input."""
 
     def __init__(self, options: GPTOptions):
         super().__init__()
@@ -183,7 +183,7 @@ class Block(nn.Module):
 
 
 class GPT(LanguageModel):
-    """A Transformer language model, which looks back `context_length` ids at most."""
+    """A Transformer language model that looks back on at most `context_length` ids."""
 
     options: GPTOptions
     context_length: int
@@ -221,9 +221,9 @@ class GPT(LanguageModel):
     ) -> tuple[Tensor, KeyValueState]:
         """ids (B, T) → hidden (B, T, D) and the state after them.
 
-        With the state's, a row may hold `context_length` ids at most. Rows shorter than T are
-        padded on the right and their lengths (B,) given. Where blocks are recomputed, the state
-        after them is empty.
+        A row holds at most `context_length` ids, those of the state included. Rows shorter than T
+        are padded on the right; `lengths` (B,) gives their lengths. If blocks are recomputed, the
+        state is empty.
         """
         count = ids.shape[1]
         recompute = self.recompute_blocks and self.training and torch.is_grad_enabled()
@@ -233,7 +233,7 @@ class GPT(LanguageModel):
         layers: list[tuple[Tensor, Tensor]] = []
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            if not before:  # padding stands at the right, where nothing looks
+            if not before:  # padding is at the right, where no id looks
                 if not recompute:
                     layers.append((k, v))
                 return scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -261,7 +261,7 @@ class GPT(LanguageModel):
         return KeyValueState([], lengths, 0, [0])
 
     def trace(self, ids: Tensor) -> Trace:
-        """What every head of every layer looks at, for ids (B, T), by the written-out equations."""
+        """The attention of every head of every layer to ids (B, T), by explicit equations."""
         attention: list[Tensor] = []
         later = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).triu(1)
 
@@ -276,7 +276,7 @@ class GPT(LanguageModel):
         return Trace(hidden=self._finish(x), attention=attention)
 
     def _embed(self, ids: Tensor, before: Tensor) -> Tensor:
-        """ids (B, T), `before` (B,) ids read already → token and position, added (B, T, D)."""
+        """ids (B, T), number of ids read before (B,) → token plus position vectors (B, T, D)."""
         places = before[:, None] + torch.arange(ids.shape[1], device=ids.device)
         token = nn.functional.embedding(ids, self.embedding)
         if self.options.token_scale != 1:
@@ -287,8 +287,8 @@ class GPT(LanguageModel):
         return x if self.norm is None else self.norm(x)
 
     def _initialize(self) -> None:
-        """As GPT-2: normal weights, no biases, and the parts that are added up made smaller by the
-        square root of their number, so that the sum keeps its size whatever the depth."""
+        """Initialize as GPT-2 does: normal weights, zero biases, and output matrices of the parts
+        divided by the square root of their number, so that the sum keeps its size at any depth."""
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
                 nn.init.normal_(parameter, std=INITIAL_SPREAD)
@@ -299,7 +299,7 @@ class GPT(LanguageModel):
 
 
 def _mask(state: KeyValueState, count: int) -> Tensor | None:
-    """What each of `count` new columns may look at, (B or 1, 1, count, C); None: at all."""
+    """Columns that each of `count` new ones may look at, (B or 1, 1, count, C); None: all."""
     ragged = bool((state.lengths < state.columns).any())
     if count == 1 and not ragged:
         return None

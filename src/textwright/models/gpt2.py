@@ -1,8 +1,7 @@
-"""GPT-2 as Hugging Face stores it: its names and config.json, to ours and back.
+"""GPT-2 as Hugging Face stores it: its names and config.json, converted to ours and back.
 
-The tensors are the same ones under other names, except that matrices there (`Conv1D`) stand
-input-first, ours (`nn.Linear`) output-first. Queries, keys and values are one matrix in both, in
-this order.
+The tensors are the same under other names, except that its matrices (`Conv1D`) are input-first and
+ours (`nn.Linear`) output-first. Queries, keys and values are one matrix in both, in this order.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from textwright.errors import ConfigError
 from textwright.families import GPTOptions
 from textwright.run import Arrays
 
-PREFIX = "transformer."  # before each name where the language model was saved, not its body alone
+PREFIX = "transformer."  # before each name if the whole language model was saved, not only its body
 OUTSIDE = {"embedding": "wte.weight", "positions": "wpe.weight"}
 PARTS = {  # ours → theirs, each with a weight and a bias
     "attention_norm": "ln_1",
@@ -27,11 +26,11 @@ PARTS = {  # ours → theirs, each with a weight and a bias
     "feedforward.input": "mlp.c_fc",
     "feedforward.output": "mlp.c_proj",
 }
-# What older files hold besides: masks, and the embedding once more as the output matrix.
+# Also in older files: masks, and the embedding again as the output matrix.
 NO_PARAMETER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)|lm_head\.weight")
 
 ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
-# What gpt.py does one way only, and the value in config.json that means this way.
+# Keys of config.json of which gpt.py can compute only one value.
 FIXED: dict[str, Any] = {
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
@@ -41,7 +40,7 @@ FIXED: dict[str, Any] = {
 
 
 def names(layers: int) -> dict[str, str]:
-    """Canonical name → GPT-2's, without its prefix, for a model of so many layers."""
+    """Canonical name → GPT-2's name without its prefix, for a model with this many layers."""
     pairs = dict(OUTSIDE)
     ends = {"norm": "ln_f"} | {
         f"blocks.{layer}.{ours}": f"h.{layer}.{theirs}"
@@ -54,7 +53,7 @@ def names(layers: int) -> dict[str, str]:
 
 
 def from_gpt2(tensors: Mapping[str, np.ndarray], layers: int) -> Arrays:
-    """Weights by canonical name. Raises ValueError where one is missing or left over."""
+    """Weights by canonical name. Raises ValueError if one is missing or unknown."""
     found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     wanted = names(layers)
     if missing := sorted(set(wanted.values()) - found.keys()):
@@ -66,14 +65,14 @@ def from_gpt2(tensors: Mapping[str, np.ndarray], layers: int) -> Arrays:
 
 
 def to_gpt2(weights: Mapping[str, np.ndarray], layers: int) -> Arrays:
-    """The tensors that `GPT2LMHeadModel` loads, of weights by canonical name."""
+    """The tensors that `GPT2LMHeadModel` loads, from weights by canonical name."""
     return {PREFIX + theirs: _turned(ours, weights[ours]) for ours, theirs in names(layers).items()}
 
 
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json says of the model's shape, as `[model]` options.
+    """The `[model]` options of the model that a config.json describes.
 
-    Raises ValueError where gpt.py cannot compute what it asks for.
+    Raises ValueError if gpt.py cannot compute it.
     """
     if config.get("model_type") != "gpt2":
         raise ValueError(f"its model_type is {config.get('model_type')!r}, not 'gpt2'")
@@ -83,7 +82,7 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     activation = config.get("activation_function", "gelu_new")
     if activation not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
-        raise ValueError(f"its activation_function is {activation!r}, which is none of {known}")
+        raise ValueError(f"its activation_function is {activation!r}, not one of {known}")
     try:
         return {
             "family": "gpt",
@@ -108,7 +107,7 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
 def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, Any]:
     """config.json of a model in GPT-2's form; `options.context_length` must be set.
 
-    Raises ConfigError, which names the option, where no GPT-2 has this form.
+    Raises ConfigError that names an option if no GPT-2 has this form.
     """
     head = options.width // options.heads
     key, value = options.head_widths
@@ -145,6 +144,6 @@ def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, A
 
 
 def _turned(name: str, tensor: np.ndarray) -> np.ndarray:
-    """Matrices inside blocks change between input-first and output-first, and back."""
+    """Matrices inside blocks are transposed: input-first to output-first, or back."""
     inside = name.startswith("blocks.") and tensor.ndim == 2
     return np.ascontiguousarray(tensor.T) if inside else tensor

@@ -1,10 +1,10 @@
-"""Low-rank adaptation (Hu et al. 2021): matrices that stay, and narrow ones beside them that learn.
+"""Low-rank adaptation (Hu et al. 2021): frozen matrices, with narrow ones beside them that learn.
 
     y = W·x + b  becomes  y = W·x + b + (α / r)·B·A·x        A (r, in), B (out, r)
 
 B begins at zero, so the model begins as the one it adapts. The base keeps its canonical names; the
 adapters of `blocks.0.attention.input.weight` are `blocks.0.attention.input.lora_a` and `….lora_b`.
-`Run.weights` puts the two together, so only training knows that they were ever apart.
+`Run.weights` merges the two, so only training handles them apart.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 
 class Adapted(nn.Linear):
-    """A linear layer with adapters beside it; it takes over another's weight and bias."""
+    """A linear layer with adapters beside it, which takes over the weight and bias of another."""
 
     def __init__(self, layer: nn.Linear, rank: int, alpha: float):
         nn.Module.__init__(self)
@@ -41,5 +41,5 @@ def adapt(model: nn.Module, rank: int, alpha: float) -> None:
 
 
 def trained(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters that training changes, by name: all, or the adapters alone."""
+    """The parameters that training changes, by name: all, or only the adapters."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -1,9 +1,9 @@
 """Cross-entropy from hidden vectors, without the (tokens x V) matrix.
 
 At V = 10,000 the logits of one batch of the recipes are 190 MB, written and read back several
-times; that traffic, not the arithmetic, is what a plain cross-entropy waits for. Here the output
-layer, the softmax and all three gradients are computed together, one cache-sized block of tokens
-after another, so the whole matrix never exists.
+times; a plain cross-entropy waits for this traffic, not for the arithmetic. Here the output layer,
+the softmax and all three gradients are computed together, one cache-sized block of tokens after
+another, so the whole matrix never exists.
 
 Letters: N tokens, D width, V vocabulary.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 PADDING_TARGET = -100  # a target that is not counted
 BLOCK_ELEMENTS = 5 << 19  # logits computed at a time: 10 MB of float32, about what caches hold
-SMALLEST = 1e-38  # the least probability that float32 tells from none; a loss of 87 nats
+SMALLEST = 1e-38  # smallest probability that float32 distinguishes from 0: a loss of 87 nats
 
 
 def next_token_loss(
@@ -53,7 +53,7 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _BlockedCrossEntropy(torch.autograd.Function):
-    """Forward computes the gradients too, for d nats / d logits = softmax − one-hot is at hand."""
+    """Forward computes the gradients too: d nats / d logits = softmax − one-hot is known there."""
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets):  # type: ignore[no-untyped-def]
@@ -62,11 +62,11 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         offset = None if bias is None else bias.to(compute)
         nats = torch.zeros((), device=hidden.device)
         d_hidden = torch.empty_like(hidden)
-        # What is frozen, as beside adapters, needs no gradient of its own size.
+        # Frozen weights, as beside adapters, need no gradient.
         d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         for block in _blocks(len(targets), len(weight)):
-            # The softmax and, in its place, the error: written once, read by two products.
+            # The softmax, then in its place the error: written once, read by two products.
             error = torch.softmax(_logits(rows[block], kernel, offset), dim=1)
             chosen = targets[block, None]
             probability = error.gather(1, chosen)

@@ -7,9 +7,9 @@ The LSTM cell, as in Hochreiter & Schmidhuber (1997) with the forget gate of Ger
     f = σ(W_f·[x, h] + b_f)    i = σ(W_i·[x, h] + b_i)    C̃ = tanh(W_C·[x, h] + b_C)
     C = f∘C₋₁ + i∘C̃            o = σ(W_o·[x, h] + b_o)    h = o∘tanh(C)
 
-One bias vector a gate, as in Keras; PyTorch's kernel wants a second, which is a zero buffer here,
-not counted and not saved. The GRU keeps both: its reset gate stands between them (Cho et al. 2014,
-in the form that cuDNN computes).
+One bias vector per gate, as in Keras; PyTorch's kernel needs a second one, a zero buffer here that
+is neither counted nor saved. The GRU keeps both: its reset gate stands between them (Cho et al.
+2014, in the form that cuDNN computes).
 
 Letters: B batch, T time, E embedding, H hidden width (D of the contract), V vocabulary.
 """
@@ -34,7 +34,7 @@ GATES = {"lstm": ("i", "f", "candidate", "o"), "gru": ("r", "z", "n"), "rnn": ("
 
 @dataclass(frozen=True)
 class RecurrentState:
-    """What the model remembers of each row. hidden, cell (layers, B, H); only an LSTM has cells."""
+    """A model's memory of each row. hidden, cell (layers, B, H); only an LSTM has cells."""
 
     hidden: Tensor
     cell: Tensor | None
@@ -66,7 +66,7 @@ class RecurrentState:
         return RecurrentState(self.hidden.detach(), cell, self.lengths)
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name, for a checkpoint; `from_tensors` is the way back."""
+        """All tensors by name, for a checkpoint; `from_tensors` reads them back."""
         named = {"hidden": self.hidden, "cell": self.cell, "lengths": self.lengths}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
@@ -92,7 +92,7 @@ class Layer(nn.Module):
             self.register_buffer("recurrent_bias", recurrent_bias, persistent=False)
 
     def initialize(self, like: str) -> None:
-        """Fresh weights, as Keras or PyTorch draws them."""
+        """Draw fresh weights as Keras or PyTorch does."""
         width = self.recurrent_weight.shape[1]
         if like == "torch":
             for parameter in self.parameters():
@@ -112,7 +112,7 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """x (B, T, inputs), hidden and cell (B, H) → every h (B, T, H), last h, last C (B, H).
 
-        With lengths (B,) the last states are those after each row's own last token.
+        With lengths (B,), the last states are those after each row's own last token.
         """
         start = hidden[None] if cell is None else (hidden[None], cell[None])
         kernels: dict[str, Any] = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}
@@ -211,8 +211,8 @@ class LSTM(LanguageModel):
     ) -> tuple[Tensor, RecurrentState]:
         """ids (B, T) → hidden (B, T, H) and the state after them.
 
-        Rows shorter than T are padded on the right and their lengths (B,) given; the state is then
-        the one after each row's last real id.
+        Rows shorter than T are padded on the right; `lengths` (B,) gives their lengths, and the
+        state is the one after each row's last real id.
         """
         if state is None:
             state = self.start(len(ids))
@@ -220,7 +220,7 @@ class LSTM(LanguageModel):
         hiddens, cells = [], []
         for index, layer in enumerate(self.layers):
             cell = None if state.cell is None else state.cell[index]
-            with torch.autocast("cuda", enabled=False):  # it takes fp16 here, whatever is asked
+            with torch.autocast("cuda", enabled=False):  # it always takes fp16 here
                 x, hidden, cell = layer(x, state.hidden[index], cell, lengths)
             hiddens.append(hidden)
             cells.append(cell)

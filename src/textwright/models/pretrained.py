@@ -3,7 +3,7 @@
     config.json  model.safetensors (or its parts and their index)  tokenizer.json, or vocab.json
     with merges.txt
 
-Pickled weights (pytorch_model.bin) are neither fetched nor read: reading one runs what it holds.
+Pickled weights (pytorch_model.bin) are neither fetched nor read: reading them runs code in them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from textwright.run.origin import Origin
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.byte_level import read_pretrained
 
-FINE_TUNING_RATE = 1e-4  # what was learned survives it; the default rate is for fresh weights
+FINE_TUNING_RATE = 1e-4  # keeps what was learned; the default rate is for fresh weights
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FETCHED = [
@@ -42,7 +42,7 @@ HUB_NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A GPT-2 in Hugging Face's form. source: as named · revision: the hub's commit, if any."""
+    """A GPT-2 in Hugging Face's form. source: the name given · revision: the hub's commit."""
 
     path: Path
     source: str
@@ -59,7 +59,7 @@ class Pretrained:
             return gpt2.options_of(json.loads((self.path / "config.json").read_text("utf-8")))
 
     def weights(self) -> Arrays:
-        """float32 by canonical name; rows of the embedding that no token has are left out."""
+        """float32 arrays by canonical name, without embedding rows that belong to no token."""
         tensors = {}
         for file in self.files:
             with self._readable(file.name), safe_open(file, "pt") as opened:
@@ -73,7 +73,7 @@ class Pretrained:
         return weights | {"embedding": weights["embedding"][:count]}
 
     def inherited(self) -> dict[str, dict[str, Any]]:
-        """See `resuming.Origin`."""
+        """See `run.origin.Origin`."""
         tokenizer = {"kind": "pretrained", "vocab_size": self.tokenizer.vocab_size}
         return {
             "base": {"train": {"learning_rate": FINE_TUNING_RATE}},
@@ -81,7 +81,7 @@ class Pretrained:
         }
 
     def record(self) -> OriginRecord:
-        """See `resuming.Origin`. Raises PretrainedError where a file of the weights is damaged."""
+        """See `run.origin.Origin`. Raises PretrainedError if a weight file is damaged."""
         for file in self.files:
             with self._readable(file.name), safe_open(file, "pt"):
                 pass
@@ -89,13 +89,13 @@ class Pretrained:
 
     @cached_property
     def files(self) -> list[Path]:
-        """Of the weights, in order of name."""
+        """The weight files, in order of name."""
         if (self.path / WEIGHTS).exists():
             return [self.path / WEIGHTS]
         if not (self.path / INDEX).exists():
             raise PretrainedError(
                 f"{self.source} holds no {WEIGHTS}, and pickled weights (.bin) are never read; "
-                "convert them: load them with transformers and save_pretrained again."
+                "load them with transformers and save them with save_pretrained."
             )
         with self._readable(INDEX):
             named = json.loads((self.path / INDEX).read_text("utf-8"))["weight_map"].values()
@@ -114,7 +114,7 @@ class Pretrained:
 
 
 def find_origin(name: str) -> Origin:
-    """What `--from` names. Raises RunError or PretrainedError where it is nothing to begin from."""
+    """The run or model that `--from` names. Raises RunError or PretrainedError if there is none."""
     path = Path(name).expanduser()
     if (path / "config.toml").exists():
         return Run.load(path)
@@ -137,8 +137,8 @@ def find_origin(name: str) -> Origin:
 
 
 def begin(run: Run, config: Config, tokenizer: Tokenizer, origin: Origin | None) -> LanguageModel:
-    """The model that training begins with, fresh or from an origin, or that it goes on with, which
-    a checkpoint then fills."""
+    """The model to train: fresh, with the weights of an origin, or, to continue, to be filled from
+    a checkpoint."""
     model = build(config.model, tokenizer.vocab_size, config.data.context_length)
     if origin is not None:
         weights = origin.weights()
@@ -153,21 +153,21 @@ def begin(run: Run, config: Config, tokenizer: Tokenizer, origin: Origin | None)
 
 
 def find_again(kept: OriginRecord) -> Origin:
-    """What a config says that its training began from. Raises PretrainedError if it changed."""
+    """The origin that a config records. Raises PretrainedError if its weights have changed."""
     named = kept.source.partition("@")[0] if kept.revision else kept.source
     origin = find_origin(f"{named}@{kept.revision}" if kept.revision else named)
     if origin.record().sha256 != kept.sha256:
         raise PretrainedError(
             f"The weights of {kept.source} are not those that the config records (sha256 "
-            f"{kept.sha256[:16]}…); name the ones to begin from with --from."
+            f"{kept.sha256[:16]}…); name the weights to begin from with --from."
         )
     return origin
 
 
 def _fetch(name: str, repository: str, revision: str | None) -> Pretrained:
-    """A GPT-2 of the hub, in the cache of its client, which goes on with what was fetched in part
-    and asks only for what is not there."""
-    # Imported here: who begins from a folder does not pay for the hub client.
+    """A GPT-2 of the hub, fetched into the cache of its client, which fetches only what is missing
+    and continues interrupted downloads."""
+    # Imported here, so that training from a folder does not load the hub client.
     from huggingface_hub import snapshot_download
 
     with asking_hub(
@@ -179,8 +179,8 @@ def _fetch(name: str, repository: str, revision: str | None) -> Pretrained:
             "published ones are openai-community/gpt2, -medium, -large and -xl)."
         ),
         unreachable=PretrainedError(
-            f"There is no folder {name}, and the hub's {repository} is neither on this machine nor "
-            "within reach; check the name and the connection, or name a folder."
+            f"There is no folder {name}, and {repository} cannot be fetched from the hub; check "
+            "the name and the connection, or name a folder."
         ),
     ):
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=FETCHED))
