@@ -220,7 +220,7 @@ class Config(Options):
             layers.insert(0, {**load_preset(preset), "preset": preset})
         merged = dict(base or {})
         for layer in layers:
-            merged = override(merged, layer)
+            merged = _override(merged, layer)
         return cls.check(merged, source=str(file or preset or "the options"))
 
     @classmethod
@@ -290,7 +290,7 @@ def parse_setting(setting: str) -> dict[str, Any]:
     return {section: {key: value}}
 
 
-def override(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _override(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Two configs as nested dicts, the second one first in rank. A new family drops the options of
     the old one."""
     family = _family(above)

@@ -259,6 +259,36 @@ def test_a_training_that_comes_to_nothing_leaves_no_folder(train, tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
+# The options of a run that is resumed
+
+
+def test_resuming_with_a_preset_keeps_the_settings_of_the_run(train, tmp_path, notes):
+    train("train.max_steps=5", "train.clip_norm=0.7", "sample.top_k=9")
+    kept = Run.load(tmp_path / "run").config
+    for preset in ("demo", "wine-gpt", ""):
+        config = choose_config(preset, settings=["train.epochs=101"], resume=tmp_path / "run")
+        assert config.train.clip_norm == 0.7
+        assert config.sample.top_k == 9
+        assert config.train.max_steps == 5
+        assert config.data == kept.data
+        assert config.train.epochs == 101
+    other = choose_config("nietzsche-char-lstm", resume=tmp_path / "run")
+    assert other.train.epsilon == 1e-7 != kept.train.epsilon  # which the run had from its preset
+
+
+def test_what_changes_in_a_run_that_is_resumed_is_reported(train, tmp_path, notes):
+    train("train.max_steps=2")
+    config = choose_config(
+        settings=["train.max_steps=3", "sample.top_p=0.9"], resume=tmp_path / "run"
+    )
+    ready = next(events := train_run([notes], tmp_path / "run", config, resume=True))
+    assert ready.changed == ["train.max_steps: 2 → 3", "sample.top_p: 1.0 → 0.9"]
+    events.close()
+    again = next(events := train_run([notes], tmp_path / "run", resume=True))
+    assert again.changed == []
+    events.close()
+
+
 # After a kill
 
 

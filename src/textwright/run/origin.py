@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from textwright.config import Config, OriginRecord, load_preset, override, presets
+from textwright.config import Config, OriginRecord, presets
 from textwright.errors import ConfigError
 from textwright.run.arrays import Arrays
 from textwright.run.folder import Run
@@ -90,25 +90,17 @@ def changes(kept: Config, chosen: Config) -> list[str]:
 
 
 def _resumed_base(kept: Config, preset: str) -> dict[str, Any]:
-    """A run's config; if another preset is named, that one with the run's own settings over it."""
+    """A run's config. If another preset is named, its `[train]` and `[sample]` replace what the
+    run's own preset set there; the other tables cannot change."""
     values = kept.model_dump(exclude_none=True)
     if not preset or preset == kept.preset:
         return values
-    of_preset = Config.resolve(kept.preset if kept.preset in presets() else "")
-    own = _beyond(values, of_preset.model_dump(exclude_none=True))
-    return override({**load_preset(preset), "preset": preset}, {**own, "preset": preset})
-
-
-def _beyond(values: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that `below` does not have in the same place."""
-    own: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(below.get(key), Mapping):
-            if inner := _beyond(value, below[key]):
-                own[key] = inner
-        elif key not in below or below[key] != value:
-            own[key] = value
-    return own
+    before = Config.resolve(kept.preset if kept.preset in presets() else "").model_dump()
+    after = Config.resolve(preset).model_dump(exclude_none=True)
+    for table in ("train", "sample"):
+        own = {key: v for key, v in values[table].items() if v != before[table][key]}
+        values[table] = after[table] | own
+    return values | {"preset": preset}
 
 
 def _differences(kept: Config, chosen: Config) -> Iterator[tuple[str, str, Any, Any]]:
