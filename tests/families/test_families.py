@@ -13,11 +13,12 @@ from torch import nn
 import textwright as tw
 from textwright.config import Config
 from textwright.errors import ConfigError, ExportError
-from textwright.evaluation.runs import score_run, summarize
+from textwright.evaluation.runs import score_run
 from textwright.export import export_run
 from textwright.families import FAMILIES, Family, implementation
 from textwright.models import LanguageModel, Trace
 from textwright.models.lstm import RecurrentState
+from textwright.models.parameters import parameter_table
 from textwright.run import Run
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -91,7 +92,7 @@ def test_it_trains_writes_scores_and_resumes(fading, notes, tmp_path):
     assert "fading memory" in (out / "README.md").read_text("utf-8")
     tw.train([], out=out, resume=True, settings=["train.max_steps=61"])
     assert Run.load(out).checkpoints.newest().step == 61
-    table = summarize(writer.run.config, writer.tokenizer.vocab_size)
+    table = parameter_table(writer.run.config, writer.tokenizer.vocab_size)
     assert table["parameters"]["total"] == 16 * writer.tokenizer.vocab_size + 16
     with pytest.raises(ExportError, match="Models of family fading cannot be exported"):
         export_run(writer.run, "onnx", tmp_path / "onnx")

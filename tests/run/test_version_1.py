@@ -1,7 +1,7 @@
 """Run folders that version 0.1.0 wrote (format version 1) still load, write, resume and score.
 
-`version_1/` holds three that its code trained on the grammar's notes: an LSTM and adapters of a GPT,
-both stopped at step 12 of 20, and that GPT, whose sinusoidal positions were not yet scaled.
+`version_1/` holds three that its code trained on the grammar's notes: an LSTM and adapters of a
+GPT, both stopped at step 12 of 20, and that GPT, whose sinusoidal positions were not yet scaled.
 expected.json has what the old code then did with them.
 """
 

@@ -156,17 +156,17 @@ def summary(
     """The table of a model's parameters; a preset needs no corpus for it."""
     from textwright.cli.display import show_summary
     from textwright.config import Config
-    from textwright.evaluation.runs import summarize
+    from textwright.models.parameters import parameter_table
     from textwright.run import Run
 
     if (Path(target) / "config.toml").exists():
         if settings:
             raise ConfigError("A run keeps its options: leave out --set, or name a preset.")
         kept = Run.load(Path(target))
-        found = summarize(kept.config, kept.tokenizer.vocab_size)
+        found = parameter_table(kept.config, kept.tokenizer.vocab_size)
     else:
         chosen = Config.resolve(preset=target, settings=settings or [])
-        found = summarize(chosen, chosen.tokenizer.vocab_size)
+        found = parameter_table(chosen, chosen.tokenizer.vocab_size)
     if as_json:
         print_json(found)
     else:

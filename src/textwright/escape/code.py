@@ -32,7 +32,8 @@ the shorter context counts each of its symbols once, which is how often they wil
 Memory is bounded by the vocabulary: beyond 16 · vocab_size + 65,536 different (token, token,
 string) triples, the rarest (those seen once, then twice, …) are counted by shape alone until half
 are left; of the strings, the 256 most frequent of at most 16 characters keep their names, and the
-others are the symbol "spelled". Beyond as many different words, all are moved to the counts of case and bytes.
+others are the symbol "spelled". Beyond as many different words, all are moved to the counts of
+case and bytes.
 """
 
 import gzip

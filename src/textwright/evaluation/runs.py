@@ -1,15 +1,11 @@
-"""A run as a whole: its scores on held-out documents, its table of parameters."""
+"""The scores of a run on held-out documents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from textwright import models
-from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import CorpusError
 from textwright.evaluation.adherence import Adherence, adherence
@@ -50,25 +46,3 @@ def _documents(run: Run, sources: Sequence[str | Path], part: str) -> list[str]:
     if not documents:
         raise CorpusError(f"{run.path} holds no {part} documents; name a corpus to score.")
     return documents
-
-
-def summarize(config: Config, vocab_size: int) -> dict[str, Any]:
-    """The table of parameters, layer by layer; nothing is allocated for it."""
-    with torch.device("meta"):
-        model = models.build(config.model, vocab_size, config.data.context_length)
-    layers: dict[str, list[torch.Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        layers.setdefault(name.rpartition(".")[0] or name, []).append(parameter)
-    table = [
-        {
-            "name": name,
-            "shape": [list(parameter.shape) for parameter in parameters],
-            "count": sum(parameter.numel() for parameter in parameters),
-        }
-        for name, parameters in layers.items()
-    ]
-    return {
-        "parameters": {"total": sum(row["count"] for row in table), "layers": table},
-        "context_length": model.context_length,
-        "vocabulary": vocab_size,
-    }

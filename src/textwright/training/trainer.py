@@ -28,7 +28,7 @@ from textwright.models import LanguageModel, ModelState
 from textwright.models.lora import trained
 from textwright.models.loss import PADDING_TARGET
 from textwright.training.dataset import Layout
-from textwright.training.memory import micro_batches_that_fit
+from textwright.training.micro_batches import micro_batches_that_fit
 
 
 @dataclass(frozen=True)

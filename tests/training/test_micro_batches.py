@@ -11,9 +11,9 @@ from textwright.errors import TrainingError
 from textwright.families import GPTOptions
 from textwright.models import build
 from textwright.models.lora import adapt
-from textwright.training import memory
+from textwright.training import micro_batches as memory
 from textwright.training.dataset import Documents, cut
-from textwright.training.memory import micro_batches_that_fit
+from textwright.training.micro_batches import micro_batches_that_fit
 from textwright.training.trainer import Step, Trainer
 
 

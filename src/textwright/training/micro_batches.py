@@ -24,8 +24,8 @@ STEADY = 3  # the gradient and Adam's two moments, each as large as the trained 
 
 
 def micro_batches_that_fit(model: LanguageModel, rows: int, width: int, count: int = 1) -> int:
-    """How many micro-batches to make of a batch of `rows` rows of `width` ids: `count`, doubled until
-    memory holds one of them. `count` if the free memory is not known."""
+    """How many micro-batches to make of a batch of `rows` rows of `width` ids: `count`, doubled
+    until memory holds one of them. `count` if the free memory is not known."""
     free = free_memory()
     if free is None or count >= rows:
         return count
