@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from seeds import assert_same_draws
 from torch import nn
 
 from textwright.backends.numpy_gpt import NumpyGPT
@@ -68,7 +69,8 @@ def test_states_are_selected_and_joined(backends):
         joined = type(state).concat([state.select([2, 1]), other, state.select([1, 1])])
         logits.append(backend.step(np.array([1, 2, 3, 4, 2]), joined)[0])
     close(logits[1], logits[0])
-    np.testing.assert_array_equal(logits[1][1], logits[1][4])
+    for written in logits:  # a row twice, at places where their sums are rounded in another order
+        assert_same_draws(written[1], written[4])
 
 
 def test_a_state_can_be_read_on_twice(backends):
@@ -82,16 +84,15 @@ def test_a_state_can_be_read_on_twice(backends):
 
 
 def test_writing_past_the_context(backends):
-    written = []
-    for backend in backends:
-        batch = RunningBatch(backend, 0)
+    batches = [RunningBatch(backend, 0) for backend in backends]
+    for batch in batches:
         batch.admit([Row(0, [3, 1, 4]), Row(1, [])])
-        for _ in range(40):
-            for row, logits in zip(batch.rows, batch.logits, strict=True):
-                row.ids.append(int(logits.argmax()))
+    for new_ids in np.random.default_rng(2).integers(VOCABULARY, size=(40, 2)).tolist():
+        close(batches[1].logits, batches[0].logits)
+        for batch in batches:
+            for row in batch.rows:
+                row.ids.append(new_ids[row.prompt])
             batch.advance()
-        written.append({row.prompt: list(row.ids) for row in batch.rows})
-    assert written[0] == written[1]
 
 
 def test_weights_that_do_not_fit_are_refused():
