@@ -32,6 +32,10 @@ class TrainingError(TextwrightError):
     """Training cannot go on: the loss diverged, the disk is full, memory ran out."""
 
 
+class EvaluationError(TextwrightError):
+    """Documents cannot be scored: memory ran out."""
+
+
 class GenerationError(TextwrightError):
     """A prompt or sampling option cannot be used."""
 

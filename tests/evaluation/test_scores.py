@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from textwright import grammar
+from textwright.errors import EvaluationError
 from textwright.escape import EscapeCode
 from textwright.evaluation import scores as evaluation
 from textwright.evaluation.scores import HeldOut, evaluate, score
@@ -84,6 +85,35 @@ def test_a_model_whose_state_grows_is_scored_few_rows_at_a_time(monkeypatch):
     assert max(sizes) <= 24
     for one, other in zip(together, apart, strict=True):
         assert one == pytest.approx(other, abs=1e-4)
+
+
+@pytest.mark.parametrize("most", [3, 1])
+def test_fewer_rows_are_scored_together_when_memory_runs_out(monkeypatch, most):
+    given = held_out()
+    model = model_of(tokenizer().vocab_size).train()
+    together = score(model, given.rows)
+    encode = model.encode
+
+    def limited(ids, state=None):
+        if len(ids) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(ids, state)
+
+    monkeypatch.setattr(model, "encode", limited)
+    for one, other in zip(together, score(model, given.rows), strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_memory_that_does_not_hold_one_document_is_a_sentence(monkeypatch):
+    model = model_of(tokenizer().vocab_size).train()
+
+    def full(ids, state=None):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(model, "encode", full)
+    with pytest.raises(EvaluationError, match="Memory ran out while one document was scored; free"):
+        score(model, held_out().rows)
+    assert model.training
 
 
 def test_scoring_leaves_a_model_in_training_as_it_was():

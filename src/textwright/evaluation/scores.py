@@ -15,7 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from textwright.compute.memory import memory_errors
 from textwright.corpus import FEW_DOCUMENTS
+from textwright.errors import EvaluationError
 from textwright.escape import EscapeCode
 from textwright.models import LanguageModel
 from textwright.tokenizer import Tokenizer
@@ -121,9 +123,10 @@ def evaluate(
 @torch.no_grad()
 def score(model: LanguageModel, rows: list[np.ndarray]) -> list[np.ndarray]:
     """Nats of every target of every row (row[1:]), each predicted from all that the model can look
-    back on, in float32 on every device."""
-    training = model.training
-    model.eval()
+    back on, in float32 on every device.
+
+    Fewer rows are read together if memory runs out. Raises EvaluationError if it does not hold one.
+    """
     nats: list[np.ndarray] = [np.empty(len(row) - 1, dtype=np.float64) for row in rows]
     windows = [
         Window(index, row[start : end + 1], start, first - start)
@@ -131,15 +134,29 @@ def score(model: LanguageModel, rows: list[np.ndarray]) -> list[np.ndarray]:
         for start, first, end in _windows(len(row) - 1, model.context_length)
     ]
     windows.sort(key=lambda window: -len(window.ids))
-    while windows:
-        count = ROWS_AT_A_TIME
-        if model.context_length is not None:
-            count = max(1, min(count, TOKENS_KEPT // len(windows[0].ids)))
-        group, windows = windows[:count], windows[count:]
-        for window, place, values in _score_group(model, group):
-            begin = window.start + place
-            nats[window.row][begin : begin + len(values)] = values
-    model.train(training)
+    training = model.training
+    model.eval()
+    try:
+        most = ROWS_AT_A_TIME
+        while windows:
+            count = min(most, len(windows))
+            if model.context_length is not None:
+                count = max(1, min(count, TOKENS_KEPT // len(windows[0].ids)))
+            found = _score_group(model, windows[:count])
+            if found is None:
+                if count == 1:
+                    raise EvaluationError(
+                        "Memory ran out while one document was scored; free some memory, or score "
+                        "with --device cpu."
+                    )
+                most = count // 2
+                continue
+            for window, place, values in found:
+                begin = window.start + place
+                nats[window.row][begin : begin + len(values)] = values
+            windows = windows[count:]
+    finally:
+        model.train(training)
     return nats
 
 
@@ -164,8 +181,19 @@ def _windows(count: int, context_length: int | None) -> Iterator[tuple[int, int,
 
 def _score_group(
     model: LanguageModel, windows: list[Window]
+) -> list[tuple[Window, int, np.ndarray]] | None:
+    """Score windows together → (window, place, nats from there), or None if memory runs out."""
+    try:
+        with memory_errors():
+            return list(_score_in_stretches(model, windows))
+    except MemoryError:
+        return None
+
+
+def _score_in_stretches(
+    model: LanguageModel, windows: list[Window]
 ) -> Iterator[tuple[Window, int, np.ndarray]]:
-    """Windows by falling length, read together in stretches → (window, place, nats from there)."""
+    """Read windows, which come by falling length, TOKENS_AT_A_TIME of each at once."""
     device = next(model.parameters()).device
     state = None
     longest = len(windows[0].ids) - 1
