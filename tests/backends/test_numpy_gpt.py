@@ -1,4 +1,4 @@
-"""The torch-free GPT against torch's, whose equations are held to `transformers`' elsewhere."""
+"""The torch-free GPT against torch's, which is compared with `transformers` elsewhere."""
 
 import numpy as np
 import pytest

@@ -42,7 +42,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def written_out(weights: Weights, cell: str, layers: int, ids: np.ndarray) -> np.ndarray:
-    """Logits (T, V) after every id, one at a time in float64, gate by gate (SYSTEMS.md, S1)."""
+    """Logits (T, V) after every id, one at a time in float64, gate by gate."""
     w = {name: array.astype(np.float64) for name, array in weights.items()}
     h = [np.zeros(WIDTH) for _ in range(layers)]
     c = [np.zeros(WIDTH) for _ in range(layers)]
@@ -79,7 +79,7 @@ def random_ids(*shape: int, seed: int = 1) -> np.ndarray:
 
 @pytest.fixture(params=[True, False], ids=["table", "no table"])
 def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways to the first layer's input product: looked up, and computed."""
+    """Both ways to get the first layer's input product: looked up, and computed."""
     if not request.param:
         monkeypatch.setattr(numpy_lstm, "_TABLE_SIZE", 0)
 
@@ -111,8 +111,8 @@ def test_a_ragged_batch_equals_single_rows(cell: str, layers: int, tied: bool) -
     after, state = backend.step(random_ids(6, seed=2), state)
     assert state.lengths.tolist() == (lengths + 1).tolist()
     for row, length in enumerate(lengths):
-        told = np.append(ids[row, :length], random_ids(6, seed=2)[row])
-        expected = written_out(weights, cell, layers, told)
+        whole = np.append(ids[row, :length], random_ids(6, seed=2)[row])
+        expected = written_out(weights, cell, layers, whole)
         np.testing.assert_allclose(logits[row], expected[-2], atol=2e-5)
         np.testing.assert_allclose(after[row], expected[-1], atol=2e-5)
         alone, _ = backend.prefill(ids[row : row + 1, :length], lengths[row : row + 1])
@@ -121,7 +121,7 @@ def test_a_ragged_batch_equals_single_rows(cell: str, layers: int, tied: bool) -
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 9])
 def test_every_batch_size_gives_the_same_logits(rows: int) -> None:
-    # Small batches take another way through the output layer than large ones.
+    # Small batches are multiplied by the output layer row by row, large ones at once.
     backend = NumpyLSTM(random_weights("lstm", 2, False))
     ids = random_ids(9, 4)
     whole, _ = backend.prefill(ids, np.full(9, 4))
@@ -130,7 +130,7 @@ def test_every_batch_size_gives_the_same_logits(rows: int) -> None:
 
 
 @pytest.mark.parametrize("cell", GATES)
-def test_selected_and_joined_states_go_on_as_before(cell: str) -> None:
+def test_selected_and_joined_states_give_the_same_logits(cell: str) -> None:
     backend = NumpyLSTM(random_weights(cell, 2, False))
     ids, lengths = random_ids(4, 6), np.array([6, 2, 4, 3])
     _, state = backend.prefill(ids, lengths)
@@ -148,7 +148,7 @@ def test_selected_and_joined_states_go_on_as_before(cell: str) -> None:
         np.testing.assert_allclose(logits[place], alone[0], atol=2e-6)
 
 
-def test_a_step_leaves_the_state_it_was_given_as_it_was() -> None:
+def test_a_step_does_not_change_the_state_before_it() -> None:
     backend = NumpyLSTM(random_weights("lstm", 2, False))
     _, state = backend.prefill(random_ids(2, 3), np.array([3, 2]))
     first, _ = backend.step(np.array([1, 2]), state)

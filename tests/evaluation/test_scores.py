@@ -1,4 +1,4 @@
-"""Scores equal what a person would compute by hand, whatever rows run together."""
+"""Scores equal a computation by hand, whatever rows run together."""
 
 import math
 import tracemalloc
@@ -48,7 +48,7 @@ def held_out(texts=TEXTS, **options):
 
 @torch.no_grad()
 def nats_one_by_one(model, row):
-    """−log p of every token of a row: each a softmax of its own, the state carried by hand."""
+    """−log p of every token of a row, from one softmax each, with the state carried by hand."""
     model.eval()
     nats, state = [], None
     for given, target in zip(row[:-1].tolist(), row[1:].tolist(), strict=True):
@@ -154,7 +154,7 @@ def test_bits_per_byte_divide_by_utf8_bytes():
     "options",
     [{"kind": "char"}, {"kind": "word", "lowercase": True}, {"kind": "bpe", "vocab_size": 300}],
 )
-def test_what_a_tokenizer_lost_is_charged(options):
+def test_bits_for_what_a_tokenizer_threw_away_are_added(options):
     tokens = tokenizer(**options)
     code = EscapeCode.fit(tokens, TEXTS[:5])
     texts = ["Hello  there", "zebra ÿ", "ab"]
@@ -170,7 +170,7 @@ def test_what_a_tokenizer_lost_is_charged(options):
     )
 
 
-def test_row_loss_is_over_what_a_training_row_holds():
+def test_row_loss_is_over_the_targets_of_training_rows():
     given = held_out()
     model = model_of(tokenizer().vocab_size)
     cut = [nats_one_by_one(model, row)[:6] for row in given.rows]
@@ -187,7 +187,7 @@ def many(count):
     return list(grammar.documents(count, seed=5))
 
 
-def test_the_interval_holds_the_mean_and_is_the_same_each_time():
+def test_the_interval_contains_the_mean_and_is_the_same_each_time():
     tokens = tokenizer()
     given = HeldOut.of(many(210), tokens, EscapeCode.fit(tokens, TEXTS))
     model = model_of(tokens.vocab_size)
@@ -209,7 +209,7 @@ def test_the_interval_takes_little_memory_however_many_documents():
 
 
 def test_many_documents_are_redrawn_whole():
-    """The interval is as wide as the spread between documents says."""
+    """The interval is as wide as the spread between documents implies."""
     tokens = tokenizer()
     given = HeldOut.of(many(300), tokens, EscapeCode.fit(tokens, TEXTS))
     model = model_of(tokens.vocab_size)
@@ -236,8 +236,8 @@ def test_few_documents_are_redrawn_in_blocks_of_text():
     assert low < bits.sum() / characters.sum() < high
 
 
-def test_blocks_hold_all_that_was_charged():
-    """Words: several characters a token, and bits beyond them."""
+def test_blocks_add_up_to_all_bits_and_characters():
+    """With words there are several characters per token, and bits of the escape code."""
     given = held_out(["Hello there, ZEBRA! " * 130, "ab", ""], kind="word")
     model = model_of(tokenizer("word").vocab_size)
     nats = score(model, given.rows)

@@ -1,4 +1,4 @@
-"""Next-token tables and what cells hold."""
+"""Next-token tables, gates and attention."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ def letters():
     return Tokenizer.train(TokenizerOptions(kind="char"), ["to be or not to be"])
 
 
-def test_gates_end_where_the_state_of_the_plain_table_does(trained):
-    """The table is made without torch: its state is a witness for the traced equations."""
+def test_the_last_gates_equal_the_state_of_the_backend(trained):
+    """The backend does without torch, so its state is an independent check of the trace."""
     writer = tw.load(trained)
     (step,) = next_tokens(writer.generator, ["Slow soup"], [1.0], trace=tracer(writer.run))
     assert [token.text for token in step.tokens[1:]] == ["Slow", "[UNK]"]
@@ -50,7 +50,7 @@ def test_gates_end_where_the_state_of_the_plain_table_does(trained):
         (GPTOptions(layers=2, heads=2, width=4), None),
     ],
 )
-def test_each_family_gives_what_it_has(letters, options, quantities):
+def test_each_family_gives_gates_or_attention(letters, options, quantities):
     model = build(options, letters.vocab_size, context_length=8)
     generator = Generator(TorchBackend(model), letters)
 
@@ -67,8 +67,8 @@ def test_each_family_gives_what_it_has(letters, options, quantities):
         assert step.attention is None
 
 
-def test_a_token_that_heads_look_at_wholly_gets_all_of_the_attention(letters):
-    """Queries that are the same, and keys that differ in the letter b alone."""
+def test_the_only_token_that_matches_the_query_gets_all_of_the_attention(letters):
+    """All queries are equal, and the key of the letter b differs from the others."""
     model = build(GPTOptions(layers=1, heads=1, width=4), letters.vocab_size, context_length=8)
     with torch.no_grad():
         model.embedding.copy_(torch.tensor([[-1.0, 1.0, -1.0, 1.0]]))
@@ -89,7 +89,7 @@ def test_a_token_that_heads_look_at_wholly_gets_all_of_the_attention(letters):
     assert step.attention == [[[0, 0, 0, 0, 1, 0]]]
 
 
-def test_a_prompt_longer_than_the_context_is_seen_as_the_generator_sees_it(letters):
+def test_a_prompt_longer_than_the_context_is_cut_as_the_generator_cuts_it(letters):
     model = build(GPTOptions(layers=1, heads=1, width=4), letters.vocab_size, context_length=8)
     generator = Generator(TorchBackend(model), letters)
     (step,) = next_tokens(generator, ["to be or not to be"], [1.0], top=1)

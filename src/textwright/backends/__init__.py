@@ -1,4 +1,4 @@
 """Models without torch: weights to logits on the processor, for writing.
 
-A family names its own here; the others are driven by `models.TorchBackend`.
+A family may name one of them; any other is driven by `models.TorchBackend`.
 """

@@ -1,11 +1,11 @@
 """The attention family without torch: a GPT's weights as a NumPy backend.
 
-The equations are those of `models/gpt.py`, which this backend is checked against. What is written
-here is for one token a row at a time, where starting each of torch's operations takes as long as
-the arithmetic of a small model.
+The equations are those of `models/gpt.py`, against which this backend is checked. It is made for
+one token per row at a time, where starting each of torch's operations takes as long as the
+arithmetic of a small model.
 
 Letters: B batch, T time, D width, V vocabulary, H heads, K key width, U value width of a head,
-C columns that a state keeps.
+C columns of a state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,11 +25,11 @@ _GELU = np.float32(np.sqrt(2 / np.pi))
 
 @dataclass
 class NumpyKeyValueState:
-    """The keys and values of all that each row has read, one column an id.
+    """Keys and values of all ids that each row has read, one column per id.
 
-    All rows end in the same column; a row's own are the last `lengths` of them. New columns are
-    written beside the old, into arrays that states share; a state that is read on a second time
-    takes a copy first.
+    All rows end in the same column; a row owns the last `lengths` columns. New columns are written
+    after the old ones, into arrays that states share; a state from which reading continues a second
+    time is copied first.
     """
 
     layers: list[tuple[Floats, Floats]]  # keys (B, H, room, K), values (B, H, room, U)
@@ -72,7 +72,7 @@ class NumpyKeyValueState:
         return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
 
     def with_column(self) -> Self:
-        """The state after one more id a row, whose column is free to be written."""
+        """The state after one more id per row, with a free column for it."""
         layers, columns = self.layers, self.columns
         if self.written[0] != columns or columns == layers[0][0].shape[2]:
             layers = [
@@ -86,10 +86,10 @@ class NumpyKeyValueState:
 
 
 class NumpyGPT:
-    """Drives the generator from a GPT's weights."""
+    """A GPT's weights as a backend."""
 
     def __init__(self, weights: Mapping[str, NDArray[np.floating]], options: GPTOptions) -> None:
-        """weights: by canonical name · options: with their context length settled.
+        """weights: by canonical name · options: with their context length set.
 
         Raises RunError if names or shapes do not fit the options.
         """
@@ -116,7 +116,7 @@ class NumpyGPT:
         """ids (B, T) padded on the right, lengths (B,) ≥ 1 → logits after each row (B, V)."""
         lengths = np.asarray(lengths, np.int64)
         reads, order = [], []
-        for length in np.unique(lengths):  # rows of a length together, so that none is padded
+        for length in np.unique(lengths):  # rows of equal length together, so that none is padded
             rows = np.flatnonzero(lengths == length)
             reads.append(self._read(np.asarray(ids)[rows, :length]))
             order.append(rows)
@@ -125,7 +125,7 @@ class NumpyGPT:
         return self._project(hidden), NumpyKeyValueState.concat([s for _, s in reads]).select(back)
 
     def step(self, ids: Ids, state: NumpyKeyValueState) -> tuple[Floats, NumpyKeyValueState]:
-        """One more id a row, (B,) → logits (B, V)."""
+        """Read one more id per row, (B,) → logits (B, V)."""
         x = self._embed(ids, self._positions[state.lengths])
         after = state.with_column()
         foreign = None
@@ -184,7 +184,7 @@ class _Block:
         self.feedforward_norm = _Norm(named, prefix + "feedforward_norm.", options)
 
     def step(self, x: Floats, keys: Floats, values: Floats, foreign: NDArray | None) -> Floats:
-        """x (B, D), keys and values with a free last column; foreign (B, 1, C): not the row's."""
+        """x (B, D), keys and values with a free last column; foreign (B, 1, C): to be ignored."""
         q, k, v = self._queries_keys_values(x)  # (B, H, K or U)
         keys[:, :, -1], values[:, :, -1] = k, v
         q *= self.scale
@@ -210,7 +210,7 @@ class _Block:
         return [part.reshape(*x.shape[:-1], self.heads, -1) for part in parts]
 
     def _add(self, x: Floats, found: Floats) -> Floats:
-        """What attention found and what feed-forward makes of it, added to x."""
+        """The outputs of attention and feed-forward, added to x."""
         attended = x + self.attention_output(found)
         if self.pre:
             inside = self.feedforward_input(self.feedforward_norm(attended))
@@ -279,7 +279,7 @@ def sinusoids(count: int, width: int) -> Floats:
 
 
 def _roomier(array: Floats, columns: int) -> Floats:
-    """A copy with room for as many columns again."""
+    """A copy with room for twice as many columns."""
     rows, heads, _, width = array.shape
     larger = np.zeros((rows, heads, 2 * columns, width), np.float32)
     larger[:, :, :columns] = array[:, :, :columns]

@@ -1,7 +1,7 @@
 """The recurrent family without torch: LSTM, GRU and tanh RNN weights as a NumPy backend.
 
 Writing one token is a handful of matrix-vector products, so starting torch would take longer than
-writing a page. The equations are those of `models/lstm.py`, which this backend is checked against.
+writing a page. The equations are those of `models/lstm.py`, against which the backend is checked.
 
 Letters: B batch, T time, E embedding, H hidden width, G gates (LSTM 4, GRU 3, RNN 1), V vocabulary.
 """
@@ -20,14 +20,14 @@ from textwright.families import LSTMOptions
 Ids = NDArray[np.int64]
 
 _CELLS = {4: "lstm", 3: "gru", 1: "rnn"}
-# What an id says to the first layer's gates is kept, once computed, where there is room for the
-# whole vocabulary in this many numbers (64 MB, of which only what is used is ever taken).
+# An id's input to the first layer's gates is computed once and kept, if those of the whole
+# vocabulary fit into this many numbers (64 MB, of which only the used part takes memory).
 _TABLE_SIZE = 1 << 24
 
 
 @dataclass(frozen=True)
 class NumpyRecurrentState:
-    """What the model remembers of each row: hidden, cell (layers, B, H); only an LSTM has cells."""
+    """A model's memory of each row. hidden, cell (layers, B, H); only an LSTM has cells."""
 
     hidden: Floats
     cell: Floats | None
@@ -55,16 +55,16 @@ class NumpyRecurrentState:
 
 
 class NumpyLSTM:
-    """Drives the generator from a recurrent model's weights."""
+    """A recurrent model's weights as a backend."""
 
-    context_length: int | None = None  # reads on for ever
+    context_length: int | None = None  # no limit
 
     def __init__(self, weights: Mapping[str, NDArray[np.floating]]) -> None:
         """weights by their canonical names, as `safetensors.numpy.load_file` gives them.
 
         embedding (V, E) · layers.{i}.input_weight (G·H, X) · layers.{i}.recurrent_weight (G·H, H) ·
-        layers.{i}.bias (G·H), for a GRU also .recurrent_bias · output.weight (V, H), absent where
-        it is the embedding · output.bias (V). Raises RunError for names or shapes that do not fit.
+        layers.{i}.bias (G·H), for a GRU also .recurrent_bias · output.weight (V, H), absent if it
+        is the embedding · output.bias (V). Raises RunError for names or shapes that do not fit.
         """
         named = NumpyWeights(weights)
         self._embedding = named.take("embedding", (None, None))
@@ -97,7 +97,7 @@ class NumpyLSTM:
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Floats, NumpyRecurrentState]:
         """ids (B, T) padded on the right, lengths (B,) ≥ 1 → logits after each row (B, V)."""
         lengths = np.asarray(lengths, np.int64)
-        # Longest rows first: those that still run are then always the first ones, no mask needed.
+        # Longest rows first, so that the unfinished ones are always the first and need no mask.
         order = np.argsort(-lengths, kind="stable")
         ids, ends = np.asarray(ids)[order], lengths[order]
         shape = (len(self._layers), len(ids), self._layers[0].width)
@@ -114,7 +114,7 @@ class NumpyLSTM:
         return self._project(state.hidden[-1]), state
 
     def step(self, ids: Ids, state: NumpyRecurrentState) -> tuple[Floats, NumpyRecurrentState]:
-        """One more id a row, (B,) → logits (B, V)."""
+        """Read one more id per row, (B,) → logits (B, V)."""
         hidden, cell = self._advance(ids, state.hidden, state.cell)
         return self._project(hidden[-1]), NumpyRecurrentState(hidden, cell, state.lengths + 1)
 
@@ -134,11 +134,11 @@ class NumpyLSTM:
         return new_hidden, new_cell
 
     def _look_up(self, ids: Ids) -> Floats:
-        """What the ids (B,) say to the first layer's gates, (B, G·H)."""
+        """The input of the ids (B,) to the first layer's gates, (B, G·H)."""
         if self._given is None:
             return self._layers[0].given(self._embedding[ids])
         if not self._known[ids].all():
-            for new in ids[~self._known[ids]]:  # one by one: the same in whatever batch it came
+            for new in ids[~self._known[ids]]:  # one by one: the same in any batch
                 self._given[new] = self._layers[0].given(self._embedding[new])
                 self._known[new] = True
         return self._given[ids]
@@ -150,15 +150,15 @@ class NumpyLSTM:
 
 
 def open_backend(weights: Mapping[str, NDArray[np.floating]], options: LSTMOptions) -> NumpyLSTM:
-    """The backend of a run. The weights alone determine everything else."""
+    """The backend of a run. Its shape follows from the weights; the options are not needed."""
     return NumpyLSTM(weights)
 
 
 class _Layer:
     """One layer's weights, laid out for speed, and its equations.
 
-    Gates are held in the order sigmoid gates first, candidate last; what a sigmoid is taken of is
-    held halved (exact in binary), because σ(x) = ½ + ½·tanh(x/2): one tanh serves all gates.
+    Sigmoid gates come first, the candidate last. Weights of sigmoid gates are halved (exact in
+    binary), because σ(x) = ½ + ½·tanh(x/2): one tanh serves all gates.
     """
 
     def __init__(self, named: NumpyWeights, prefix: str, inputs: int) -> None:
@@ -186,7 +186,7 @@ class _Layer:
             self.recurrent_bias = lay_out(named.take(prefix + "recurrent_bias", (rows,)))[0]
 
     def given(self, x: Floats) -> Floats:
-        """What the input says to the gates: x (B, X) → (B, G·H)."""
+        """The input to the gates: x (B, X) → (B, G·H)."""
         product = x @ self.input_weight
         product += self.bias
         return product

@@ -1,5 +1,5 @@
-"""What the backends without torch share: a model's arrays by name, each asked for with its shape,
-and the product that most of their time goes into."""
+"""Shared by the backends without torch: a model's arrays by name, with their shapes checked, and
+the product that takes most of the time."""
 
 from collections.abc import Mapping
 
@@ -10,22 +10,22 @@ from textwright.errors import RunError
 
 Floats = NDArray[np.float32]
 
-# Up to here, one product a row is faster than one product for all: BLAS first rearranges the
-# whole matrix for the latter, which costs as much as two or three products with a vector.
+# Up to this many rows, one product per row is faster than one product for all: for the latter,
+# BLAS first rearranges the whole matrix, which costs as much as two or three vector products.
 _ONE_BY_ONE = 3
 
-REMEDY = "The weights are damaged or of another model: restore them, or train the run again."
+REMEDY = "The weights are damaged or those of another model: restore them, or train the run again."
 
 
 class NumpyWeights:
-    """Gives arrays by name, checks their shapes, and knows which nobody asked for."""
+    """Arrays by name. Checks their shapes, and detects arrays that are never taken."""
 
     def __init__(self, weights: Mapping[str, NDArray[np.floating]]) -> None:
         self._weights = weights
         self._taken: set[str] = set()
 
     def take(self, name: str, shape: tuple[int | None, ...]) -> Floats:
-        """The array, float32. Raises RunError where it is missing or has another shape."""
+        """The array, float32. Raises RunError if it is missing or has another shape."""
         if name not in self._weights:
             raise RunError(f"The weights lack {name}. {REMEDY}")
         array = np.asarray(self._weights[name], np.float32)
@@ -39,7 +39,7 @@ class NumpyWeights:
         return array
 
     def refuse_others(self) -> None:
-        """Raises RunError where an array was never taken: this is not the model it seems to be."""
+        """Raise RunError if an array was never taken: the weights are those of another model."""
         others = sorted(set(self._weights) - self._taken)
         if others:
             raise RunError(

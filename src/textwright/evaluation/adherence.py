@@ -1,9 +1,9 @@
-"""How well a model keeps to the fields of its template, without a judge other than itself.
+"""How well a model keeps to the fields of its template, measured with the model alone.
 
-Two questions. Does what it writes by itself parse back into fields? And does what it expects of
-the last field depend on the others? For the second, held-out documents are scored as they are,
+Two questions. Do the texts that it writes freely parse back into fields? And does its prediction
+of the last field depend on the others? For the second, held-out documents are scored as they are,
 and again with one field's value taken from another document: the nats that the true value saves
-on the last field are 0 for a model that does not heed the field.
+on the last field are 0 for a model that ignores the field.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Interval = tuple[float, float]
 class FieldScore:
     """found: share of free texts that have the field · gain: nats that the true value saves on
     the last field, against another document's · preferred: share of documents in which it saves
-    some (a tie is half) · intervals: 95 % of resampled documents. None where nothing was swapped:
-    for the last field, and for one that has the same value everywhere."""
+    some (a tie is half) · intervals: 95 % of resampled documents. None if nothing was swapped: for
+    the last field, and for one that has the same value everywhere."""
 
     found: float
     gain: float | None = None
@@ -41,8 +41,8 @@ class FieldScore:
 
 @dataclass(frozen=True)
 class Adherence:
-    """complete: share of the free texts that have every field · documents: held-out ones that
-    parse, and were scored · unparsed: those that do not."""
+    """complete: share of the free texts that have every field · documents: number of held-out ones
+    that parse and were scored · unparsed: number of those that do not parse."""
 
     texts: int
     complete: float
@@ -64,7 +64,7 @@ def adherence(
     *,
     seed: int = 0,
 ) -> Adherence:
-    """Score how a model keeps to a form; options: how the free texts are drawn, without beams."""
+    """Score how well a model keeps to a form. options: of the free texts; beams are ignored."""
     generator = Generator(TorchBackend(model), tokenizer)
     options = options.model_copy(update={"beams": 1})
     samples = generator.generate("", options, num=FREE_TEXTS, seed=seed)
@@ -111,7 +111,7 @@ def _saved(
     documents: list[dict[str, str]],
     random: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """For each field that can be swapped: what its true value saves in each document, in nats."""
+    """For each field that can be swapped: nats that its true value saves in each document."""
     last = form.slots[-1]
     truth = _nats_of_last(model, tokenizer, form, documents)
     saved = {}
@@ -128,9 +128,9 @@ def _saved(
 
 
 def _other_values(values: list[str], random: np.random.Generator) -> list[str]:
-    """For each value one drawn from those that differ from it, in proportion to their number.
+    """For each value, one drawn from those that differ from it, in proportion to their number.
 
-    In order of value, equal ones stand together, so one draw is enough: it skips their stretch.
+    When sorted, equal values stand together, so one draw is enough: it skips their stretch.
     """
     ordered = sorted(values)
     others = []

@@ -23,8 +23,8 @@ def score_run(
 ) -> tuple[Scores, Adherence | None]:
     """Score a run on its own held-out documents, or on all documents of another corpus.
 
-    fields: tell also how it keeps to the fields of its template; free texts are drawn as its
-    `[sample]` says. Raises GenerationError without a template.
+    fields: score also how well it keeps to the fields of its template; free texts are drawn with
+    its `[sample]` options. Raises GenerationError if it has no template.
     """
     form = Form(run.config.corpus, run.tokenizer) if fields else None
     documents = _documents(run, sources, part)
@@ -38,7 +38,7 @@ def score_run(
 
 def _documents(run: Run, sources: Sequence[str | Path], part: str) -> list[str]:
     if sources:
-        # Files given as test files are taken whole; a corpus has sources too, which go unread here.
+        # Test files are taken whole. A corpus must have sources too, which are not read here.
         texts = Corpus(sources, run.config.corpus, test=sources).documents("test")
     else:
         texts = run.held_out(part)

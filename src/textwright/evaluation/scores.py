@@ -1,8 +1,8 @@
 """Held-out scores: loss, perplexity, bits per character and per byte, with intervals.
 
-A document is scored whole: the model pays −log₂ p for every token, the stop included, and what a
-lossy tokenizer threw away is paid by the escape code. Bits per character are therefore comparable
-between tokenizers; losses and perplexities are not.
+A document is scored whole: every token, the stop included, costs −log₂ p, and what a lossy
+tokenizer threw away costs its escape code. Bits per character are therefore comparable between
+tokenizers; losses and perplexities are not.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import window_start
 
 ROWS_AT_A_TIME = 64
-TOKENS_AT_A_TIME = 256  # of each row; bounds memory, whatever a document's length
-TOKENS_KEPT = 16_384  # of all rows, by a model whose state grows with each: 1.2 GB of GPT-2 small
-BLOCK_CHARACTERS = 1_000  # what is resampled where documents are few
+TOKENS_AT_A_TIME = 256  # of each row; limits memory for documents of any length
+TOKENS_KEPT = 16_384  # of all rows, if the state grows with each token: 1.2 GB for GPT-2 small
+BLOCK_CHARACTERS = 1_000  # size of the blocks that are resampled if documents are few
 RESAMPLES = 1_000
 
 
 @dataclass(frozen=True)
 class Scores:
-    """loss: nats a target over whole documents · row_loss: over what a training row holds ·
-    padded_loss: the same sum over all cells of rows padded to the context, padding at no cost,
-    as sources that count padding print it; both None where the model was not trained on rows of
-    a document each · interval: 95 % of resampled bits per character."""
+    """loss: nats per target over whole documents · row_loss: over the targets of training rows ·
+    padded_loss: the same sum divided by all cells of rows padded to the context, as sources that
+    count padding print it; both None if the model was not trained on rows of one document each ·
+    interval: 95 % of resampled bits per character."""
 
     loss: float
     perplexity: float
@@ -55,14 +55,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Encoded documents with what is known of each: characters, bytes, and what their tokenizer
-    threw away, in bits."""
+    """Encoded documents, with the characters and bytes of each and the bits for what the tokenizer
+    threw away."""
 
     rows: list[np.ndarray]  # stop, ids, stop
     characters: np.ndarray
     bytes: np.ndarray
     escape_bits: np.ndarray
-    places: list[np.ndarray] | None  # each target's first character, where documents are few
+    places: list[np.ndarray] | None  # each target's first character; None if documents are many
 
     @classmethod
     def of(cls, texts: Iterable[str], tokenizer: Tokenizer, escape: EscapeCode) -> HeldOut:
@@ -125,7 +125,7 @@ def score(model: LanguageModel, rows: list[np.ndarray]) -> list[np.ndarray]:
     """Nats of every target of every row (row[1:]), each predicted from all that the model can look
     back on, in float32 on every device.
 
-    Fewer rows are read together if memory runs out. Raises EvaluationError if it does not hold one.
+    Fewer rows are read together if memory runs out. Raises EvaluationError if one is too many.
     """
     nats: list[np.ndarray] = [np.empty(len(row) - 1, dtype=np.float64) for row in rows]
     windows = [
@@ -224,7 +224,7 @@ def _score_in_stretches(
 def _interval(
     nats: list[np.ndarray], bits: np.ndarray, held_out: HeldOut, seed: int
 ) -> tuple[float, float]:
-    """The middle 95 % of bits per character when documents (or blocks of text) are redrawn."""
+    """The middle 95 % of bits per character over resampled documents (or blocks of text)."""
     characters = held_out.characters.astype(np.float64)
     if held_out.places is not None:
         bits, characters = _blocks(nats, held_out)
@@ -232,12 +232,12 @@ def _interval(
 
 
 def redrawn_interval(amounts: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[float, float]:
-    """The middle 95 % of sum(amounts) / sum(sizes) when their units (U,) are redrawn."""
+    """The middle 95 % of sum(amounts) / sum(sizes) over resampled units (U,)."""
     random = np.random.default_rng(seed)
     redrawn = np.empty(RESAMPLES)
-    for at in range(RESAMPLES):  # one at a time: memory does not grow with their number
+    for at in range(RESAMPLES):  # one at a time, so that memory does not grow with their number
         drawn = random.integers(len(amounts), size=len(amounts))
-        size = max(1.0, sizes[drawn].sum())  # all drawn may be empty documents
+        size = max(1.0, sizes[drawn].sum())  # all drawn documents may be empty
         redrawn[at] = amounts[drawn].sum() / size
     low, high = np.percentile(redrawn, [2.5, 97.5])
     return float(low), float(high)

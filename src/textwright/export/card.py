@@ -14,7 +14,7 @@ def write_card(folder: Path, run: Run, use: str, notes: list[str], head: str = "
         about = (run.path / "README.md").read_text("utf-8").partition("\n## Use\n")[0]
     parts = [head + about.rstrip(), "## Use", use.strip(), *filter(None, notes)]
     parts.append(
-        "The model repeats what its corpus says, true or not, and may repeat passages of it."
+        "The model repeats what its corpus contains, true or not, and may repeat passages of it."
     )
     (folder / "README.md").write_text("\n\n".join(parts) + "\n", "utf-8")
 

@@ -1,4 +1,4 @@
-"""What a model thinks: the tokens it expects next, how sure it is, what it holds and looks at."""
+"""A model's likeliest next tokens and their entropy, with its gates or its attention."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 Tracer = Callable[[NDArray[np.int64]], "Trace"]  # ids (T,) → the trace of one row
 
 Gates = list[dict[str, dict[str, list[float]]]]
-"""A layer each: quantity → statistic over the layer's units → one value a token."""
+"""For each layer: quantity → statistic over the layer's units → one value per token."""
 
 Attention = list[list[list[float]]]
-"""A layer each: a head each: the share of its look that each token gets, of the newest token."""
+"""For each layer, for each head: the share of the newest token's attention to each token."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """`token` is spelled as in tokenizer.json; `text` is what it says, bytes that are no whole
-    character as \\xc3."""
+    """`token` is spelled as in tokenizer.json; `text` is the text it stands for, bytes that form no
+    whole character as \\xc3."""
 
     token: str
     id: int
@@ -55,11 +55,11 @@ class Candidate(Token):
 
 @dataclass(frozen=True)
 class NextTokens:
-    """After `context`: by temperature, the entropy in nats and the likeliest tokens.
+    """By temperature, the entropy in nats and the likeliest tokens after `context`.
 
-    tokens: what the model has read, the stop that begins a text included. gates: what its cells
-    held at each of them; attention: what its heads looked at when it had read the last. Both only
-    where that was asked for and the model has any.
+    tokens: those that the model has read, the stop that begins a text included. gates: the values
+    in its cells at each of them; attention: that of its heads at the last one. Each is None unless
+    it was asked for and the model has it.
     """
 
     context: str
@@ -83,11 +83,11 @@ def next_tokens(
 ) -> list[NextTokens]:
     """The `top` likeliest next tokens after each context, at each temperature.
 
-    One temperature's distribution follows from another's: softmax(logits / T). trace: as `tracer`
-    gives it, for what happened inside.
+    The distribution at temperature T is softmax(logits / T). trace: made by `tracer`; adds gates or
+    attention. Raises GenerationError if a temperature is not above 0.
     """
     if not all(temperature > 0 for temperature in temperatures):
-        raise GenerationError("A table needs temperatures above 0: at 0 one token has it all.")
+        raise GenerationError("A table needs temperatures above 0; at 0 one token is certain.")
     backend, tokenizer = generator.backend, generator.tokenizer
     found = []
     for context in contexts:
@@ -112,7 +112,7 @@ def next_tokens(
 
 
 def tracer(run: Run) -> Tracer:
-    """Follows a run's model by its written-out equations. This takes torch; a table does not."""
+    """A function that traces a run's model by explicit equations. It needs torch; tables do not."""
     import torch
 
     from textwright import models
@@ -142,7 +142,7 @@ def _summarize(layer: dict[str, Tensor]) -> dict[str, dict[str, list[float]]]:
 
 
 def _newest(layer: Tensor) -> list[list[float]]:
-    """Attention (1, heads, T, T) → what the last token looks at, (heads, T)."""
+    """Attention (1, heads, T, T) → the last token's, (heads, T)."""
     shares: list[list[float]] = layer[0, :, -1].double().numpy().round(6).tolist()
     return shares
 

@@ -6,7 +6,7 @@ import importlib.util
 
 from textwright.run import Run
 
-STEPS_DRAWN = 400  # points of the training curve; each is a mean, so that the line is calm
+STEPS_DRAWN = 400  # points of the training curve; each is a mean, so that the line is smooth
 
 
 def draw_loss_curve(run: Run) -> bool:

@@ -45,13 +45,13 @@ An autoregressive {model.title} language model, trained by textwright{_from(conf
 textwright generate {run.path} --prompt "{config.train.sample_prompt}"
 ```
 
-The model repeats what its corpus says, true or not, and may repeat passages of it.
+The model repeats what its corpus contains, true or not, and may repeat passages of it.
 """,
     )
 
 
 def _begun(config: Config, evaluations: list[dict[str, Any]]) -> str:
-    """What training began from, with its scores; empty for fresh weights."""
+    """Rows with the origin of the training and its scores; empty for fresh weights."""
     origin = config.origin
     if origin is None:
         return ""
