@@ -504,13 +504,13 @@ def test_beams_of_several_prompts_go_to_a_file(tw, tw_json, trained, tmp_path):
 
 
 @pytest.mark.parametrize("more", [[], ["--beams", "3"]], ids=str)
-def test_logprobs_are_told_where_asked_for(tw, tw_json, trained, tmp_path, more):
+def test_logprobs_are_given_on_request(tw, tw_json, trained, tmp_path, more):
     argv = ["generate", trained, "--prompt", "Slow", *more]
     (plain,) = tw_json(*argv)["samples"]
-    (told,) = tw_json(*argv, "--logprobs", "--out", "texts.jsonl")["samples"]
-    logprobs = told.pop("logprobs")
-    assert told == plain
-    assert len(logprobs) == told["tokens"] and max(logprobs) < 0
+    (sample,) = tw_json(*argv, "--logprobs", "--out", "texts.jsonl")["samples"]
+    logprobs = sample.pop("logprobs")
+    assert sample == plain
+    assert len(logprobs) == sample["tokens"] and max(logprobs) < 0
     assert json.loads((tmp_path / "texts.jsonl").read_text("utf-8"))["logprobs"] == logprobs
 
 
@@ -620,7 +620,7 @@ main()
     )
 
 
-def test_a_word_never_seen_is_told_on_stderr(tw, trained):
+def test_a_word_that_is_not_in_the_vocabulary_is_named_on_stderr(tw, trained):
     code, out, err = tw("generate", trained, "--prompt", "Slow xylophone [b]", "--json")
     assert code == 0
     assert "[UNK]: xylophone" in err

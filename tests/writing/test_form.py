@@ -105,7 +105,7 @@ def test_what_is_like_a_separator_is_none(kind):
     assert asked.parse("In Berlin in mint") == {"place": "Berlin", "text": "mint"}
 
 
-def test_characters_tell_what_words_cannot():
+def test_characters_distinguish_separators_that_words_cannot():
     text = "Review : A:B : C : d"
     assert form(WINE).parse(text) == {"country": "A:B", "grape": "C", "text": "d"}
     assert form(WINE, learn(kind="word")).parse(text)["country"] == "A"
@@ -150,7 +150,7 @@ def test_given_fields_are_forced_token_for_token_as_in_training(kind, names):
     assert sample.finish_reason == "stop"
     ids = tokenizer.encode(document).tolist()
     assert ids[len(ids) - len(sample.ids) :] == sample.ids
-    # A document reads as its template does, whoever wrote its parts.
+    # A document reads as its template does, with given fields or without.
     assert whole(sample).startswith(
         f"Review : {read['country']} : {read['grape']} : {read['text']}"
     )
@@ -245,7 +245,7 @@ def test_options_and_stop_texts_hold_for_the_whole_text():
         fill(generator, asked, {"grape": "Gamay"}, beams=2)
 
 
-def test_words_the_model_has_never_seen_are_told():
+def test_words_that_are_not_in_the_vocabulary_are_listed():
     tokenizer = learn(kind="word")
     asked, generator = form(WINE, tokenizer), recite(tokenizer, DOCUMENTS[0])
     stream = generator.fill(asked, {"country": "Italy", "grape": "Big Nebbiolo"})
@@ -306,7 +306,7 @@ def learned():
     return model, tokenizer, documents * 4
 
 
-def test_a_field_that_decides_the_text_is_told_from_one_that_does_not(learned):
+def test_a_field_that_decides_the_text_is_distinguished_from_one_that_does_not(learned):
     model, tokenizer, documents = learned
     asked = form("{country} : {grape} : {text}", tokenizer)
     found = adherence(model, tokenizer, asked, [*documents, "no fields"], sampling_options())

@@ -284,11 +284,11 @@ def test_rows_leave_when_they_are_finished() -> None:
 
 def script(*ids: int) -> Generator:
     """Writes exactly these ids, then the stop id, over and over."""
-    told = (*ids, 0)
+    script = (*ids, 0)
 
     def rule(seen: tuple[int, ...]) -> np.ndarray:
         logits = np.full(CHARACTERS.vocab_size, -9, np.float32)
-        logits[told[(len(seen) - 1) % len(told)]] = 9
+        logits[script[(len(seen) - 1) % len(script)]] = 9
         return logits
 
     return Generator(RuleBackend(rule), CHARACTERS)
@@ -401,17 +401,17 @@ def test_texts_beyond_the_context_equal_the_uncached_ones(
         draws, ids = uniforms(6, number % 2), [0, *prompt]
         for token in sample.ids:
             seen = tuple(ids[window_start(len(ids), limit) :])
-            told = np.array(ids[1:], np.int64)
-            logits = process(rule(seen), options, told, len(prompt), 0)
+            written = np.array(ids[1:], np.int64)
+            logits = process(rule(seen), options, written, len(prompt), 0)
             assert token == draw(logits, draws.random())
             ids.append(token)
         assert len(ids) == 26 + len(prompt)
 
 
-# --- what is told and what is refused --------------------------------------------------------
+# --- warnings and refusals -------------------------------------------------------------------
 
 
-def test_words_never_seen_are_told() -> None:
+def test_words_that_are_not_in_the_vocabulary_are_listed() -> None:
     prompts = ["one quark two", "two", "zen , zen quark"]
     stream = lstm(WORDS).stream(prompts, sampling_options(max_new_tokens=2))
     assert [prompt.unknown for prompt in stream.prompts] == [["quark"], [], ["zen", "quark"]]
@@ -419,7 +419,7 @@ def test_words_never_seen_are_told() -> None:
     assert lstm(BYTES).stream("never seen").prompts[0].unknown == []
 
 
-def test_a_space_that_ends_a_prompt_is_not_written_twice_and_told_where_it_hinders() -> None:
+def test_a_space_that_ends_a_prompt_is_not_written_twice_and_noticed_where_it_hinders() -> None:
     options = sampling_options(max_new_tokens=4)
     (spaced,), (plain,) = (lstm(WORDS).generate(p, options) for p in ("one two \n", "one two"))
     assert spaced == plain

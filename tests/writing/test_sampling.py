@@ -45,10 +45,10 @@ def processed(
     for token, count in Counter(text).items():
         if token in x:
             x[token] -= o.presence_penalty + count * o.frequency_penalty
-    n, told = o.no_repeat_ngram, prompt + text
+    n, ids = o.no_repeat_ngram, prompt + text
     if n:
-        grams = {tuple(told[i : i + n]) for i in range(len(told) - n + 1)}
-        x = {t: v for t, v in x.items() if (*told[len(told) - n + 1 :], t) not in grams}
+        grams = {tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)}
+        x = {t: v for t, v in x.items() if (*ids[len(ids) - n + 1 :], t) not in grams}
     if len(text) < o.min_new_tokens:
         x.pop(STOP, None)
 
@@ -124,7 +124,7 @@ def assert_as_enumerated(logits: np.ndarray, options: SamplingOptions) -> None:
     before = logits.copy()
     got = probabilities(process(logits, options, IDS, len(PROMPT), STOP))
     np.testing.assert_allclose(got, enumerated(logits, options), atol=3e-6)
-    np.testing.assert_array_equal(logits, before)  # nobody's logits are written into
+    np.testing.assert_array_equal(logits, before)  # the given logits are not changed
 
 
 @pytest.mark.parametrize("setting", [{}, *SETTINGS], ids=str)
@@ -361,7 +361,7 @@ def test_options_out_of_range_are_refused_in_a_sentence(
     assert str(refusal.value).endswith(".")
 
 
-def test_all_problems_are_told_together() -> None:
+def test_all_problems_are_reported_together() -> None:
     with pytest.raises(GenerationError, match=r"top_k cannot be -1.*; top_p cannot be 3"):
         sampling_options(top_k=-1, top_p=3)
 

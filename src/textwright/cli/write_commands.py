@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -16,7 +17,7 @@ from textwright.errors import GenerationError
 
 if TYPE_CHECKING:
     from textwright.writing.form import Form
-    from textwright.writing.stream import Sample, TextStream
+    from textwright.writing.stream import Sample
 
 
 def generate(
@@ -64,8 +65,6 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Write text with a trained run. Sampling options that are not given are the run's own."""
-    from dataclasses import replace
-
     from textwright.api import load
     from textwright.cli.display import converse, show_stream, warn_of_prompts, warn_of_texts
     from textwright.writing.sampling_options import explain as explain_sampling
@@ -118,7 +117,8 @@ def generate(
                 if as_json:
                     records.append(record)
         if as_json:
-            print_json(_describe(records, stream, seed))
+            speed = {"seconds": stream.seconds, "tokens_per_second": stream.tokens_per_second}
+            print_json({"samples": records, "seed": seed, **speed})
     else:
         show_stream(stream)
     warn_of_texts(stream)
@@ -187,15 +187,6 @@ def _fields(texts: list[str]) -> dict[str, str]:
             raise GenerationError(f"--field {name} is given twice: choose one value.")
         fields[name] = value
     return fields
-
-
-def _describe(records: list[dict[str, Any]], stream: TextStream, seed: int) -> dict[str, Any]:
-    return {
-        "samples": records,
-        "seed": seed,
-        "seconds": stream.seconds,
-        "tokens_per_second": stream.tokens_per_second,
-    }
 
 
 def _record(sample: Sample, form: Form | None) -> dict[str, Any]:

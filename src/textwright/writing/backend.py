@@ -33,10 +33,10 @@ class Backend(Protocol):
     def prefill(
         self, ids: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], Any]:
-        """ids (B, T) padded on the right, lengths (B,) → the logits after each row (B, V), state"""
+        """Read rows: ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
 
     def step(self, ids: NDArray[np.int64], state: Any) -> tuple[NDArray[np.float32], Any]:
-        """One more id a row, (B,) → logits (B, V), state."""
+        """Read one more id of each row: ids (B,) → logits (B, V), state."""
 
 
 def window_start(count: int, context_length: int | None) -> int:
@@ -49,7 +49,7 @@ def window_start(count: int, context_length: int | None) -> int:
     if context_length is None or count <= context_length:
         return 0
     half = max(1, context_length // 2)
-    room = context_length + 1 - half  # ids from one such moment to the next
+    room = context_length + 1 - half  # ids from one full context to the next
     return (1 + (count - context_length - 1) // room) * room
 
 

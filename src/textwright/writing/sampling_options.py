@@ -144,7 +144,7 @@ def sampling_options(**values: Any) -> SamplingOptions:
 
 
 def explain(options: SamplingOptions) -> list[str]:
-    """The order with the values in force, one line a step."""
+    """The steps in their order with the values in force, one line each."""
     o, off = options, "off"
     bias = ", ".join(f"{token!r} {value:+g}" for token, value in o.logit_bias.items())
     forbidden = ", ".join(repr(token) for token in o.forbid)
@@ -192,7 +192,7 @@ def explain(options: SamplingOptions) -> list[str]:
 
 
 def _explain_beams(options: SamplingOptions) -> list[str]:
-    """How beams are chosen by what the steps make of their log-probabilities."""
+    """The lines about beams: how they are scored and chosen, and when the search ends."""
     beams, penalty = options.beams, options.length_penalty
     ends = {
         True: f"when {beams} have ended",
