@@ -38,13 +38,14 @@ PROMPTS = ["The soup", "Serve it at", ""]
 CONTEXT = 16
 
 
-def make_run(path, options, kind="word", **tokenizer):
+def make_run(path, options, kind="word", origin=None, **tokenizer):
     """A run with random weights, biases too, and a few held-out documents."""
     chosen = TokenizerOptions(kind=kind, vocab_size=300, **tokenizer)
     config = Config(
         model=options,
         tokenizer=chosen,
         data={"context_length": CONTEXT, "layout": "rows"},
+        origin=origin,
     )
     run = Run.create(path, config)
     run.keep_tokenizer(Tokenizer.train(chosen, DOCUMENTS))
@@ -75,8 +76,8 @@ def ids_of(run, rows, count):
 
 
 def never_ending(run):
-    """The run's weights with a bias against the stop token, where there are biases at the output:
-    what is written then fills the context."""
+    """The run's weights with a bias against the stop token, if the output layer has biases, so that
+    a text fills the context."""
     weights = run.weights()
     if "output.bias" in weights:
         weights["output.bias"][run.tokenizer.stop_id] = -1e4
@@ -90,7 +91,7 @@ def logits_of(run, ids):
 
 
 def written(run, **options):
-    """What textwright writes after each prompt, in ids."""
+    """The ids that textwright writes after each prompt."""
     generator = Generator(TorchBackend(models.load(run, "cpu")), run.tokenizer)
     samples = generator.generate(PROMPTS, SamplingOptions(temperature=0, **options))
     return [sample.ids for sample in samples]
@@ -130,7 +131,7 @@ def test_transformers_writes_what_textwright_writes(run, tmp_path, beams):
     assert new == written(run, beams=beams, max_new_tokens=9)
 
 
-@pytest.mark.parametrize("name", sorted(SMALL.keys() - {"gpt"}))  # which is transformers' own
+@pytest.mark.parametrize("name", sorted(SMALL.keys() - {"gpt"}))  # transformers has its own GPT-2
 def test_padding_on_either_side_changes_nothing(name, tmp_path):
     run = make_run(tmp_path / "run", SMALL[name])
     export_run(run, "transformers", tmp_path / "out")
@@ -154,14 +155,14 @@ def test_a_gpt2_needs_no_code_and_another_model_brings_its_own(gpt2, tmp_path):
     assert "modeling_textwright.py" in export_run(other, "transformers", tmp_path / "o").files
 
 
-def test_where_weights_began_is_not_told(tmp_path):
+def test_the_config_does_not_name_the_origin_of_the_weights(tmp_path):
     origin = OriginRecord(source="my/secret/folder", sha256="0")
-    run = make_run(tmp_path / "run", SMALL["gpt-book"].model_copy(update={"init_from": origin}))
+    run = make_run(tmp_path / "run", SMALL["gpt-book"], origin=origin)
     export_run(run, "transformers", tmp_path / "out")
     assert "secret" not in (tmp_path / "out" / "config.json").read_text("utf-8")
 
 
-def test_a_folder_that_cannot_be_written_is_told(gpt2, tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(gpt2, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ExportError, match=r"Cannot write to .*: Not a directory"):
         export_run(gpt2, "onnx", tmp_path / "file" / "out")
@@ -205,7 +206,7 @@ def test_words_are_joined_but_for_quotation_marks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said", "left_out"),
+    ("options", "settings", "left_out"),
     [
         ({}, {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}, []),
         ({"temperature": 0, "top_k": 5, "beams": 3}, {"do_sample": False, "num_beams": 3}, []),
@@ -228,9 +229,9 @@ def test_words_are_joined_but_for_quotation_marks(tmp_path):
         ),
     ],
 )
-def test_sampling_options_are_said_where_they_can_be(options, said, left_out):
+def test_sampling_options_are_translated_or_listed(options, settings, left_out):
     found, missing = sampling_defaults(SamplingOptions(**options), None)
-    assert found == {**said, "max_new_tokens": 100}
+    assert found == {**settings, "max_new_tokens": 100}
     assert missing == left_out
     transformers.GenerationConfig(**found).validate()
 
@@ -260,7 +261,7 @@ def test_onnx_runtime_computes_the_runs_logits_with_a_state(run, tmp_path):
     assert outputs == ["logits", *(f"next_{name}" for name in state)]
 
 
-def test_large_weights_stand_beside(gpt2, tmp_path, monkeypatch):
+def test_large_weights_go_into_a_second_file(gpt2, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_model, "ONE_FILE", 100)
     exported = export_run(gpt2, "onnx", tmp_path / "out")
     assert "model.onnx.data" in exported.files
@@ -280,17 +281,17 @@ def test_gguf_holds_the_model_and_its_tokenizer(gpt2, tmp_path):
     held = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
     assert np.array_equal(held["token_embd.weight"], weights["embedding"])
     assert sum(array.size for array in held.values()) == sum(w.size for w in weights.values())
-    said = {name: field.contents() for name, field in reader.fields.items()}
-    assert said["general.architecture"] == "gpt2"
-    assert said["gpt2.context_length"] == CONTEXT
-    assert said["gpt2.feed_forward_length"] == 20
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    assert fields["general.architecture"] == "gpt2"
+    assert fields["gpt2.context_length"] == CONTEXT
+    assert fields["gpt2.feed_forward_length"] == 20
     tokens = gpt2.tokenizer.tokens(range(gpt2.tokenizer.vocab_size))
-    assert said["tokenizer.ggml.tokens"] == tokens
+    assert fields["tokenizer.ggml.tokens"] == tokens
 
 
 def test_llama_cpp_computes_the_runs_logits(gpt2, tmp_path):
     pytest.importorskip(
-        "llama_cpp", reason="llama.cpp itself reads the file where llama-cpp-python is installed"
+        "llama_cpp", reason="llama.cpp itself reads the file if llama-cpp-python is installed"
     )
     export_run(gpt2, "gguf", tmp_path / "out")
     reloaded = gguf_file.reload(tmp_path / "out")
@@ -304,7 +305,7 @@ def test_llama_cpp_computes_the_runs_logits(gpt2, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "tokenizer", "said"),
+    ("options", "tokenizer", "reason"),
     [
         (LSTMOptions(embedding_size=4, hidden_size=4), {"kind": "bpe"}, "is recurrent"),
         (GPTOptions(layers=1, width=8, norm="post"), {"kind": "bpe"}, r"model\.norm is 'post'"),
@@ -321,9 +322,9 @@ def test_llama_cpp_computes_the_runs_logits(gpt2, tmp_path):
         ),
     ],
 )
-def test_llama_cpp_has_no_other_form(tmp_path, options, tokenizer, said):
+def test_forms_that_llama_cpp_lacks_are_refused(tmp_path, options, tokenizer, reason):
     run = make_run(tmp_path / "run", options, **tokenizer)
-    with pytest.raises(ExportError, match=rf"{said}.*; export to transformers or onnx\."):
+    with pytest.raises(ExportError, match=rf"{reason}.*; export to transformers or onnx\."):
         export_run(run, "gguf", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -384,13 +385,13 @@ def test_an_export_with_other_ids_is_not_kept(gpt2, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_private_run_is_checked_on_what_it_writes(gpt2, tmp_path):
+def test_a_private_run_is_checked_on_texts_that_it_writes(gpt2, tmp_path):
     (gpt2.path / "heldout.jsonl.gz").unlink()
-    told = []
-    exported = export_run(gpt2, "onnx", tmp_path / "out", lambda *stage: told.append(stage))
+    stages = []
+    exported = export_run(gpt2, "onnx", tmp_path / "out", lambda *stage: stages.append(stage))
     assert exported.largest_difference < 1e-5
-    assert told[:2] == [("Loading", 0, 0), ("Writing", 0, 0)]
-    assert told[2:] == [("Checking", done, 8) for done in range(8)]
+    assert stages[:2] == [("Loading", 0, 0), ("Writing", 0, 0)]
+    assert stages[2:] == [("Checking", done, 8) for done in range(8)]
 
 
 # The command line
@@ -412,7 +413,7 @@ def tw(monkeypatch, capsys):
     return call
 
 
-def test_the_command_tells_what_it_wrote(tw, gpt2, tmp_path):
+def test_the_command_prints_what_it_wrote(tw, gpt2, tmp_path):
     out = tmp_path / "a" / "b"
     code, printed, _ = tw(gpt2.path, "--to", "gguf", "--out", out, "--json")
     assert code == 0

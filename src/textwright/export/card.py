@@ -1,4 +1,4 @@
-"""README.md of an export: the run's model card, with how to use this form of it."""
+"""README.md of an export: the run's model card, and how to use the exported files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textwright.run import Run
 
 
 def write_card(folder: Path, run: Run, use: str, notes: list[str], head: str = "") -> None:
-    """use: Markdown · notes: what a user should know, empty ones left out · head: front matter."""
+    """Write README.md. use: Markdown · notes: paragraphs, or empty · head: front matter."""
     about = f"# {run.path.name}\n"
     if run.has("README.md"):
         about = (run.path / "README.md").read_text("utf-8").partition("\n## Use\n")[0]
@@ -20,11 +20,11 @@ def write_card(folder: Path, run: Run, use: str, notes: list[str], head: str = "
 
 
 def context_note(context_length: int | None) -> str:
-    """What happens at the end of a context."""
+    """A note on the length of the context; empty if there is no limit."""
     if context_length is None:
         return ""
     return (
-        f"The model looks back on {context_length} tokens, the one that begins every text among "
-        "them: prompt and new text together are no longer. (textwright goes on from the newest "
-        "half of them.)"
+        f"The model looks back on {context_length} tokens, the one that begins every text "
+        "included: prompt and new text together cannot be longer. (textwright itself continues, "
+        "with the newest half of them.)"
     )

@@ -1,4 +1,4 @@
-"""Does an export say what the run says? The same real text is given to both."""
+"""Comparing an export with its run: both read the same real text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKENS = 256  # of each document
 
 @dataclass(frozen=True)
 class Reloaded:
-    """An export as its own reader loads it."""
+    """An export, loaded by its own reader."""
 
     encode: Callable[[str], list[int]]  # a text → its ids, the stop id before them
     logits: Callable[[np.ndarray], np.ndarray]  # ids (T,) → (T, V)
@@ -37,7 +37,7 @@ def largest_difference(
 ) -> float:
     """The largest difference in log-probability (nats) over held-out text of the run.
 
-    Raises ExportError where a text becomes other ids.
+    Raises ExportError if the export turns a text into other ids than the run.
     """
     texts = sample_texts(run, model)
     differences = []
@@ -57,7 +57,7 @@ def largest_difference(
 
 
 def sample_texts(run: Run, model: LanguageModel) -> list[str]:
-    """Beginnings of held-out documents; of a private run, texts that it writes itself."""
+    """Beginnings of held-out documents; for a private run, texts that it writes itself."""
     if run.has("heldout.jsonl.gz"):
         for part in ("test", "valid"):
             if texts := [text[:CHARACTERS] for text in islice(run.held_out(part), DOCUMENTS)]:

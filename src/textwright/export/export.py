@@ -1,4 +1,4 @@
-"""From a run to a folder in another program's form, checked before it gets its name."""
+"""Exporting a run to a folder in another program's form, checked before it gets its name."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from textwright.files import replacing
 from textwright.models import LanguageModel
 from textwright.run import Run
 
-Progress = Callable[[str, int, int], None]  # stage, done, total; a total of 0: nobody knows
+Progress = Callable[[str, int, int], None]  # stage, done, total (0: unknown)
 
 
 class Format(Protocol):
-    """What a module of this package offers."""
+    """The interface of a format's module."""
 
-    NEEDS: tuple[str, ...]  # packages that the extra brings
+    NEEDS: tuple[str, ...]  # packages of the extra that it imports
     TOLERANCE: float  # largest difference in log-probability that rounding explains, in nats
 
     def write(self, run: Run, model: LanguageModel, folder: Path) -> None:
-        """All files, into a folder that is there. Raises ExportError where the form is unfit."""
+        """Write all files into an existing folder. Raises ExportError if the form is unfit."""
 
     def reload(self, folder: Path) -> Reloaded:
-        """What was written, as its own readers load it."""
+        """Load what was written with the readers that it is meant for."""
 
 
 FORMATS: dict[str, Format] = {
@@ -58,9 +58,9 @@ class Exported:
 def export_run(
     run: Run, to: str, out: Path, on_progress: Progress = lambda stage, done, total: None
 ) -> Exported:
-    """Write a run's best weights into a new folder, as `to` (one of FORMATS) wants them.
+    """Write a run's best weights into a new folder, in the format `to` (one of FORMATS).
 
-    The folder gets its name once it has been read back and found equal. Raises ExportError where
+    The folder gets its name once it has been read back and found equal. Raises ExportError if
     something is in the way, a package is missing, the model has no such form, or results differ.
     """
     if to not in FORMATS:

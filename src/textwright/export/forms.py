@@ -1,4 +1,4 @@
-"""What a family's model looks like to other programs."""
+"""The forms of a family's models for other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textwright.run import Arrays
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-CODE = "modeling_textwright.py"  # the file of a model that transformers does not know
+CODE = "modeling_textwright.py"  # the code of a model that is not part of transformers
 
 
 class Forms(Protocol):
@@ -24,12 +24,12 @@ class Forms(Protocol):
     def transformers_files(
         self, model: Any, vocab_size: int, stop_id: int
     ) -> tuple[dict[str, Any], Arrays]:
-        """config.json and the tensors: those of a model that transformers knows, or `custom_config`
-        and what custom_model/<family>.py loads."""
+        """config.json and the tensors: those of a model in transformers, or `custom_config` and the
+        tensors that custom_model/<family>.py loads."""
 
     def gguf_options(self, model: Any, vocab_size: int, stop_id: int) -> GPTOptions:
-        """The options of a model that llama.cpp computes. Raises ConfigError, whose sentence says
-        what llama.cpp does not have."""
+        """The options of a model that llama.cpp can compute. Raises ConfigError that names what it
+        cannot compute."""
 
 
 def forms_of(model: LanguageModel) -> Forms:
@@ -41,7 +41,7 @@ def forms_of(model: LanguageModel) -> Forms:
 
 
 def custom_config(options: Family, vocab_size: int) -> dict[str, Any]:
-    """config.json of a model that transformers computes by the code in CODE."""
+    """config.json of a model that transformers computes with the code in CODE."""
     module = CODE.removesuffix(".py")
     return {
         "architectures": ["TextwrightForCausalLM"],
@@ -51,6 +51,6 @@ def custom_config(options: Family, vocab_size: int) -> dict[str, Any]:
             "AutoModelForCausalLM": f"{module}.TextwrightForCausalLM",
         },
         "vocab_size": vocab_size,
-        "tie_word_embeddings": False,  # the code does it itself
-        **options.model_dump(exclude={"family", "initialization"}),
+        "tie_word_embeddings": False,  # the code ties them itself
+        **options.model_dump(exclude={"family"}),
     }

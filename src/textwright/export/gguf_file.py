@@ -1,6 +1,6 @@
-"""model.gguf, for llama.cpp: a GPT-2 with a byte-level BPE, which it knows as `gpt2`.
+"""model.gguf, for llama.cpp: a GPT-2 with a byte-level BPE, which it calls `gpt2`.
 
-Weights stay float32; `llama-quantize` makes smaller ones of them.
+Weights stay float32; `llama-quantize` makes smaller ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from textwright.models.gpt import GPT
 from textwright.run import Run
 
 NEEDS: tuple[str, ...] = ("gguf",)
-# llama.cpp looks its GELU up in a table of half floats; a wrong equation shows in the first digit.
+# llama.cpp takes GELU from a table of half floats; a wrong equation changes the first digit.
 TOLERANCE = 0.02  # nats
 
 FILE = "model.gguf"
@@ -47,7 +47,7 @@ PARTS = {  # ours → GGUF's, each with a weight and a bias
 
 
 def write(run: Run, model: LanguageModel, folder: Path) -> None:
-    """model.gguf and a README. Raises ExportError where llama.cpp has no such model."""
+    """Write model.gguf and a README. Raises ExportError if llama.cpp has no such model."""
     import gguf
 
     options = _options(run, model)
@@ -72,12 +72,12 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
 
 
 def reload(folder: Path) -> Reloaded:
-    """As llama.cpp loads it where `llama_cpp` is installed, else by the names in the file."""
+    """Load with llama.cpp if `llama_cpp` is installed, else by the names in the file."""
     return _by_llama(folder) if find_spec("llama_cpp") else _by_names(folder)
 
 
 def _options(run: Run, model: LanguageModel) -> GPTOptions:
-    """The options of a model in GPT-2's form. Raises ExportError that names what is not."""
+    """The options of a model in GPT-2's form. Raises ExportError that names what differs."""
     only = "llama.cpp computes GPT-2's form only, with a byte-level BPE that keeps letter case"
     remedy = "export to transformers or onnx"
     tokenizer = run.tokenizer
@@ -104,7 +104,7 @@ def _names(layers: int) -> dict[str, str]:
 
 
 def _add_tokenizer(writer: Any, run: Run) -> None:
-    """The vocabulary and merges, and that the stop token stands before every text."""
+    """Add the vocabulary, the merges, and the rule that every text begins with the stop token."""
     from gguf import TokenType
 
     stop_id, size = run.tokenizer.stop_id, run.tokenizer.vocab_size
@@ -142,7 +142,7 @@ def _by_llama(folder: Path) -> Reloaded:
 
 
 def _by_names(folder: Path) -> Reloaded:
-    """The file's arrays in our model, by GGUF's names, and its merges in `tokenizers`."""
+    """Load the file's arrays into our model by GGUF's names, and its merges into `tokenizers`."""
     import gguf
 
     reader = gguf.GGUFReader(folder / FILE)

@@ -1,7 +1,7 @@
-"""The attention family for other programs: as a GPT-2 where it is one.
+"""The attention family for other programs: as a GPT-2 if it has that form.
 
-Letters: B batch, T time, S ids read before plus T, D width, H heads, K key width, U value width of
-a head, V vocabulary.
+Letters: B batch, T time, S T plus the ids read before, D width, H heads, K key width, U value width
+of a head, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def transformers_files(model: GPT, vocab_size: int, stop_id: int) -> tuple[dict[str, Any], Arrays]:
-    """A GPT-2's files where the model has its form, else those of custom_model/gpt.py."""
+    """A GPT-2's files if the model has that form, else those of custom_model/gpt.py."""
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     try:
         config = gpt2.config_of(model.options, vocab_size, stop_id)
@@ -36,7 +36,7 @@ def transformers_files(model: GPT, vocab_size: int, stop_id: int) -> tuple[dict[
 
 
 def gguf_options(model: GPT, vocab_size: int, stop_id: int) -> GPTOptions:
-    """The options of a model in GPT-2's form. Raises ConfigError that names what is not."""
+    """The options of a model in GPT-2's form. Raises ConfigError that names what differs."""
     gpt2.config_of(model.options, vocab_size, stop_id)
     if model.options.activation != "gelu":
         raise ConfigError("model.activation is 'relu'")
@@ -78,16 +78,16 @@ def onnx_graph(model: GPT) -> ModelProto:
         scale = graph.constant(np.float32(1 / math.sqrt(key)))
         turned = graph("Transpose", kept[0], perm=[0, 1, 3, 2])
         scores = graph("Mul", graph("MatMul", queries, turned), scale)
-        looked = graph("Softmax", graph("Add", scores, mask), axis=-1)
-        found = graph("Transpose", graph("MatMul", looked, kept[1]), perm=[0, 2, 1, 3])
+        shares = graph("Softmax", graph("Add", scores, mask), axis=-1)
+        found = graph("Transpose", graph("MatMul", shares, kept[1]), perm=[0, 2, 1, 3])
         found = graph("Reshape", found, graph.constant([0, 0, heads * value]))
         return graph.linear(found, weights, f"{name}.output")
 
     def feedforward(x: str, layer: int) -> str:
         wide = graph.linear(x, weights, f"blocks.{layer}.feedforward.input")
         relu = options.activation == "relu"
-        bent = graph("Relu", wide) if relu else graph("Gelu", wide, approximate="tanh")
-        return graph.linear(bent, weights, f"blocks.{layer}.feedforward.output")
+        active = graph("Relu", wide) if relu else graph("Gelu", wide, approximate="tanh")
+        return graph.linear(active, weights, f"blocks.{layer}.feedforward.output")
 
     def norm(x: str, name: str) -> str:
         return graph.norm(x, weights, name, options.norm_epsilon)

@@ -1,4 +1,4 @@
-"""The recurrent family for other programs. ONNX has the recurrent layers as operators.
+"""The recurrent family for other programs. ONNX has recurrent layers as operators.
 
 Letters: B batch, T time, E embedding width, H hidden width, V vocabulary.
 """
@@ -19,7 +19,7 @@ from textwright.run import Arrays
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-# The gates' order here → ONNX's, as places in ours.
+# ONNX's order of the gates, each by its place in ours.
 GATE_ORDER = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2], "rnn": [0]}
 
 
@@ -58,7 +58,7 @@ def onnx_graph(model: LSTM) -> ModelProto:
             **extra,
         )
         after.append(last)
-        x = graph("Squeeze", found, graph.constant([1]))  # of the two directions, one
+        x = graph("Squeeze", found, graph.constant([1]))  # the axis of directions: only one
     x = graph("Transpose", x, perm=[1, 0, 2])
     logits = graph.project(x, weights)
     joined = [graph("Concat", *state, axis=0) for state in zip(*after, strict=True)]
@@ -69,16 +69,18 @@ def onnx_graph(model: LSTM) -> ModelProto:
 def transformers_files(model: LSTM, vocab_size: int, stop_id: int) -> tuple[dict[str, Any], Arrays]:
     """The files of custom_model/lstm.py; transformers has no recurrent language model."""
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return custom_config(model.options, vocab_size), torch_tensors(weights, model.options)
+    config = custom_config(model.options, vocab_size)
+    del config["initialization"]  # it has no effect on trained weights
+    return config, torch_tensors(weights, model.options)
 
 
 def gguf_options(model: LSTM, vocab_size: int, stop_id: int) -> GPTOptions:
-    """Raises ConfigError: llama.cpp has no recurrent language model."""
+    """Raise ConfigError: llama.cpp has no recurrent language model."""
     raise ConfigError("the model is recurrent")
 
 
 def torch_tensors(weights: Arrays, options: LSTMOptions) -> Arrays:
-    """Weights by canonical name, as `torch.nn.LSTM`, GRU and RNN name theirs."""
+    """Weights by canonical name, renamed as in `torch.nn.LSTM`, GRU and RNN."""
     tensors = {"embedding.weight": weights["embedding"], "output_bias": weights["output.bias"]}
     if not options.tie_output:
         tensors["output_weight"] = weights["output.weight"]

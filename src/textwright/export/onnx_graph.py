@@ -1,5 +1,5 @@
 """Building an ONNX graph node by node, so that axes of any length follow from the operators and not
-from an example that was traced."""
+from a traced example."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPERATORS = 20  # the operator set, of 2023: the first with GELU
-FORMAT = 9  # of the file, as old as the operators, so that older runtimes read it
+FORMAT = 9  # the file format: as old as the operators, so that older runtimes read it
 
 
 class Graph:
-    """Nodes in the order they are computed, each called by its operator: `graph("Add", a, b)`."""
+    """Nodes in the order they are computed, each added by its operator: `graph("Add", a, b)`."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {}
 
     def __call__(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node → the name of what it gives, or several names."""
+        """Add a node → the name of its output, or the names if it has several."""
         from onnx import helper
 
         number = len(self.nodes)
@@ -34,26 +34,26 @@ class Graph:
         return names[0] if outputs == 1 else names
 
     def constant(self, value: Any, name: str = "") -> str:
-        """An array, or integers, by a name that can be given."""
+        """Add an array or integers, named by their values unless named here → the name."""
         array = np.asarray(value, order="C")
         name = name or f"{array.dtype}_{array.ndim}_{array.flatten().tolist()}"
         self.constants[name] = array
         return name
 
     def linear(self, x: str, weights: Arrays, name: str) -> str:
-        """x·Wᵀ + b, of a layer that has both."""
+        """Add a linear layer, x·Wᵀ + b."""
         weight = self.constant(weights[f"{name}.weight"].T, f"{name}.weight")
         product = self("MatMul", x, weight)
         return self("Add", product, self.constant(weights[f"{name}.bias"], f"{name}.bias"))
 
     def norm(self, x: str, weights: Arrays, name: str, epsilon: float) -> str:
-        """A layer norm, which has both too."""
+        """Add a layer norm with weight and bias."""
         parts = (f"{name}.weight", f"{name}.bias")
         constants = [self.constant(weights[part], part) for part in parts]
         return self("LayerNormalization", x, *constants, epsilon=epsilon)
 
     def project(self, x: str, weights: Arrays) -> str:
-        """The output layer, with a matrix of its own or the embedding's."""
+        """Add the output layer, with a matrix of its own or the embedding's."""
         if "output.weight" in weights:
             return self.linear(x, weights, "output")
         logits = self("MatMul", x, self("Transpose", "embedding", perm=[1, 0]))
@@ -64,7 +64,7 @@ class Graph:
     def model(
         self, states: Mapping[str, Sequence[int | str]], logits: str, after: Sequence[str], V: int
     ) -> ModelProto:
-        """The finished model. states: name → shape, as read · after: what becomes of them."""
+        """The finished model. states: name → shape, as read · after: names of the next states."""
         from onnx import TensorProto, helper, numpy_helper
 
         outputs = ["logits", *(f"next_{name}" for name in states)]

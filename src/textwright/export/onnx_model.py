@@ -24,11 +24,11 @@ from textwright.run import Run
 NEEDS: tuple[str, ...] = ("onnx", "onnxruntime")
 TOLERANCE = 1e-3  # nats; float32 sums in another order differ by about 1e-5
 
-ONE_FILE = 1 << 30  # bytes; a protobuf holds 2 GB, larger weights stand beside it
+ONE_FILE = 1 << 30  # bytes; a protobuf holds 2 GB, so larger weights go into a second file
 
 
 def write(run: Run, model: LanguageModel, folder: Path) -> None:
-    """model.onnx, tokenizer.json and a README with a loop that writes."""
+    """Write model.onnx, tokenizer.json and a README with a loop that writes a text."""
     import onnx
 
     built = forms_of(model).onnx_graph(model)
@@ -44,7 +44,7 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
 
 
 def reload(folder: Path) -> Reloaded:
-    """As ONNX Runtime and `tokenizers` load it."""
+    """Load with ONNX Runtime and `tokenizers`."""
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
@@ -52,7 +52,7 @@ def reload(folder: Path) -> Reloaded:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
     def logits(ids: np.ndarray) -> np.ndarray:
-        """Read in two parts, so that the state is looked at too."""
+        """Read in two parts, so that the state is compared too."""
         first, second = np.array_split(ids[None], 2, axis=1)
         state, found = start(session), []
         for part in (first, second):
@@ -66,7 +66,7 @@ def reload(folder: Path) -> Reloaded:
 
 
 def start(session: Any) -> dict[str, np.ndarray]:
-    """The state before the first id, of one row."""
+    """The state of one row before its first id."""
     lengths = {"batch": 1, "past": 0}
     return {
         state.name: np.zeros([lengths.get(axis, axis) for axis in state.shape], np.float32)

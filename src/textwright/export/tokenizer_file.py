@@ -1,4 +1,4 @@
-"""A run's tokenizer.json with what others cannot know: the stop id that begins every row, and how
+"""A run's tokenizer.json, completed for other programs: the stop id that begins every row, and how
 words are joined."""
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from tokenizers import Regex, decoders, processors
 
 from textwright.run import Run
 
-# What `tokenizer/decoding.py` decides from the tokens before, as far as one pattern after another
-# can say it: places between tokens where no space belongs.
+# Places between tokens where no space belongs, by patterns applied one after another: nearly what
+# `tokenizer/decoding.py` decides from the tokens before.
 _WORD = r"[^\s!-/:-@\[-`{-~]"
 _ENDING = rf"(?:s|t|d|m|ll|re|ve|er|en|st)(?!{_WORD})"
 _NO_SPACE = [
@@ -42,10 +42,10 @@ def exported_tokenizer(run: Run) -> tokenizers.Tokenizer:
 
 
 def spacing_note(run: Run) -> str:
-    """What the file cannot say of how tokens are joined; empty where it says all."""
+    """A note on how the file joins tokens differently; empty if it does not."""
     if run.tokenizer.kind != "word":
         return ""
     return (
-        "Words are joined by patterns in `tokenizer.json`, which cannot tell an opening quotation "
-        'mark from a closing one: textwright writes "so", this file writes " so ".'
+        "Words are joined by patterns in `tokenizer.json`, which do not distinguish opening from "
+        'closing quotation marks: textwright writes "so", this file writes " so ".'
     )

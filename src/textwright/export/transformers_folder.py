@@ -1,7 +1,7 @@
-"""A folder that `transformers` loads: natively where the model is a GPT-2, else with its code.
+"""A folder that `transformers` loads: natively if the model is a GPT-2, else with its own code.
 
 config.json  generation_config.json  model.safetensors  tokenizer.json  tokenizer_config.json
-README.md, and modeling_textwright.py for what transformers does not know
+README.md, and modeling_textwright.py for a model that is not part of transformers
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from textwright.writing.sampling_options import SamplingOptions
 NEEDS: tuple[str, ...] = ("transformers",)
 TOLERANCE = 1e-3  # nats; float32 sums in another order differ by about 1e-5
 
-FILTERS = ("top_k", "top_p", "min_p", "typical_p")  # of what is drawn from
-SAMPLING = {  # ours → theirs; temperature is told apart
+FILTERS = ("top_k", "top_p", "min_p", "typical_p")  # without effect at temperature 0
+SAMPLING = {  # ours → theirs, except temperature
     "top_k": "top_k",
     "top_p": "top_p",
     "min_p": "min_p",
@@ -47,13 +47,13 @@ SAMPLING = {  # ours → theirs; temperature is told apart
 
 
 def write(run: Run, model: LanguageModel, folder: Path) -> None:
-    """All files of the folder."""
+    """Write all files of the folder."""
     stop_id = run.tokenizer.stop_id
     special = {"bos_token_id": stop_id, "eos_token_id": stop_id, "pad_token_id": stop_id}
     config, tensors = forms_of(model).transformers_files(model, run.tokenizer.vocab_size, stop_id)
     _write_json(folder / "config.json", config | special)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    # safetensors lets its owner alone read it; the other files know who else may.
+    # safetensors makes the file readable for its owner only, unlike the other files.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
     custom = "auto_map" in config
     if custom:
@@ -72,8 +72,8 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
             "begins a text.",
             context_note(model.context_length),
             spacing_note(run),
-            f"Of the run's sampling options, {', '.join(left_out)} cannot be said in "
-            "`generation_config.json`."
+            f"`generation_config.json` has no place for these sampling options of the run: "
+            f"{', '.join(left_out)}."
             if left_out
             else "",
         ],
@@ -82,7 +82,7 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
 
 
 def reload(folder: Path) -> Reloaded:
-    """As `AutoModelForCausalLM` and `AutoTokenizer` load it; the code it runs is our own."""
+    """Load with `AutoModelForCausalLM` and `AutoTokenizer`; the code that they run is our own."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with _quiet():
@@ -104,24 +104,24 @@ def reload(folder: Path) -> Reloaded:
 def sampling_defaults(
     options: SamplingOptions, context_length: int | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """What generation_config.json says, and the options in use that it cannot say."""
+    """The content of generation_config.json, and the options in use that it has no place for."""
     always = ("top_k", "top_p", "max_new_tokens")  # where transformers' own defaults differ
     wanted = {key: getattr(options, key) for key in always}
     wanted |= options.model_dump(exclude_defaults=True)
     temperature = wanted.pop("temperature", 1.0)
     left_out = [key for key in wanted if key not in SAMPLING]
-    said: dict[str, Any] = {"do_sample": temperature > 0}
+    settings: dict[str, Any] = {"do_sample": temperature > 0}
     if temperature == 0:
         wanted = {key: value for key, value in wanted.items() if key not in FILTERS}
     elif temperature == inf:
         left_out.append("temperature")
     else:
-        said["temperature"] = temperature
-    said |= {SAMPLING[key]: value for key, value in wanted.items() if key in SAMPLING}
-    if context_length is not None and said["max_new_tokens"] >= context_length:
-        del said["max_new_tokens"]
-        said["max_length"] = context_length  # of prompt and text together
-    return said, left_out
+        settings["temperature"] = temperature
+    settings |= {SAMPLING[key]: value for key, value in wanted.items() if key in SAMPLING}
+    if context_length is not None and settings["max_new_tokens"] >= context_length:
+        del settings["max_new_tokens"]
+        settings["max_length"] = context_length  # of prompt and text together
+    return settings, left_out
 
 
 def _write_tokenizer(run: Run, context_length: int | None, folder: Path) -> None:
@@ -162,7 +162,7 @@ print(tokenizer.decode(text, skip_special_tokens=True))
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' own bars and remarks."""
+    """Silence transformers' progress bars and remarks."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -2,10 +2,10 @@
 
     token + position → (attention, feed-forward) × layers → output (V, D)
 
-Key and value widths are free, positions learned or sinusoidal, the layer norm stands before each
-part (pre) or after its sum (post), the output matrix is the embedding's or one of its own.
+Key and value widths are free; positions are learned or sinusoidal; layer norm comes before each
+part (pre) or after its sum (post); the output matrix is the embedding or one of its own.
 
-Letters: B batch, T time, D width, V vocabulary, H heads, S what was read before, and T.
+Letters: B batch, T time, D width, V vocabulary, H heads, S T plus the ids read before.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(values, config.width)
 
     def forward(self, x: Tensor, mask: Tensor, past) -> Tensor:
-        """x (B, T, D), mask (B or 1, 1, T, S): what each place may look at → (B, T, D)."""
+        """x (B, T, D), mask (B or 1, 1, T, S): ids that each may look at → (B, T, D)."""
         queries, keys, values = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.input(x).split(self.widths, dim=-1)
@@ -78,7 +78,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers at each place, the same for all."""
+    """Two linear layers, the same at every position."""
 
     def __init__(self, config: TextwrightConfig):
         super().__init__()
@@ -91,7 +91,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to what it read."""
+    """Attention, then feed-forward, each added to its input."""
 
     def __init__(self, config: TextwrightConfig, layer: int):
         super().__init__()
@@ -111,7 +111,7 @@ class Block(nn.Module):
 
 
 class TextwrightForCausalLM(PreTrainedModel, GenerationMixin):
-    """Reads ids, and says what comes next. Prompt and text together fit `context_length`."""
+    """Predicts the next id. Prompt and text together hold at most `context_length` ids."""
 
     config_class = TextwrightConfig
 
@@ -139,10 +139,9 @@ class TextwrightForCausalLM(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast:
-        """input_ids (B, T) → logits (B, T, V), and the loss where labels (B, T) are given.
+        """input_ids (B, T) → logits (B, T, V), and the loss if labels (B, T) are given.
 
-        attention_mask (B, S) leaves padding out, on whichever side it stands; a token's place is
-        its number among the others.
+        attention_mask (B, S) leaves out padding on either side; positions are counted without it.
         """
         rows, count = input_ids.shape
         before = 0 if past_key_values is None else past_key_values.get_seq_length()
@@ -150,7 +149,7 @@ class TextwrightForCausalLM(PreTrainedModel, GenerationMixin):
             attention_mask = input_ids.new_ones(rows, before + count)
         columns = torch.arange(before + count, device=input_ids.device)
         here = columns[before:, None]
-        # What is left out looks at itself, so that its softmax has something to sum.
+        # Padding looks at itself, so that its softmax has something to sum.
         own = attention_mask.bool()[:, None, None] | (columns == here)
         mask = own & (columns <= here)
         places = attention_mask.long().cumsum(1).sub(1).clamp(min=0)[:, before:]
@@ -167,7 +166,7 @@ class TextwrightForCausalLM(PreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(
         self, input_ids, past_key_values=None, attention_mask=None, **kwargs
     ):
-        """Of the text so far, only what has not been read yet."""
+        """Pass on only the ids that have not been read yet."""
         read = 0 if past_key_values is None else past_key_values.get_seq_length()
         return {
             "input_ids": input_ids[:, read:],

@@ -40,9 +40,9 @@ class TextwrightConfig(PretrainedConfig):
 
 
 class RecurrentState:
-    """What the cells hold after each row's last token: (layers, B, H) each, and how much was read.
+    """The cells after each row's last token, (layers, B, H) each, and the number of ids read.
 
-    It stands where other models have keys and values, and does not grow.
+    It takes the place of other models' keys and values, and does not grow.
     """
 
     is_compileable = False
@@ -58,7 +58,7 @@ class RecurrentState:
 
 
 class TextwrightForCausalLM(PreTrainedModel, GenerationMixin):
-    """Reads ids, and says what comes next."""
+    """Predicts the next id."""
 
     config_class = TextwrightConfig
 
@@ -89,9 +89,9 @@ class TextwrightForCausalLM(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast:
-        """input_ids (B, T) → logits (B, T, V), and the loss where labels (B, T) are given.
+        """input_ids (B, T) → logits (B, T, V), and the loss if labels (B, T) are given.
 
-        Tokens that attention_mask leaves out change nothing, on whichever side they stand.
+        Tokens that attention_mask leaves out, on either side, change nothing.
         """
         x = self.embedding(input_ids)
         state = None if past_key_values is None else past_key_values.cells
@@ -113,7 +113,7 @@ class TextwrightForCausalLM(PreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=after)
 
     def _run_padded(self, x: Tensor, state, own: Tensor):
-        """Rows whose tokens are those of own (B, T): they are moved to the left, and back."""
+        """Run rows with padding; own (B, T) marks their tokens, which are moved left and back."""
         order = torch.argsort(~own, dim=1, stable=True)
         moved = x.gather(1, order[:, :, None].expand_as(x))
         lengths = own.sum(1).clamp(min=1).cpu()
@@ -126,7 +126,7 @@ class TextwrightForCausalLM(PreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(
         self, input_ids, past_key_values=None, attention_mask=None, **kwargs
     ):
-        """Of the text so far, only what has not been read yet."""
+        """Pass on only the ids that have not been read yet."""
         read = 0 if past_key_values is None else past_key_values.read
         return {
             "input_ids": input_ids[:, read:],
