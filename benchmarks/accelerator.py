@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from textwright.config import Config
+from textwright.config import Config, presets
 from textwright.training.session import train_run
 from textwright.training.trainer import Step
 
@@ -24,7 +24,12 @@ CORPORA = {
     "wine-gpt": "winemag-data-130k-v2_first10001.csv.gz",
     "shakespeare-char-gpt": "tinyshakespeare.txt",
     "small-gpt": "tinyshakespeare.txt",
+    "as large as GPT-2": "tinyshakespeare.txt",
 }
+LARGE = [
+    *("model.width=768", "model.heads=12", "model.layers=12", "data.context_length=512"),
+    *("train.batch_size=16", "tokenizer.vocab_size=8192"),
+]
 SETTINGS = [("cpu", "fp32"), ("cuda", "fp32"), ("cuda", "bf16")]
 
 
@@ -32,6 +37,8 @@ def measure(preset: str, corpus: Path, device: str, dtype: str, steps: int) -> d
     """Tokens a second and the last loss of a training."""
     settings = [f"train.device={device}", f"train.dtype={dtype}", f"train.max_steps={steps}"]
     settings += ["train.evaluate_every=1000000", "train.evaluate_characters=2000"]
+    if preset not in presets():
+        preset, settings = "small-gpt", [*LARGE, *settings]
     config = Config.resolve(preset, settings=settings)
     with tempfile.TemporaryDirectory() as folder:
         events = train_run([corpus], Path(folder) / "run", config)
@@ -68,7 +75,8 @@ def main() -> None:
     print("| preset | device | ms a step | tokens/s | loss |\n| --- | --- | ---: | ---: | ---: |")
     for preset, file in CORPORA.items():
         for device, dtype in SETTINGS:
-            if device == "cuda" and not torch.cuda.is_available():
+            large = preset not in presets()
+            if (large and device == "cpu") or (device == "cuda" and not torch.cuda.is_available()):
                 continue
             found = measure(preset, given.corpora / file, device, dtype, given.steps)
             results["rows"].append({"preset": preset, "device": device, "dtype": dtype, **found})

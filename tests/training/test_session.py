@@ -368,7 +368,7 @@ def test_a_device_that_is_full_outside_a_step_is_said(train, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(textwright.training.session, "evaluate", full)
-    with pytest.raises(TrainingError, match=r"memory ran out; what was saved before is intact"):
+    with pytest.raises(TrainingError, match=r"Memory ran out; what was saved before is intact"):
         train("train.max_steps=5")
 
 

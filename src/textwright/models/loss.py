@@ -13,6 +13,7 @@ from torch import Tensor
 
 PADDING_TARGET = -100  # a target that is not counted
 BLOCK_ELEMENTS = 5 << 19  # logits computed at a time: 10 MB of float32, about what caches hold
+ACCELERATOR_BLOCK_ELEMENTS = 1 << 26  # 256 MB: an accelerator waits for the start of each block
 SMALLEST = 1e-38  # smallest probability that float32 distinguishes from 0: a loss of 87 nats
 
 
@@ -35,15 +36,16 @@ def next_token_loss(
 def token_nats(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The nats of each target, for scoring. hidden (N, D) · targets (N) → (N) float32."""
     nats = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-    for block in _blocks(len(targets), weight.shape[0]):
+    for block in _blocks(len(targets), weight):
         logits = _logits(hidden[block], weight, bias)
         chosen = logits.gather(1, targets[block, None]).squeeze(1)
         nats[block] = torch.logsumexp(logits, dim=1) - chosen
     return nats
 
 
-def _blocks(count: int, vocabulary: int) -> list[slice]:
-    size = max(16, BLOCK_ELEMENTS // vocabulary)
+def _blocks(count: int, weight: Tensor) -> list[slice]:
+    elements = BLOCK_ELEMENTS if weight.device.type == "cpu" else ACCELERATOR_BLOCK_ELEMENTS
+    size = max(16, elements // len(weight))
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
@@ -65,7 +67,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         # Frozen weights, as beside adapters, need no gradient.
         d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
-        for block in _blocks(len(targets), len(weight)):
+        for block in _blocks(len(targets), weight):
             # The softmax, then in its place the error: written once, read by two products.
             error = torch.softmax(_logits(rows[block], kernel, offset), dim=1)
             chosen = targets[block, None]

@@ -16,6 +16,7 @@ Letters: B batch, T time, E embedding, H hidden width (D of the contract), V voc
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,6 +29,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from textwright.compute.memory import memory_errors
 from textwright.families import LSTMOptions
 from textwright.models.contract import LanguageModel, Trace
+
+# Weights are parameters of their own, which cuDNN joins anew at each call, and warns each time.
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
 
 GATES = {"lstm": ("i", "f", "candidate", "o"), "gru": ("r", "z", "n"), "rnn": ("h",)}
 

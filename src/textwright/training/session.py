@@ -19,6 +19,7 @@ import torch
 from textwright import __version__
 from textwright.compute import processes
 from textwright.compute.device import choose_device, choose_dtype, set_threads
+from textwright.compute.memory import memory_errors
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import ConfigError, GenerationError, RunError, TrainingError
@@ -359,13 +360,14 @@ def _preview_stream(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> Tex
 
 @contextmanager
 def _reporting_full_memory() -> Iterator[None]:
-    """An accelerator's memory may also be full outside a step, which the trainer can split."""
+    """Memory may also be full outside a step, which the trainer can split."""
     try:
-        yield
-    except torch.OutOfMemoryError as error:
+        with memory_errors():
+            yield
+    except MemoryError as error:
         raise TrainingError(
-            "The device's memory ran out; what was saved before is intact. Try a smaller model, a "
-            "shorter data.context_length or --set train.device=cpu."
+            "Memory ran out; what was saved before is intact. Try a smaller model, a shorter "
+            "data.context_length or --set train.device=cpu."
         ) from error
 
 
