@@ -218,7 +218,7 @@ def test_many_that_encode_the_same_corpus_at_once_all_get_it(poems, home):
     corpora = [read(poems) for _ in range(4)]
     for corpus, _ in corpora:
         corpus.scan()
-    found, meet = [], threading.Barrier(4)
+    found, meet = [], threading.Barrier(4, timeout=20)
 
     def work(corpus, tokenizer):
         def wait(stage, done, total):

@@ -259,15 +259,20 @@ def test_two_processes_of_a_private_run_leave_nothing_in_the_cache(notes, home, 
     assert [out for out, _ in said] == [f"[] {int(ids.sum())}\n"] * 2
 
 
-def test_a_corpus_that_changes_before_the_end_of_the_preparation_is_refused(record, texts):
+def test_a_corpus_that_changes_before_the_end_of_the_preparation_is_refused(
+    record, texts, monkeypatch
+):
     run = record(["texts/a.txt"])
+    measure = preparation.HeldOut.of
 
-    def change(stage, done, total):
-        if stage == "Measuring the held-out documents":
-            (texts / "a.txt").write_text("something else", "utf-8")
+    def measure_and_change(*given):
+        measured = measure(*given)
+        (texts / "a.txt").write_text("something else", "utf-8")
+        return measured
 
+    monkeypatch.setattr(preparation.HeldOut, "of", measure_and_change)
     with pytest.raises(CorpusError, match=r"a\.txt changed while it was read: start again"):
-        prepare(run, "texts/a.txt", change)
+        prepare(run, "texts/a.txt")
 
 
 def test_a_halved_copy_in_the_cache_is_encoded_again_and_never_trained_on(record, texts, home):
