@@ -36,9 +36,12 @@ clean:
 .venv/installed: EXTRAS := dev
 .venv-bench/installed: EXTRAS := bench
 
-# pip compiles nothing: Python does so at first use, and only what is used.
+# Compiled at once, on all cores, which pip does on one: where Python may not write bytecode itself
+# (PYTHONDONTWRITEBYTECODE), every start would compile torch anew. A file that is edited later is
+# compiled when it is imported. What cannot be compiled is for another Python, and nothing imports it.
 .venv/installed .venv-bench/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("textwright needs Python 3.11 or newer, and $(PYTHON) is older. Name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@$(@D)/bin/python -m compileall -qq -j 0 -x "/(tests|transformers/models)/" $(@D)/lib src || true
 	@touch $@
