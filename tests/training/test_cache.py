@@ -214,7 +214,7 @@ def test_starts_that_cannot_be_are_named(poems, home, starts, reason):
 
 
 def test_many_that_encode_the_same_corpus_at_once_all_get_it(poems, home):
-    """They even share a process id, as processes of several containers may."""
+    """They share a process id, as processes of several containers may."""
     corpora = [read(poems) for _ in range(4)]
     for corpus, _ in corpora:
         corpus.scan()

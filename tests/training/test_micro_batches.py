@@ -12,7 +12,8 @@ from textwright.families import GPTOptions
 from textwright.models import build
 from textwright.models.lora import adapt
 from textwright.training import micro_batches as memory
-from textwright.training.dataset import Documents, cut
+from textwright.training.dataset import cut
+from textwright.training.encoded import Documents
 from textwright.training.micro_batches import micro_batches_that_fit
 from textwright.training.trainer import Step, Trainer
 

@@ -249,14 +249,14 @@ def test_two_processes_of_a_private_run_leave_nothing_in_the_cache(notes, home, 
         for rank in ("0", "1")
     ]
     try:
-        said = [process.communicate(timeout=120) for process in started]
+        printed = [process.communicate(timeout=120) for process in started]
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0, 0], said
+    assert [process.returncode for process in started] == [0, 0], printed
     corpus, run = Corpus(notes, CONFIG.corpus), Run.load(tmp_path / "run")
     ids = encode_corpus(corpus, run.tokenizer)["train"].ids
-    assert [out for out, _ in said] == [f"[] {int(ids.sum())}\n"] * 2
+    assert [out for out, _ in printed] == [f"[] {int(ids.sum())}\n"] * 2
 
 
 def test_a_corpus_that_changes_before_the_end_of_the_preparation_is_refused(

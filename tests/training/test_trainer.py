@@ -13,7 +13,8 @@ from textwright.errors import TrainingError
 from textwright.evaluation.scores import Scores
 from textwright.families import LSTMOptions
 from textwright.models import build
-from textwright.training.dataset import Documents, cut
+from textwright.training.dataset import cut
+from textwright.training.encoded import Documents
 from textwright.training.trainer import Evaluation, Finished, Step, Trainer
 
 VOCABULARY = 9
