@@ -1,10 +1,11 @@
-"""A new family is a file that names its code, and a line in FAMILIES: no other room knows it.
+"""A new family is a file that names its code, and a line in FAMILIES; no other room mentions it.
 
-The family here is this file: its hidden vectors are a decaying sum of the token vectors so far.
+This file is such a family: its hidden vectors are a decaying sum of the token vectors so far.
 """
 
 from typing import ClassVar, Literal
 
+import numpy as np
 import pytest
 import torch
 from pydantic import Field
@@ -20,12 +21,14 @@ from textwright.models import LanguageModel, Trace
 from textwright.models.lstm import RecurrentState
 from textwright.models.parameters import parameter_table
 from textwright.run import Run
+from textwright.training.dataset import choose_layout
+from textwright.training.encoded import Documents
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 
 class FadingOptions(Family):
-    """A family of one layer without a single matrix inside."""
+    """A family of one layer without any matrix."""
 
     layouts: ClassVar = ("rows", "stream")
     model: ClassVar = "test_families:Fading"
@@ -80,7 +83,7 @@ def fading(monkeypatch):
 SETTINGS = ["model.family=fading", "train.max_steps=60", "train.learning_rate=0.05"]
 
 
-def test_it_trains_writes_scores_and_resumes(fading, notes, tmp_path):
+def test_a_new_family_trains_writes_scores_and_resumes(fading, notes, tmp_path):
     out = tmp_path / "run"
     writer = tw.train(notes, out=out, settings=[*SETTINGS, "train.evaluate_every=20"])
     losses = [m["scores"]["loss"] for m in writer.run.metrics() if m["event"] == "evaluation"]
@@ -98,7 +101,7 @@ def test_it_trains_writes_scores_and_resumes(fading, notes, tmp_path):
         export_run(writer.run, "onnx", tmp_path / "onnx")
 
 
-def test_its_options_are_checked_like_any_other(fading):
+def test_options_of_a_new_family_are_checked_like_any_other(fading):
     with pytest.raises(ConfigError, match=r"no option model\.hidden_size of family fading"):
         Config.resolve(settings=[*SETTINGS, "model.hidden_size=3"])
     with pytest.raises(
@@ -109,12 +112,19 @@ def test_its_options_are_checked_like_any_other(fading):
         Config.resolve(settings=[*SETTINGS, "train.lora_rank=2"])
 
 
-def test_a_family_that_is_not_there_is_refused():
+def test_auto_takes_the_last_layout_of_a_new_family_for_long_documents(fading, monkeypatch):
+    monkeypatch.setattr(FadingOptions, "layouts", ("rows", "windows"))
+    config = Config.resolve(settings=["model.family=fading", "data.context_length=4"])
+    long = Documents(np.arange(1, 20, dtype=np.uint16), np.array([0, 9, 19]), stop_id=0)
+    assert choose_layout(config, long).data.layout == "windows"
+
+
+def test_an_unknown_family_is_refused():
     with pytest.raises(ConfigError, match="no family 'fading'; choose lstm or gpt"):
         Config.resolve(settings=SETTINGS)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values())
-def test_the_code_that_a_family_names_is_there(family):
+def test_the_code_that_a_family_names_can_be_imported(family):
     for reference in (family.model, family.backend, family.exports):
         assert implementation(reference)

@@ -31,14 +31,13 @@ class Batch:
 
 
 def choose_layout(config: Config, documents: Documents) -> Config:
-    """The layout `auto` becomes rows where at least half the documents fit the context; else
-    stream, or windows for a model that cannot carry its state."""
+    """The layout `auto` becomes rows if at least half the documents fit the context; else the last
+    one that the family names: stream, or windows for a model that cannot carry its state."""
     options = config.data
     if options.layout != "auto":
         return config
     fit = len(documents) and np.median(documents.lengths) <= options.context_length
-    cut_anywhere = "windows" if config.model.family == "gpt" else "stream"
-    data = options.model_copy(update={"layout": "rows" if fit else cut_anywhere})
+    data = options.model_copy(update={"layout": "rows" if fit else config.model.layouts[-1]})
     return config.model_copy(update={"data": data})
 
 
