@@ -1,6 +1,6 @@
-"""A config: every part's options in one object, read from TOML, presets and flags.
+"""The options of all parts in one object, read from TOML, presets and flags.
 
-Precedence: flag > config file > preset > default. Defaults stand beside the options, once.
+Precedence: flag > config file > preset > default. Each default stands beside its option, once.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from textwright.writing.sampling_options import SamplingOptions
 # reads the older ones.
 FORMAT_VERSION = 2
 
+DEFAULT_MODEL = LSTMOptions()
+
 
 def _seconds(value: Any) -> Any:
     """`90`, `45s`, `20m`, `1.5h` as seconds."""
@@ -43,7 +45,7 @@ def _seconds(value: Any) -> Any:
     try:
         return float(number) * units[unit]
     except ValueError:
-        raise ValueError("this is no time; give seconds, or such as 90s, 20m, 2h") from None
+        raise ValueError("this is not a time; give seconds, or for example 90s, 20m, 2h") from None
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
@@ -64,14 +66,14 @@ class DataOptions(Options):
 
     @property
     def row_length(self) -> int | None:
-        """Most targets in a row of one document; None for the other layouts."""
+        """The most targets in a row of one document; None for the other layouts."""
         return self.context_length if self.layout == "rows" else None
 
 
 class OriginRecord(Options):
     """The trained weights that a training began from; `train --from` writes it."""
 
-    source: str = Field(description="What --from named: a run, a folder or a hub name.")
+    source: str = Field(description="The run, folder or hub name that --from named.")
     revision: str = Field("", description="The hub's commit.")
     sha256: str = Field("", description="Sum over the weight files, read in order of name.")
 
@@ -91,8 +93,8 @@ def _of_family(value: Any) -> Family:
     if isinstance(value, Family):
         return value
     if not isinstance(value, Mapping):
-        raise ValueError("this is no table of options")
-    family = value.get("family", "lstm")
+        raise ValueError("this is not a table of options")
+    family = value.get("family", DEFAULT_MODEL.family)
     if family not in FAMILIES:
         raise ValueError(f"there is no family {family!r}; choose {' or '.join(FAMILIES)}")
     return FAMILIES[family].model_validate(value)
@@ -105,17 +107,17 @@ ModelOptions = Annotated[SerializeAsAny[Family], BeforeValidator(_of_family)]
 class TrainOptions(Options):
     """How a model is trained."""
 
-    model_config = ConfigDict(allow_inf_nan=False)  # no end, and no rate, is infinite
+    model_config = ConfigDict(allow_inf_nan=False)  # times and rates are finite
 
     epochs: float = Field(20, gt=0, description="Passes over the training documents.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps.")
     time_budget: Seconds | None = Field(None, gt=0, description="Stop after this long: 90s, 20m.")
-    batch_size: int = Field(16, ge=1, description="Rows a step, over all processes.")
+    batch_size: int = Field(16, ge=1, description="Rows per step, over all processes.")
     accumulate: int = Field(
         1, ge=1, description="Number of micro-batches that a batch is split into, to save memory."
     )
     recompute_blocks: bool = Field(
-        False, description="Compute inner values of a GPT again for the gradient; saves memory."
+        False, description="Recompute inner values of a GPT for the gradient; saves memory."
     )
     lora_rank: int = Field(
         0,
@@ -124,7 +126,7 @@ class TrainOptions(Options):
     )
     lora_alpha: float = Field(16.0, gt=0, description="Adapters are multiplied by alpha / rank.")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam, or AdamW.")
-    learning_rate: float = Field(3e-3, gt=0, description="The highest rate.")
+    learning_rate: float = Field(3e-3, gt=0, description="The highest learning rate.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW, on matrices only.")
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of mean gradients.")
     beta2: float = Field(
@@ -173,7 +175,7 @@ class Config(Options):
     corpus: CorpusOptions = CorpusOptions()
     tokenizer: TokenizerOptions = TokenizerOptions()
     data: DataOptions = DataOptions()
-    model: ModelOptions = LSTMOptions()
+    model: ModelOptions = DEFAULT_MODEL
     train: TrainOptions = TrainOptions()
     origin: OriginRecord | None = None
     sample: SamplingOptions = SamplingOptions()
@@ -190,9 +192,9 @@ class Config(Options):
         for name in ("recompute_blocks", "lora_rank"):
             if getattr(self.train, name) and not model.adaptable:
                 able = " or ".join(name for name, family in FAMILIES.items() if family.adaptable)
-                raise ValueError(f"train.{name} works with model.family {able} only")
+                raise ValueError(f"train.{name} works with model.family {able} only; leave it out")
         if self.train.weight_decay and self.train.optimizer != "adamw":
-            raise ValueError("train.weight_decay needs train.optimizer=adamw")
+            raise ValueError("train.weight_decay has no effect on Adam; set train.optimizer=adamw")
         if any(isinstance(token, int) for token in self.sample.logit_bias):
             raise ValueError("sample.logit_bias takes tokens by their text, not by their id")
         return self
@@ -237,12 +239,12 @@ class Config(Options):
         return self.model_copy(update={"origin": weights})
 
     def to_toml(self) -> str:
-        """Complete: one table a part, each key with its value; what is unset has no line."""
+        """The complete config: one table per part, each key with its value; unset ones left out."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
 
 def presets() -> dict[str, str]:
-    """Name → what it is for (the comment at the head of its file)."""
+    """Name → purpose (the comment at the head of its file)."""
     folder = resources.files("textwright") / "presets"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     return {f.name[:-5]: f.read_text("utf-8").partition("\n")[0].lstrip("# ") for f in files}
@@ -266,7 +268,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
-    """The config of a run as this version writes it, if an older version wrote it."""
+    """The config of a run, converted to this version if an older one wrote it."""
     if values.get("format_version") != 1 or "model" not in values:
         return values
     model = dict(values["model"])
@@ -278,7 +280,7 @@ def migrated(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_setting(setting: str) -> dict[str, Any]:
-    """`train.max_steps=60` as {"train": {"max_steps": 60}}; no TOML value means a string."""
+    """`train.max_steps=60` as {"train": {"max_steps": 60}}; what is not TOML becomes a string."""
     name, equals, text = setting.partition("=")
     section, dot, key = name.strip().partition(".")
     if not (equals and dot and section and key):
@@ -291,10 +293,10 @@ def parse_setting(setting: str) -> dict[str, Any]:
 
 
 def _override(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two configs as nested dicts, the second one first in rank. A new family drops the options of
-    the old one."""
+    """Two configs merged, as nested dicts; the second one takes precedence. A new family drops the
+    options of the old one."""
     family = _family(above)
-    if family and family != (_family(below) or "lstm"):
+    if family and family != (_family(below) or DEFAULT_MODEL.family):
         below = {**below, "model": {}}
     return _merge(below, above)
 
@@ -325,7 +327,7 @@ def _problem(item: Any, values: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         of_model = item["loc"][0] == "model"
         return f"there is no option {where}" + (
-            f" of family {_family(values) or 'lstm'}" if of_model else ""
+            f" of family {_family(values) or DEFAULT_MODEL.family}" if of_model else ""
         )
     message = item["msg"].removeprefix("Value error, ")
     if isinstance(item["input"], Mapping):  # options that are wrong only together

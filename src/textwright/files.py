@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write a file or folder to, which then takes its name.
+    """Give a path beside `path` for a file or folder, which then replaces `path`.
 
-    What was written is on the disk before it gets its name, and the name is on the disk when this
+    Its content is on the disk before it gets its name, and the name is on the disk when this
     returns. After an exception `path` is as it was. Only one process may replace a path at a time.
     """
     beside = path.with_name(f".{path.name}.part")

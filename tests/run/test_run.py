@@ -1,4 +1,4 @@
-"""The run folder: begun, loaded, kept whole, moved, and its damage named."""
+"""The run folder: made, loaded, kept whole, moved, and its damaged files named."""
 
 import contextlib
 import errno
@@ -49,7 +49,7 @@ def run(tmp_path):
     return made
 
 
-def test_what_was_kept_comes_back(run):
+def test_a_loaded_run_has_all_that_was_kept(run):
     again = Run.load(run.path)
     assert again.config == run.config
     assert again.tokenizer.fingerprint == run.tokenizer.fingerprint
@@ -66,8 +66,8 @@ def test_what_was_kept_comes_back(run):
 
 @pytest.mark.parametrize("name", ["README.md", "config.toml", "model.safetensors"])
 def test_files_that_do_not_belong_to_a_run_are_not_overwritten(tmp_path, name):
-    (tmp_path / name).write_text("of one's own")
-    (tmp_path / "log.txt").write_text("in nobody's way")
+    (tmp_path / name).write_text("a file of the user")
+    (tmp_path / "log.txt").write_text("a name that no run uses")
     with pytest.raises(
         RunError, match=rf"{name} that does not belong to a run.*name another --out"
     ):
@@ -88,7 +88,7 @@ def test_a_run_may_begin_in_a_folder_that_holds_other_things(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-def test_where_no_run_is_a_way_to_one_is_named(tmp_path):
+def test_if_there_is_no_run_the_command_that_trains_one_is_named(tmp_path):
     with pytest.raises(RunError, match=r"No run at .*nothing\. Train one: textwright train"):
         Run.load(tmp_path / "nothing")
 
@@ -111,7 +111,7 @@ def test_an_unknown_key_in_a_kept_config_is_named(run):
 
 
 def read(run, name):
-    """What reading each file of a run is for."""
+    """Read a file of a run as the package does."""
     again = Run.load(run.path)
     reads = {
         "config.toml": lambda: None,
@@ -198,13 +198,13 @@ def test_a_run_that_was_moved_works(run, tmp_path):
     assert list(again.held_out("valid")) == ["one two"]
 
 
-def test_whoever_may_read_the_config_may_read_the_weights(run):
+def test_the_weights_may_be_read_by_those_who_may_read_the_config(run):
     (run.path / "config.toml").chmod(0o640)
     run.keep_weights(weights())
     assert (run.path / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_private_run_says_why_it_holds_nothing_out(run):
+def test_the_error_for_missing_held_out_documents_names_private(run):
     (run.path / "heldout.jsonl.gz").unlink()
     with pytest.raises(RunError, match=r"--private.*name a corpus"):
         list(run.held_out("test"))
@@ -216,7 +216,7 @@ def test_the_same_held_out_documents_give_the_same_bytes(run):
     assert (run.path / "heldout.jsonl.gz").read_bytes() == before
 
 
-def test_metrics_cut_short_by_a_kill_are_read_as_far_as_they_go(run):
+def test_a_line_of_metrics_cut_short_by_a_kill_is_left_out(run):
     run.append("metrics.jsonl", '{"event": "step", "st')
     assert run.metrics() == [{"event": "step", "step": 10}]
 
@@ -227,7 +227,7 @@ def full(*_, **__):
 
 @contextlib.contextmanager
 def a_full_disk(monkeypatch, run):
-    """Every file grows by a few bytes, then there is no room."""
+    """Files can be begun, but there is no room to write them."""
 
     def stopped(arrays, path, metadata):
         path.write_bytes(b"half")
@@ -264,24 +264,24 @@ def a_full_disk(monkeypatch, run):
         lambda run: run.keep_escape(run.escape),
     ],
 )
-def test_a_full_disk_is_said_and_what_was_saved_stays(run, monkeypatch, write):
+def test_a_full_disk_is_reported_and_saved_files_stay(run, monkeypatch, write):
     with a_full_disk(monkeypatch, run), pytest.raises(RunError) as caught:
         write(run)
     assert str(caught.value) == (
         f"Cannot write to {run.path}: the disk is full; what was saved before is intact, and "
         "--resume continues from there."
     )
-    test_what_was_kept_comes_back(Run.load(run.path))
+    test_a_loaded_run_has_all_that_was_kept(Run.load(run.path))
     assert run.metrics() == [{"event": "step", "step": 10}]
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match=r"Cannot write to .*file/run: Not a directory"):
         Run.create(tmp_path / "file" / "run", Config())
 
 
-def test_a_checkpoint_half_written_is_not_taken_for_one(run, monkeypatch):
+def test_a_half_written_checkpoint_is_not_read(run, monkeypatch):
     with a_full_disk(monkeypatch, run), contextlib.suppress(RunError):
         run.checkpoints.keep(checkpoint(30), best_step=30)
     assert run.checkpoints.newest().step == 20
@@ -290,7 +290,7 @@ def test_a_checkpoint_half_written_is_not_taken_for_one(run, monkeypatch):
 
 
 def test_nothing_in_a_run_is_a_pickle(run):
-    """Neither a pickle's first byte nor a zip, in which torch.save would hide one."""
+    """No file begins like a pickle or like a zip, in which torch.save puts one."""
     files = [file for file in run.path.rglob("*") if file.is_file()]
     assert len(files) == 14
     for file in files:

@@ -2,7 +2,7 @@
 
 `version_1/` holds three that its code trained on the grammar's notes: an LSTM and adapters of a
 GPT, both stopped at step 12 of 20, and that GPT, whose sinusoidal positions were not yet scaled.
-expected.json has what the old code then did with them.
+expected.json holds the texts and losses that the old code then gave.
 """
 
 import json
@@ -36,13 +36,13 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_it_writes_the_texts_that_it_wrote(place, name):
+def test_an_old_run_writes_the_same_texts(place, name):
     samples = tw.load(name).generate("The", num=3, seed=5, temperature=0.8, max_new_tokens=20)
     assert [sample.text for sample in samples] == EXPECTED[name]["texts"]
 
 
 @pytest.mark.parametrize("name", ["lstm", "adapted"])
-def test_it_resumes_to_the_losses_that_it_had(place, name):
+def test_an_old_run_resumes_to_the_same_losses(place, name):
     for _ in train_run([], place / name, resume=True):
         pass
     metrics = Run.load(place / name).metrics()
@@ -52,14 +52,14 @@ def test_it_resumes_to_the_losses_that_it_had(place, name):
     assert evaluations == pytest.approx(EXPECTED[name]["evaluations"], abs=1e-5)
 
 
-def test_its_held_out_loss_is_the_one_it_recorded(place):
+def test_an_old_run_has_the_held_out_loss_that_it_recorded(place):
     run = Run.load(place / "gpt")
     scores, _ = score_run(run, part="valid")
     best = min(m["scores"]["loss"] for m in run.metrics() if m["event"] == "evaluation")
     assert scores.loss == pytest.approx(best, abs=1e-5)
 
 
-def test_what_it_began_from_is_found_in_its_own_table(place):
+def test_the_origin_of_an_old_run_gets_its_own_table(place):
     config = Run.load(place / "adapted").config
     assert config.origin.source == "gpt"
     assert "init_from" not in config.to_toml()
@@ -67,7 +67,7 @@ def test_what_it_began_from_is_found_in_its_own_table(place):
     assert find_origin("adapted").inherited()["given"]["model"]["embedding_scale"] == 1.0
 
 
-def test_its_config_can_be_given_as_a_file(place):
+def test_the_config_of_an_old_run_can_be_given_as_a_file(place):
     kept = Run.load(place / "gpt").config
     assert Config.resolve(file=place / "gpt" / "config.toml") == kept
     assert kept.format_version == FORMAT_VERSION

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""Device, precision and threads of a computation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether bf16 products are faster here than fp32 ones, not merely possible."""
+    """True if bf16 products are faster than fp32 ones on this device, not only possible."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
@@ -50,14 +50,14 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """bf16 products inside, fp32 weights outside; nothing for fp32."""
+    """A context with bf16 products of fp32 weights; without effect for fp32."""
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
 
 
 def set_threads(count: int) -> int:
-    """Use this many processor threads (0: as many as PyTorch chose, one a core) → how many."""
+    """Use this many processor threads (0: PyTorch's choice, one per core) → the number in use."""
     if count:
         torch.set_num_threads(count)
     return torch.get_num_threads()

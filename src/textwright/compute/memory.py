@@ -10,10 +10,10 @@ import torch
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Raise MemoryError where torch runs out of memory. Also used as a decorator."""
+    """Raise MemoryError if torch runs out of memory. Also used as a decorator."""
     try:
         yield
-    except RuntimeError as error:  # of which torch.OutOfMemoryError is a subclass
+    except RuntimeError as error:  # torch.OutOfMemoryError is a subclass
         # The processor's allocator and mps raise a plain RuntimeError.
         full = "DefaultCPUAllocator" in str(error) or "out of memory" in str(error)
         if full or isinstance(error, torch.OutOfMemoryError):

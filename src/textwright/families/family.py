@@ -1,4 +1,4 @@
-"""What a family of models says about itself, so that no other room has to tell families apart."""
+"""The description of a family of models, so that no other room has to distinguish families."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from textwright.options import Options
 
 
 class Family(Options):
-    """The `[model]` options of a family, and all that the other rooms ask about it.
+    """The `[model]` options of a family, and all that other rooms need from it.
 
     A family names the code that implements it as "module" or "module:name", which `implementation`
-    imports: so a config can be read without torch.
+    imports, so that a config can be read without torch.
     """
 
     family: str
@@ -22,10 +22,10 @@ class Family(Options):
     the last of these for long ones."""
 
     adaptable: ClassVar[bool] = False
-    """Whether `train.lora_rank` and `train.recompute_blocks` apply."""
+    """True if `train.lora_rank` and `train.recompute_blocks` apply."""
 
     model: ClassVar[str]
-    """A `models.LanguageModel`, made by (options, vocab_size)."""
+    """A `models.LanguageModel`, called with (options, vocab_size)."""
 
     backend: ClassVar[str] = ""
     """A function (weights, options) that returns a backend without torch, if there is one."""
@@ -35,11 +35,11 @@ class Family(Options):
 
     @property
     def title(self) -> str:
-        """The kind of model, in a sentence."""
+        """Name of the kind of model."""
         raise NotImplementedError
 
     def with_context(self, context_length: int) -> Self:
-        """The same options with everything settled that depends on `data.context_length`."""
+        """The same options, with those set that depend on `data.context_length`."""
         return self
 
     def check_context(self, context_length: int) -> None:

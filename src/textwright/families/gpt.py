@@ -1,4 +1,4 @@
-"""The attention family: GPT-2's block, and the older one that adds first and normalizes then."""
+"""The attention family: GPT-2's block, and the older one with norms after the sum."""
 
 from typing import ClassVar, Literal, Self
 
@@ -8,7 +8,7 @@ from textwright.families.family import Family
 
 
 class GPTOptions(Family):
-    """The attention family: GPT-2's block by default, or the older one with norms after the sum."""
+    """Options of the attention family; by default the model has the form of GPT-2."""
 
     layouts: ClassVar = ("rows", "windows")
     adaptable: ClassVar = True
@@ -31,7 +31,7 @@ class GPTOptions(Family):
         "gelu", description="Activation in feed-forward: GELU (its tanh form), or ReLU."
     )
     norm: Literal["pre", "post"] = Field(
-        "pre", description="pre: normalize what a part reads; post: normalize the sum after it."
+        "pre", description="pre: normalize the input of a part; post: normalize the sum after it."
     )
     norm_epsilon: float = Field(1e-5, gt=0, description="Added to the variance in layer norms.")
     positions: Literal["learned", "sinusoidal"] = Field(

@@ -8,7 +8,7 @@ from textwright.families.family import Family
 
 
 class LSTMOptions(Family):
-    """The recurrent family."""
+    """Options of the recurrent family."""
 
     layouts: ClassVar = ("rows", "windows", "stream")
     model: ClassVar = "textwright.models.lstm:LSTM"
@@ -26,8 +26,8 @@ class LSTMOptions(Family):
     )
     initialization: Literal["keras", "torch"] = Field(
         "keras",
-        description="How fresh weights are drawn, as each library does it: torch's are larger, "
-        "which three layers need to begin learning.",
+        description="How fresh weights are drawn: as in Keras, or larger, as in PyTorch, which "
+        "three layers need to begin learning.",
     )
 
     def model_post_init(self, _: object) -> None:

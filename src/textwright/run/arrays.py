@@ -1,4 +1,4 @@
-"""Arrays in safetensors files that know when they were damaged."""
+"""Arrays in safetensors files, with a checksum that shows damage."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Arrays = dict[str, np.ndarray]
 CHECKSUM = "crc32"
 
 
-def save_arrays(arrays: Arrays, path: Path, **facts: str) -> None:
-    """Write arrays by name, with a checksum and other facts in the file's metadata."""
+def save_arrays(arrays: Arrays, path: Path) -> None:
+    """Write arrays by name, with a checksum in the file's metadata."""
     path.touch()
     mode = path.stat().st_mode
-    save_file(arrays, path, {CHECKSUM: _checksum(arrays), **facts})
-    path.chmod(mode)  # safetensors would let nobody but the owner read it
+    save_file(arrays, path, {CHECKSUM: _checksum(arrays)})
+    path.chmod(mode)  # safetensors makes the file readable for its owner only
 
 
 def load_arrays(path: Path) -> Arrays:

@@ -17,13 +17,13 @@ from textwright.files import replacing
 from textwright.run.arrays import Arrays, load_arrays, save_arrays
 from textwright.run.storing import damaged, storing
 
-KEPT = 2  # the newest ones; the best is kept besides
+KEPT = 2  # number of the newest ones; the best is kept too
 KIND = "training"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trainer's memory after a step. progress: numbers · weights: the parameters that train, by
+    """A trainer's state after a step. progress: numbers · weights: the parameters that train, by
     name · tensors: optimizer, carried state and random state."""
 
     step: int

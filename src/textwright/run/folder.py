@@ -6,7 +6,7 @@
     checkpoints/step-…/
 
 Files are written beside and renamed, so a run that was killed is whole. Nothing here imports
-torch: weights come and go as NumPy arrays.
+torch: weights are NumPy arrays.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, config: Config) -> Run:
-        """A new folder with its config. Files of an attempt that never trained are deleted."""
+        """Make a folder with its config. Files of an attempt that never trained are deleted."""
         cls.check_free(path)
         run = cls(path, config)
         run.write_config(config)
@@ -88,7 +88,7 @@ class Run:
 
     @classmethod
     def load(cls, path: Path) -> Run:
-        """Open an existing run. Raises RunError if there is none, or one that is newer."""
+        """Open an existing run. Raises RunError if there is none, or one of a newer version."""
         file = path / "config.toml"
         if not file.exists():
             raise RunError(f"No run at {path}. Train one: textwright train CORPUS --out {path}")
@@ -99,7 +99,7 @@ class Run:
         version = values.get("format_version")
         if version not in range(1, FORMAT_VERSION + 1):
             raise RunError(
-                f"{path} has format version {version}, this textwright reads 1 to "
+                f"{path} has format version {version}, but this textwright reads 1 to "
                 f"{FORMAT_VERSION}; train again, or use the textwright that wrote it."
             )
         if "sample" not in values:  # the last table
@@ -132,7 +132,7 @@ class Run:
         self.escape = escape
 
     def weights(self) -> Arrays:
-        """The best weights so far, by canonical name, with adapters added to what they adapt."""
+        """The best weights so far, by canonical name, with adapters merged into them."""
         weights = load_arrays(self._existing(WEIGHTS))
         return merged(self.base(), weights, self.config.train) if self.has(BASE) else weights
 
@@ -146,8 +146,8 @@ class Run:
             shutil.copymode(self.path / "config.toml", beside)
 
     def restore_best(self, best_step: int) -> None:
-        """Make the best weights those of the step that a checkpoint calls the best: after a kill,
-        the file may be from a later step, which training has not reached again."""
+        """Replace the best weights by those of the step that a checkpoint records as the best:
+        after a kill, the file may be from a later step, which training has not reached again."""
         weights = self.checkpoints.weights(best_step) if best_step >= 0 else None
         if weights is not None:
             self.keep_weights(weights)
@@ -195,7 +195,7 @@ class Run:
                 file.write(line.encode("utf-8", "surrogatepass") + b"\n")
 
     def forget_held_out(self) -> None:
-        """Become as if the run had been --private from its beginning."""
+        """Delete the held-out documents, as if the run had been --private from its beginning."""
         (self.path / "heldout.jsonl.gz").unlink(missing_ok=True)
 
     def held_out(self, part: str) -> Iterator[str]:
@@ -255,15 +255,15 @@ class Run:
         self.write_text("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
         if self.has("samples.md"):
             samples = (self.path / "samples.md").read_text("utf-8", "replace")
-            # A model may write the mark too, but hardly with digits alone on its line.
+            # A model may write the mark too, but hardly on a line that else holds only digits.
             texts = re.split(rf"^{SAMPLE_MARK}(?=\d+$)", samples, flags=re.MULTILINE)[1:]
             texts = [text for text in texts if int(text.partition("\n")[0]) <= evaluated]
             self.write_text("samples.md", "".join(SAMPLE_MARK + text for text in texts))
 
     @contextmanager
     def written(self, name: str, for_good: bool = False) -> Iterator[Path]:
-        """Give a path to write a file to, which then replaces the one of this name. for_good: it
-        will not change again, and is checked from now on."""
+        """Give a path for a file, which then replaces the one of this name. for_good: the file will
+        not change again, and its checksum is kept."""
         with storing(self.path):
             with replacing(self.path / name) as beside:
                 yield beside
@@ -273,7 +273,10 @@ class Run:
     def _existing(self, name: str) -> Path:
         path = self.path / name
         if not path.exists():
-            raise RunError(f"{self.path} has no {name}; its training did not get that far.")
+            raise RunError(
+                f"{self.path} has no {name}; continue its training with --resume, or restore the "
+                "file from a copy."
+            )
         return path
 
     def _unchanged(self, name: str) -> Path:

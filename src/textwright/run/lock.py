@@ -47,7 +47,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
         # The lock's file stays: a training that waits to open it must find the same one.
         with suppress(OSError):
-            if [path.name for path in folder.iterdir()] == [LOCK]:  # no run came of this
+            if [path.name for path in folder.iterdir()] == [LOCK]:  # the training made no run
                 (folder / LOCK).unlink(missing_ok=True)
                 folder.rmdir()
 

@@ -1,4 +1,4 @@
-"""What a training begins from: the options of its run or of other weights, and what may change."""
+"""The beginning of a training: options of its run or of other weights, and which may change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Origin(Protocol):
         preset overrides, and `given`, which describes the weights, whatever the preset."""
 
     def record(self) -> OriginRecord:
-        """What the new run records about where it began."""
+        """The record of these weights that the new run keeps."""
 
 
 def choose_config(
@@ -42,11 +42,11 @@ def choose_config(
     resume: Path | None = None,
     init_from: Origin | None = None,
 ) -> Config:
-    """The config that these options name.
+    """The config for these options.
 
-    What they leave open is taken from the run that is resumed, or from the weights to begin from,
-    or else is the default. A preset named with `resume` changes only what the run's own preset set.
-    Raises ConfigError for options that these weights cannot have.
+    Options left open come from the run that is resumed or from the weights to begin from, else from
+    the defaults. A preset named with `resume` changes only what the run's own preset set. Raises
+    ConfigError for options that these weights cannot have.
     """
     taken = init_from.inherited() if init_from is not None else {}
     if resume and (resume / "config.toml").exists():
@@ -65,8 +65,8 @@ def choose_config(
 
 
 def resumed(kept: Config, chosen: Config) -> Config:
-    """The config that a run continues with: `chosen`, with the layout that `auto` came to and the
-    weights it began from, unless these are named again.
+    """The config that a run continues with: `chosen`, with the run's layout for `auto`, and the
+    weights it began from unless these are named again.
 
     Raises ConfigError if the run would continue with other data, another model or other batches.
     """
@@ -85,7 +85,7 @@ def resumed(kept: Config, chosen: Config) -> Config:
 
 
 def changes(kept: Config, chosen: Config) -> list[str]:
-    """What differs between two configs of a run, one text for each option."""
+    """The differences between two configs of a run, one text for each option."""
     return [f"{table}.{key}: {a!r} → {b!r}" for table, key, a, b in _differences(kept, chosen)]
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with the files of a run, as sentences."""
+"""Errors with the files of a run, as sentences."""
 
 from __future__ import annotations
 
