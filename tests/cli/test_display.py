@@ -1,13 +1,19 @@
 """What is shown is what users wrote, whatever characters are in it."""
 
+import shutil
+
 import pytest
 
+from textwright.api import load
 from textwright.cli import display
-from textwright.cli.display import Progression, show_scores, show_survey, show_tables
+from textwright.cli.display import Progression, show_scores, show_stream, show_survey, show_tables
 from textwright.config import Config
 from textwright.evaluation.scores import Scores
 from textwright.inspection.next_tokens import Candidate, NextTokens
+from textwright.report.model_card import write_model_card
+from textwright.run import Run
 from textwright.training.survey import Estimate, Survey
+from textwright.writing.sampling_options import sampling_options
 
 ODD = 'contains "[/b]" and [bold] :warning: \\'
 
@@ -64,7 +70,24 @@ def test_losses_within_a_row_are_shown_of_rows_only(capsys, row_loss):
     assert ("within a row" in capsys.readouterr().out) == (row_loss is not None)
 
 
-@pytest.mark.parametrize(("documents", "told"), [(1, "1 document, "), (2_000, "2,000 documents, ")])
-def test_one_document_is_not_several(capsys, documents, told):
-    show_scores(Scores(1.0, 2.7, 1.4, 1.4, documents, 30, (1.3, 1.5)))
-    assert capsys.readouterr().out.startswith(told)
+@pytest.mark.parametrize(
+    ("count", "shown"), [(1, "1 document, 1 token\n"), (2_000, "2,000 documents, 2,000 tokens\n")]
+)
+def test_one_document_is_not_several(capsys, count, shown):
+    show_scores(Scores(1.0, 2.7, 1.4, 1.4, count, count, (1.3, 1.5)))
+    assert capsys.readouterr().out.startswith(shown)
+
+
+def test_one_token_is_not_several(capsys, trained):
+    options = sampling_options(max_new_tokens=1, min_new_tokens=1)
+    show_stream(load(trained).generator.stream("Slow", options))
+    assert capsys.readouterr().err.startswith("1 token, ")
+
+
+def test_a_model_card_of_one_document_says_so(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained, tmp_path / "run")
+    run = Run.load(tmp_path / "run")
+    corpus = {**run.corpus(), "documents": 1, "characters": 5_000}
+    monkeypatch.setattr(run, "corpus", lambda: corpus)
+    write_model_card(run)
+    assert "\n1 document, 5,000 characters; held out" in (run.path / "README.md").read_text("utf-8")

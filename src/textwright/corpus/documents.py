@@ -18,6 +18,7 @@ from textwright.corpus.json_values import Record
 from textwright.corpus.plain_text import Stretches
 from textwright.errors import CorpusError
 from textwright.options import Options
+from textwright.wording import counted
 
 
 class CorpusOptions(Options):
@@ -197,9 +198,9 @@ class Cleaner:
         if self._least or self._most:
             words = len(text.split())
             if words < self._least:
-                return self._drop(f"fewer than {_words(self._least)}")
+                return self._drop(f"fewer than {counted(self._least, 'word')}")
             if self._most and words > self._most:
-                return self._drop(f"more than {_words(self._most)}")
+                return self._drop(f"more than {counted(self._most, 'word')}")
         return text
 
     def trim(self, text: str) -> str:
@@ -215,10 +216,6 @@ class Cleaner:
     def _drop(self, reason: str) -> str | None:
         self.dropped[reason] += 1
         return None
-
-
-def _words(count: int) -> str:
-    return f"{count} word" if count == 1 else f"{count} words"
 
 
 class _Condition:

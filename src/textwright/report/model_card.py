@@ -7,6 +7,7 @@ from typing import Any
 
 from textwright.config import Config
 from textwright.run import Run
+from textwright.wording import counted
 
 
 def write_model_card(run: Run) -> None:
@@ -16,6 +17,9 @@ def write_model_card(run: Run) -> None:
     evaluations = [m for m in metrics if m["event"] == "evaluation"]
     best = min(evaluations, key=lambda e: e["scores"]["loss"])
     last = [m for m in metrics if m["event"] == "ready"][-1]
+    steps, rows = counted(best["step"], "step"), counted(config.train.batch_size, "row")
+    size = f"{counted(corpus['documents'], 'document')}, "
+    size += counted(corpus["characters"], "character")
     files = "\n".join(f"- {_file(file)}" for file in corpus["files"])
     run.write_text(
         "README.md",
@@ -27,8 +31,8 @@ An autoregressive {model.title} language model, trained by textwright{_from(conf
 | --- | --- |
 | model | {model.describe(config.data.context_length)} |
 | tokens | {config.tokenizer.kind}, {run.tokenizer.vocab_size:,} in the vocabulary |
-| trained | {best["step"]:,} steps of {config.train.batch_size} rows ({best["epoch"]:.2f} epochs) |
-| computed on | {last["device"]}, {last["dtype"]}, {_counted(last)}, torch {last["torch"]} |
+| trained | {steps} of {rows} ({best["epoch"]:.2f} epochs) |
+| computed on | {last["device"]}, {last["dtype"]}, {_workers(last)}, torch {last["torch"]} |
 {_begun(config, evaluations)}| held-out loss | {best["scores"]["loss"]:.4f} nats a token |
 | held-out bits per character | {best["scores"]["bits_per_character"]:.4f} {_interval(best)} |
 
@@ -36,7 +40,7 @@ An autoregressive {model.title} language model, trained by textwright{_from(conf
 
 {files}
 
-{corpus["documents"]:,} documents, {corpus["characters"]:,} characters; held out for validation:
+{size}; held out for validation:
 {corpus["parts"]["valid"]:,}, for testing: {corpus["parts"]["test"]:,}.
 
 ## Use
@@ -72,8 +76,8 @@ def _file(file: dict[str, Any]) -> str:
     return f"`{Path(file['path']).name}` (sha256 {file['sha256'][:16]}…)"
 
 
-def _counted(start: dict[str, Any]) -> str:
-    threads = f"{start['threads']} thread{'s' * (start['threads'] > 1)}"
+def _workers(start: dict[str, Any]) -> str:
+    threads = counted(start["threads"], "thread")
     return threads if start["processes"] == 1 else f"{start['processes']} processes of {threads}"
 
 

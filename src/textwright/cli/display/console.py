@@ -16,11 +16,6 @@ out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def counted(number: int, noun: str) -> str:
-    """1 document, 2,000 documents."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def clock(seconds: float) -> str:
     """Seconds as 1:23 or 1:02:03."""
     minutes, seconds = divmod(round(seconds), 60)

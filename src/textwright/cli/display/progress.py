@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from textwright.cli.display.console import clock, counted, err
+from textwright.cli.display.console import clock, err
 from textwright.errors import RunError
+from textwright.wording import counted
 
 if TYPE_CHECKING:
     from textwright.run import Run
@@ -138,10 +139,11 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                 err.print(f"Changed for this run: {change}")
             at = f" from step {done.step:,}" if done.step else ""
             adapts = ready.trained < ready.parameters
-            some = f", {ready.trained:,} of them trained" if adapts else ""
+            weights = counted(ready.parameters, "parameter")
+            weights += f", {ready.trained:,} of them trained" if adapts else ""
             err.print(
-                f"{counted(ready.documents, 'document')} ({ready.tokens:,} tokens) to train on, "
-                f"{ready.held_out:,} held out. {ready.parameters:,} parameters{some}.\n"
+                f"{counted(ready.documents, 'document')} ({counted(ready.tokens, 'token')}) to "
+                f"train on, {ready.held_out:,} held out. {weights}.\n"
                 f"Training{at} to step {ready.total_steps:,} at most, on {ready.device} "
                 f"({ready.dtype}, {counted(ready.threads, 'thread')}), into {ready.run.path}"
             )

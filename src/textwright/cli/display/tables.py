@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 from rich.table import Table
 
-from textwright.cli.display.console import clock, counted, out
+from textwright.cli.display.console import clock, out
+from textwright.wording import counted
 
 if TYPE_CHECKING:
     from textwright.config import Config
@@ -34,7 +35,7 @@ def show_survey(found: Survey, config: Config) -> None:
     for reason, count in found.dropped.items():
         table.add_row("dropped", f"{count:,}  {reason}")
     table.add_row("tokens", f"{found.tokens:,} to train on, vocabulary {found.vocabulary:,}")
-    table.add_row("layout", f"{found.layout} of {config.data.context_length} tokens")
+    table.add_row("layout", f"{found.layout} of {counted(config.data.context_length, 'token')}")
     if found.layout == "rows":
         table.add_row("cut", f"{found.cut:.1%} of the documents are longer than that")
         table.add_row("padded", f"{found.padded:.1%} of a batch's cells")
@@ -51,7 +52,7 @@ def show_scores(scores: Scores) -> None:
     """The report of `textwright evaluate`."""
     low, high = scores.interval
     out.print(
-        f"{counted(scores.documents, 'document')}, {scores.tokens:,} tokens\n"
+        f"{counted(scores.documents, 'document')}, {counted(scores.tokens, 'token')}\n"
         f"loss                {scores.loss:.4f} nats a token "
         f"(perplexity {scores.perplexity:,.1f})\n"
         f"bits per character  {scores.bits_per_character:.4f} (95 %: {low:.4f} to {high:.4f})\n"
@@ -100,11 +101,11 @@ def show_adherence(adherence: Adherence) -> None:
         )
     out.print(table)
     out.print(
-        f"found: in {adherence.texts:,} texts that the model wrote by itself; "
+        f"found: in {counted(adherence.texts, 'text')} that the model wrote by itself; "
         f"{adherence.complete:.0%} have every field.\n"
-        f"preferred, saved: in {adherence.documents:,} held-out documents, what the true value "
-        f"does for the last field beside another document's; {adherence.unparsed:,} more do not "
-        "parse."
+        f"preferred, saved: in {counted(adherence.documents, 'held-out document')}, what the true "
+        "value does for the last field beside another document's; "
+        f"{adherence.unparsed:,} more do not parse."
     )
 
 
@@ -120,7 +121,7 @@ def show_summary(name: str, found: dict[str, Any]) -> None:
     context = found["context_length"]
     out.print(
         f"vocabulary {found['vocabulary']:,}, "
-        + (f"context {context:,} tokens" if context else "context without end")
+        + (f"context {counted(context, 'token')}" if context else "context without end")
     )
 
 

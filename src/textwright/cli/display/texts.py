@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from textwright.cli.display.console import err
+from textwright.wording import counted
 
 if TYPE_CHECKING:
     from textwright.api import Writer
@@ -69,7 +70,8 @@ def show_stream(stream: TextStream) -> None:
             sys.stdout.write("\n")
             turn += 1
             begin()
-    err.print(f"{stream.tokens:,} tokens, {stream.tokens_per_second:,.0f} a second", style="dim")
+    written = counted(stream.tokens, "token")
+    err.print(f"{written}, {stream.tokens_per_second:,.0f} a second", style="dim")
 
 
 def converse(writer: Writer, options: SamplingOptions, seed: int) -> None:
