@@ -16,7 +16,7 @@ import textwright
 from textwright import grammar
 from textwright.api import load
 from textwright.backends.numpy_lstm import NumpyLSTM
-from textwright.cli import app, demo, main
+from textwright.cli import app, demo_runs, main
 from textwright.cli.sampling_flags import with_sampling_flags
 from textwright.cli.train_commands import default_run
 from textwright.cli.write_commands import generate
@@ -320,14 +320,14 @@ def test_inspect_shows_the_six_quantities_of_a_cell(tw, tw_json, trained):
 
 
 def test_demo(tw, monkeypatch, tmp_path, tiny):
-    monkeypatch.setattr(demo, "NOTES", 250)
-    resolve = demo.Config.resolve
+    monkeypatch.setattr(demo_runs, "NOTES", 250)
+    resolve = demo_runs.Config.resolve
 
     def smaller(preset):
         return resolve(preset, settings=tiny if preset == "demo" else tiny_gpt)
 
     tiny_gpt = [setting for setting in tiny if not setting.startswith("model.")]
-    monkeypatch.setattr(demo.Config, "resolve", smaller)
+    monkeypatch.setattr(demo_runs.Config, "resolve", smaller)
     for _ in range(2):  # a second demo replaces the first
         code, out, err = tw("demo", "--out", "shown")
         assert code == 0, err

@@ -30,7 +30,7 @@ def demo(
     ] = Path("runs/demo"),
 ) -> None:
     """Train a small LSTM and a small GPT on the built-in corpus and compare them (90 seconds)."""
-    from textwright.cli.demo import run_demo
+    from textwright.cli.demo_runs import run_demo
     from textwright.cli.display import TrainDisplay
 
     with TrainDisplay() as display:

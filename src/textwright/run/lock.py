@@ -24,6 +24,7 @@ def locked(folder: Path) -> Iterator[None]:
     The system drops the lock when the process ends, however it ends. Across hosts it holds if their
     shared file system supports flock; on a file system without it, nothing is locked.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
@@ -49,7 +50,8 @@ def locked(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             if [path.name for path in folder.iterdir()] == [LOCK]:  # the training made no run
                 (folder / LOCK).unlink(missing_ok=True)
-                folder.rmdir()
+                for path in made:
+                    path.rmdir()
 
 
 def _read(holder: Path) -> str:
