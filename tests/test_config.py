@@ -52,7 +52,7 @@ def test_a_file_adds_to_the_tables_of_a_preset(file):
     assert config.preset == "demo"
 
 
-def test_every_problem_is_told_in_one_sentence(file):
+def test_all_problems_are_reported_in_one_sentence(file):
     file.write_text("[train]\nepoch = 3\nbatch_size = 0\n[modle]\nlayers = 2\n")
     with pytest.raises(ConfigError) as caught:
         Config.resolve(file=file, settings=["sample.top_p=2", "train.optimizer=sgd"])
@@ -101,7 +101,7 @@ def test_a_time_budget_has_a_unit(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["soon", "s", "m20", "-5m", "2d"])
-def test_a_time_budget_that_is_none_is_refused(text):
+def test_a_time_budget_that_is_no_duration_is_refused(text):
     with pytest.raises(ConfigError, match=r"train\.time_budget"):
         Config.resolve(settings=[f"train.time_budget={text}"])
 
@@ -119,7 +119,7 @@ def test_options_that_contradict_each_other_are_refused():
 
 
 @pytest.mark.parametrize("name", presets())
-def test_every_preset_resolves_and_says_what_it_is_for(name):
+def test_every_preset_resolves_and_has_a_purpose(name):
     config = Config.resolve(name)
     assert config.preset == name
     assert config == Config.check(tomllib.loads(config.to_toml()), "its own TOML")
@@ -134,7 +134,7 @@ def test_a_family_and_its_options_may_be_set_in_any_order():
     assert Config.resolve("wine-gpt", settings=settings).model.key_width == 256  # as its preset has
 
 
-def test_an_unknown_preset_is_answered_with_those_there_are():
+def test_the_error_for_an_unknown_preset_lists_the_presets():
     with pytest.raises(ConfigError, match=r"No preset is called 'recipes'.*recipes-lstm"):
         Config.resolve("recipes")
 
@@ -157,7 +157,7 @@ def test_a_config_comes_back_from_its_toml_exactly():
 
 
 def keys(options):
-    """Every option of a part that has a value, below parts too, as section.key."""
+    """Every option of a part that has a value, nested ones too, as section.key."""
     for name in type(options).model_fields:
         value = getattr(options, name)
         if isinstance(value, BaseModel):
@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_read_is_named(file, content, sentence):
     assert str(file) in str(caught.value)
 
 
-def test_every_option_carries_help():
+def test_every_option_has_help():
     config = Config()
     for part in (config.corpus, config.tokenizer, config.data, config.model, config.sample):
         for name, field in type(part).model_fields.items():
@@ -220,7 +220,7 @@ def test_a_file_may_name_its_preset(tmp_path):
         Config.resolve(file=file)
 
 
-def test_what_is_no_encoding_of_text_is_refused():
+def test_an_unknown_text_encoding_is_refused():
     for name in ("utf-nine", "hex"):
         with pytest.raises(
             ConfigError, match=r"corpus\.encoding: there is no such encoding of text"

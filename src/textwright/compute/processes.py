@@ -1,7 +1,7 @@
-"""Several processes on one training run (`torchrun`), or one; callers need not know which.
+"""One training in several processes (`torchrun`), or in one; callers need not distinguish them.
 
-Gradients of sums are added up over all processes and were divided by the global count, so that
-many processes take the very step that one would.
+Losses are divided by the global count and their gradients are added up over all processes, so that
+many processes take exactly the step that one would.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ T = TypeVar("T")
 
 @contextmanager
 def _in_touch() -> Iterator[None]:
+    """Raise TrainingError if another process has ended or cannot be reached."""
     try:
         yield
     except RuntimeError as error:
         reason = str(error).partition("\n")[0].strip().rstrip(".")
         raise TrainingError(
-            f"The processes of this training lost touch ({reason}): see what the others say; what "
-            "was saved before is intact, and --resume goes on from there."
+            f"The processes of this training lost touch ({reason}): see what the others print; "
+            "what was saved before is intact, and --resume continues from there."
         ) from error
 
 
@@ -43,14 +44,14 @@ def start(device: torch.device) -> torch.device:
         return device
     if "LOCAL_RANK" not in os.environ:
         raise ConfigError(
-            "WORLD_SIZE asks for several processes, but LOCAL_RANK is not set: begin them with "
-            "torchrun, or unset it."
+            "WORLD_SIZE asks for several processes, but LOCAL_RANK is not set: start them with "
+            "torchrun, or unset WORLD_SIZE."
         )
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         if device.index >= torch.cuda.device_count():
             raise ConfigError(
-                f"There is no CUDA device for process {device.index}: begin at most "
+                f"There is no CUDA device for process {device.index}: start at most "
                 f"{torch.cuda.device_count()} on this machine."
             )
         torch.cuda.set_device(device)
@@ -66,7 +67,7 @@ def start(device: torch.device) -> torch.device:
 
 
 def stop() -> None:
-    """Leave the group, and end its threads: one that still runs while Python ends aborts it."""
+    """Leave the group, and end its threads: one that still runs when Python ends aborts it."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
@@ -79,7 +80,7 @@ def rank_and_world() -> tuple[int, int]:
 
 
 def leads() -> bool:
-    """Whether this process is the one that writes: the first."""
+    """True in the first process, which is the one that writes."""
     return rank_and_world()[0] == 0
 
 
@@ -102,13 +103,13 @@ def agree(value: float) -> float:
     return value
 
 
-def any_says(value: bool) -> bool:
-    """Whether it is so in any process."""
+def any_true(value: bool) -> bool:
+    """True if the value is true in any process."""
     return bool(total(torch.tensor(float(value))))
 
 
 def gather(value: T) -> list[T]:
-    """Every process' value, in their order."""
+    """The values of all processes, in order."""
     world = rank_and_world()[1]
     values = [value] * world
     if world > 1:
@@ -136,7 +137,7 @@ def sum_gradients(model: nn.Module) -> None:
 
 
 def wait() -> None:
-    """Until every process is here."""
+    """Wait until every process has come here."""
     if rank_and_world()[1] > 1:
         with _in_touch():
             dist.barrier()

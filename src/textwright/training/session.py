@@ -289,7 +289,7 @@ def _train(ready: Ready, trainer: Trainer, tokenizer: Tokenizer) -> TrainingEven
         except GeneratorExit:
             closed = True
         # Processes may be asked to stop at different steps; all of them stop at the first.
-        if processes.any_says(closed):
+        if processes.any_true(closed):
             if trainer.progress.step > saved:
                 _save(run, trainer)
             return
