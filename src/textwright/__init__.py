@@ -12,7 +12,7 @@ from textwright.errors import TextwrightError
 if TYPE_CHECKING:
     from textwright.api import Writer, load, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["TextwrightError", "Writer", "load", "train"]
 
 
