@@ -9,6 +9,7 @@ from textwright.cli import display
 from textwright.cli.display import Progression, show_scores, show_stream, show_survey, show_tables
 from textwright.config import Config
 from textwright.evaluation.scores import Scores
+from textwright.families import GPTOptions
 from textwright.inspection.next_tokens import Candidate, NextTokens
 from textwright.report.model_card import write_model_card
 from textwright.run import Run
@@ -91,3 +92,7 @@ def test_a_model_card_of_one_document_says_so(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "corpus", lambda: corpus)
     write_model_card(run)
     assert "\n1 document, 5,000 characters; held out" in (run.path / "README.md").read_text("utf-8")
+
+
+def test_one_block_is_not_several():
+    assert GPTOptions(layers=1, heads=2, width=8).describe(512).startswith("1 block of 2 heads, ")

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from textwright.families.family import Family
+from textwright.wording import counted
 
 
 class GPTOptions(Family):
@@ -92,6 +93,6 @@ class GPTOptions(Family):
     def describe(self, context_length: int) -> str:
         context = self.with_context(context_length).context_length
         return (
-            f"{self.layers} blocks of {self.heads} heads, width {self.width}, context of "
-            f"{context} tokens"
+            f"{counted(self.layers, 'block')} of {counted(self.heads, 'head')}, "
+            f"width {self.width}, context of {counted(context, 'token')}"
         )
