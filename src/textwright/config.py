@@ -162,7 +162,7 @@ class TrainOptions(Options):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     dtype: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the hardware multiplies it fast, else fp32."
+        "auto", description="auto: bf16 if the hardware multiplies it fast, else fp32."
     )
     threads: int = Field(0, ge=0, description="Processor threads; 0: one a core.")
 

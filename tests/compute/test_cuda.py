@@ -1,4 +1,4 @@
-"""What only an accelerator can show: the same losses, the same bits after a kill, full memory."""
+"""Tests that need an accelerator: the same losses, the same bits after a kill, full memory."""
 
 import gc
 

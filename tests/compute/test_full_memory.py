@@ -1,4 +1,4 @@
-"""Memory that runs out in torch is MemoryError, and a sentence where texts are written."""
+"""If memory runs out, torch's errors become MemoryError, and while writing a sentence."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Two processes take the steps that one would, and either goes on where the other stopped."""
+"""Two processes take the steps that one would, and each can continue a training of the other."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from textwright.training.session import train_run
 
 STREAM = ["data.layout=stream", "train.accumulate=2"]
 UNEVEN = ["train.batch_size=31", "train.clip_norm=1"]  # one process has a row more
-TIMEOUT = 240  # seconds, where all hangs
+TIMEOUT = 240  # seconds, if the processes hang
 
 # One of several processes, as torchrun would have started it, for one training after another.
 PROGRAM = """
@@ -67,15 +67,15 @@ def free_port():
 
 
 def start(world, trainings, folder, strike="", codes=(0, 0)):
-    """These command lines, one after another, in `world` processes → what each wrote. strike: what
-    happens to the second process before its sixth step."""
+    """Run command lines, one after another, in `world` processes → the output of each. strike: code
+    that the second process runs before its sixth step."""
     given = json.dumps([(free_port(), argv) for argv in trainings])
     cache = {"TEXTWRIGHT_CACHE": str(folder / "cache")}
     return run(world, [PROGRAM, given, strike], cache, codes)
 
 
 def run(world, program, environment, codes):
-    """A program with its arguments, in `world` processes → what each wrote."""
+    """Run a program with its arguments in `world` processes → the output of each."""
     together = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
     together |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1", **environment}
     processes = [
@@ -89,12 +89,12 @@ def run(world, program, environment, codes):
         for rank in range(world)
     ]
     try:
-        said = [process.communicate(timeout=TIMEOUT) for process in processes]
+        outputs = [process.communicate(timeout=TIMEOUT) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert tuple(process.returncode for process in processes) == codes, said
-    return said
+    assert tuple(process.returncode for process in processes) == codes, outputs
+    return outputs
 
 
 def losses(folder):
@@ -105,8 +105,8 @@ def losses(folder):
 
 @pytest.fixture(scope="module")
 def trained(notes, tiny, tmp_path_factory):
-    """The same training by one process and by two; and begun by one, gone on with by two. The same
-    on one continuous stream, begun by one, gone on with by two, and ended by one."""
+    """The same training by one process, by two, and begun by one and continued by two. The same on
+    one continuous stream, by one, and begun by one, continued by two and ended by one."""
     folder = tmp_path_factory.mktemp("worlds")
     settings = [*tiny, "model.dropout=0", "train.schedule=constant", *UNEVEN]
 
@@ -127,11 +127,11 @@ def trained(notes, tiny, tmp_path_factory):
     both = [*argv, "--out", str(folder / "both"), "--resume"]
     turns = [*argv, "--out", str(folder / "stream by turns"), "--resume"]
     turns += [part for setting in STREAM for part in ("--set", setting)]
-    said = start(2, [two, both, [*turns, "--set", "train.max_steps=13"]], folder)
+    outputs = start(2, [two, both, [*turns, "--set", "train.max_steps=13"]], folder)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TEXTWRIGHT_CACHE", str(folder / "cache of one"))
         alone("stream by turns", *STREAM, resume=True)
-    return folder, said
+    return folder, outputs
 
 
 @pytest.mark.parametrize("name", ["two", "both"])
@@ -144,7 +144,7 @@ def test_two_processes_give_the_losses_of_one(trained, name):
     assert steps[-1] < steps[0] - 0.1
 
 
-def test_a_carried_state_goes_on_with_any_number_of_processes(trained):
+def test_a_carried_state_continues_with_any_number_of_processes(trained):
     folder, _ = trained
     steps, evaluations = losses(folder / "stream")
     by_turns = losses(folder / "stream by turns")
@@ -153,7 +153,7 @@ def test_a_carried_state_goes_on_with_any_number_of_processes(trained):
     assert len(steps) == 20
 
 
-def test_only_the_first_process_speaks(trained):
+def test_only_the_first_process_prints(trained):
     """One JSON document for each training, and nothing from the second process."""
     (first, complaints), (second, others) = trained[1]
     decoder = json.JSONDecoder()

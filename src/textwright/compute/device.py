@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bf16 where the hardware multiplies it (CUDA from Ampere, AMX), else fp32."""
+    """`auto` is bf16 if the hardware multiplies it fast (CUDA from Ampere, AMX), else fp32."""
     if name == "auto":
         name = "bf16" if computes_bf16(device) else "fp32"
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[name]

@@ -51,7 +51,7 @@ class Adherence:
     fields: dict[str, FieldScore]
 
     def to_json(self) -> dict[str, object]:
-        """As `textwright evaluate --fields --json` prints it."""
+        """The value of `adherence` that `textwright evaluate --fields --json` prints."""
         return asdict(self)
 
 

@@ -48,7 +48,7 @@ class Scores:
     padded_loss: float | None = None
 
     def to_json(self) -> dict[str, object]:
-        """As `textwright evaluate --json` prints them."""
+        """The scores that `textwright evaluate --json` prints."""
         values = asdict(self)
         return {**values, "interval": {"bits_per_character": list(self.interval)}}
 
@@ -193,7 +193,7 @@ def _score_group(
 def _score_in_stretches(
     model: LanguageModel, windows: list[Window]
 ) -> Iterator[tuple[Window, int, np.ndarray]]:
-    """Read windows, which come by falling length, TOKENS_AT_A_TIME of each at once."""
+    """Read windows, given longest first, TOKENS_AT_A_TIME of each at once."""
     device = next(model.parameters()).device
     state = None
     longest = len(windows[0].ids) - 1

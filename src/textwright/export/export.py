@@ -51,7 +51,7 @@ class Exported:
     largest_difference: float
 
     def to_json(self) -> dict[str, Any]:
-        """As `textwright export --json` prints it."""
+        """The document that `textwright export --json` prints."""
         return {**asdict(self), "out": str(self.out)}
 
 

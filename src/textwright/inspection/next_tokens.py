@@ -70,7 +70,7 @@ class NextTokens:
     attention: Attention | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As `textwright inspect --json` prints it."""
+        """The step that `textwright inspect --json` prints."""
         return asdict(self)
 
 
