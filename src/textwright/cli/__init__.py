@@ -1,4 +1,4 @@
-"""The command line: thin. It reads flags, calls the library, shows what comes back.
+"""The command line: thin. It reads flags, calls the library and shows the result.
 
 Heavy imports stand inside the commands that need them, so that `--help` answers at once.
 """
@@ -23,7 +23,7 @@ from textwright.errors import TextwrightError
 
 
 class Commands(TyperGroup):
-    """All commands; says so when Ctrl-C ends one."""
+    """All commands, with a message when Ctrl-C ends one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -54,7 +54,7 @@ app = typer.Typer(
 )
 
 
-def _tell_version(asked: bool) -> None:
+def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"textwright {__version__}")
         raise typer.Exit
@@ -64,7 +64,9 @@ def _tell_version(asked: bool) -> None:
 def start(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Train, understand and trust small autoregressive text models."""

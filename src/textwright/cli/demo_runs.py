@@ -20,7 +20,7 @@ CORPUS = "notes.txt"
 
 
 def run_demo(folder: Path, display: TrainDisplay) -> None:
-    """Train both presets in `folder`, set their losses beside the truth, write a note with each.
+    """Train both presets in `folder`, compare their losses with the entropy, write with each.
 
     An earlier demo in the folder is replaced. Raises RunError where it holds anything else.
     """
@@ -57,7 +57,7 @@ def run_demo(folder: Path, display: TrainDisplay) -> None:
 
 
 def _clear(folder: Path, notes: str) -> None:
-    """Delete an earlier demo. Its notes are told by every word; its runs, by the presets."""
+    """Delete an earlier demo, recognized by the text of its notes and the presets of its runs."""
     names = {path.name for path in folder.iterdir()}
     runs = [(folder / name, preset) for name, preset in PRESETS.items() if name in names]
     ours = names <= {CORPUS, *PRESETS} and all(_is_run(path, preset) for path, preset in runs)
@@ -67,7 +67,7 @@ def _clear(folder: Path, notes: str) -> None:
 
 
 def _is_run(folder: Path, preset: str) -> bool:
-    """Of this preset, with no files but a run's; perhaps killed before it held any."""
+    """True for a run of this preset without other files, and for one killed before it held any."""
     names = {path.name for path in folder.iterdir()}
     return names <= {*FILES} and (not names or Run.load(folder).config.preset == preset)
 

@@ -1,4 +1,4 @@
-"""Flags that several commands share, said once."""
+"""Flags that several commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that look at what there is: evaluate, inspect, export, cache, presets, summary."""
+"""Commands that look at something: evaluate, inspect, export, cache, presets, summary."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def summary(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """The table of a model's parameters; a preset needs no corpus for it."""
+    """Print the table of a model's parameters; a preset needs no corpus for it."""
     from textwright.cli.display import show_summary
     from textwright.config import Config
     from textwright.models.parameters import parameter_table

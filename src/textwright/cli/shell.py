@@ -1,4 +1,4 @@
-"""What a command says to the shell: as one of several processes, as JSON, on Ctrl-C."""
+"""Output and exit codes: of one of several processes, as JSON, on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 import typer
 
-INTERRUPTED = 130  # the exit code of what Ctrl-C stopped, as shells give it
+INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C stopped
 
 
 def speaks() -> bool:
-    """Of several processes on one training, the first."""
+    """True in the first of several processes on one training."""
     return os.environ.get("RANK", "0") == "0"
 
 

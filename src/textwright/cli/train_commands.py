@@ -1,4 +1,4 @@
-"""Commands that train, and the look at a corpus before: demo, corpus, train."""
+"""Commands that train, and the one that looks at a corpus first: demo, corpus, train."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from textwright.cli.shell import INTERRUPTED, print_json, speaks
 
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", help="Where the demo's runs go; an earlier demo is replaced.")
+        Path, typer.Option("--out", help="Folder of the demo's runs; an earlier demo is replaced.")
     ] = Path("runs/demo"),
 ) -> None:
     """Train a small LSTM and a small GPT on the built-in corpus and compare them (90 seconds)."""
@@ -50,7 +50,7 @@ def corpus(
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Look at a corpus before training: its size, what would be lost, what training would cost."""
+    """Look at a corpus before training: its size, what would be lost, the cost of training."""
     from textwright.cli.display import Progression, show_survey
     from textwright.corpus import Corpus
     from textwright.models.pretrained import find_origin
@@ -87,11 +87,11 @@ def train(
     valid: Valid = None,
     test: Test = None,
     time_budget: Annotated[
-        str, typer.Option("--time-budget", help="Stop after so much training: 90s, 20m, 2h.")
+        str, typer.Option("--time-budget", help="Stop after this time of training: 90s, 20m, 2h.")
     ] = "",
     threads: Threads = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out where it was interrupted.")
+        bool, typer.Option("--resume", help="Continue the run in --out where it was interrupted.")
     ] = False,
     private: Annotated[
         bool,
@@ -104,8 +104,9 @@ def train(
 ) -> None:
     """Train a model on a corpus.
 
-    Documents are held out by themselves, the best weights are kept, and the run folder holds all
-    that generate, evaluate and inspect need. Ctrl-C stops after the current step; --resume goes on.
+    Held-out documents are chosen automatically, the best weights are kept, and the run folder holds
+    all that generate, evaluate and inspect need. Ctrl-C stops after the current step, and --resume
+    continues from there.
     """
     from textwright.cli.display import TrainDisplay, err
     from textwright.models.pretrained import find_origin
@@ -141,7 +142,7 @@ def train(
 
 
 def default_run(sources: list[str] | None) -> Path:
-    """runs/<name of the corpus>, its endings off; of a pattern, the folder that it looks in."""
+    """runs/<name of the corpus> without its endings; for a pattern, the folder that it searches."""
     first = Path(need(sources)[0])
     while glob.has_magic(str(first)):
         first = first.parent

@@ -20,12 +20,12 @@ from textwright.training.dataset import Rows, choose_layout, cut
 from textwright.training.encoded import Documents
 from textwright.training.trainer import Trainer
 
-MEASURED_SECONDS = 5.0  # of training, for the estimate
+MEASURED_SECONDS = 5.0  # time spent on training for the estimate
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Measured on this machine by training for a few seconds."""
+    """Cost of training, measured on this machine by a few seconds of it."""
 
     seconds_per_epoch: float
     memory_bytes: int
@@ -55,7 +55,7 @@ class Survey:
     repeated: dict[str, int]  # documents of given files that are in the sources too, by part
 
     def warnings(self) -> list[str]:
-        """What a person should know before training."""
+        """Notes that a person should read before training."""
         notes = []
         if self.unknown > 0.05:
             notes.append(
@@ -73,7 +73,7 @@ class Survey:
             if count:
                 notes.append(
                     f"of the documents given with --{part}, {count:,} of {self.parts[part]:,} are "
-                    "trained on too; their score says nothing about other text."
+                    "trained on too; their score does not show how well other text is predicted."
                 )
         if self.characters < 200_000:
             notes.append("this is little text; expect early overfitting, and prefer small models.")
@@ -164,7 +164,7 @@ def _measure(documents: Documents, tokenizer: Tokenizer, config: Config) -> Esti
 
 
 def _peak_memory(device: torch.device) -> int:
-    """The most memory this process has held, in bytes; on CUDA the most that torch has."""
+    """Peak memory of this process in bytes; on CUDA, of torch's tensors."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

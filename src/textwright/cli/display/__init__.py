@@ -1,4 +1,4 @@
-"""What the command line shows: progress, tables, texts. It computes nothing."""
+"""Progress, tables and texts on the terminal. Nothing is computed here."""
 
 from textwright.cli.display.console import err, out
 from textwright.cli.display.progress import Progression, TrainDisplay

@@ -1,4 +1,4 @@
-"""What commands report, as tables."""
+"""Reports of commands, as tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from textwright.training.cache import CachedCorpus
     from textwright.training.survey import Survey
 
-ATTENTION_BAR = 20  # characters for a head that looks at one token only
+ATTENTION_BAR = 20  # characters of the bar for a share of 1
 
 
 def show_survey(found: Survey, config: Config) -> None:
@@ -66,7 +66,7 @@ def show_scores(scores: Scores) -> None:
 
 
 def show_rivals(rivals: list[tuple[str, Scores, float]], floor: float) -> None:
-    """Models side by side, (name, test scores, seconds of training), beside the text's entropy."""
+    """Compare models, (name, test scores, seconds of training), with the entropy of the text."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("on the test notes")
     for title in ("nats a token", "bits a character", "95 % interval", "training"):
@@ -101,10 +101,10 @@ def show_adherence(adherence: Adherence) -> None:
         )
     out.print(table)
     out.print(
-        f"found: in {counted(adherence.texts, 'text')} that the model wrote by itself; "
-        f"{adherence.complete:.0%} have every field.\n"
-        f"preferred, saved: in {counted(adherence.documents, 'held-out document')}, what the true "
-        "value does for the last field beside another document's; "
+        f"found: share of {counted(adherence.texts, 'free text')} that have the field; "
+        f"{adherence.complete:.0%} have all of them.\n"
+        f"preferred, saved: in {counted(adherence.documents, 'held-out document')}, how often and "
+        "by how much the true value makes the last field likelier than another document's value; "
         f"{adherence.unparsed:,} more do not parse."
     )
 
@@ -121,7 +121,7 @@ def show_summary(name: str, found: dict[str, Any]) -> None:
     context = found["context_length"]
     out.print(
         f"vocabulary {found['vocabulary']:,}, "
-        + (f"context {counted(context, 'token')}" if context else "context without end")
+        + (f"context {counted(context, 'token')}" if context else "context without limit")
     )
 
 
@@ -157,7 +157,7 @@ def _names(files: list[str], most: int = 3) -> str:
 
 
 def show_export(exported: Exported) -> None:
-    """What was written, and how far it is from the run."""
+    """The exported files, and how far they are from the run."""
     out.print(f"{exported.out}: {', '.join(exported.files)}")
     difference = exported.largest_difference
     out.print(f"Read back, log-probabilities differ by {difference:.2g} nats at most.")
@@ -181,7 +181,7 @@ def show_tables(steps: list[NextTokens]) -> None:
 
 
 def _show_gates(number: int, layer: dict[str, dict[str, list[float]]], read: list[Token]) -> None:
-    """What one layer held, a line for each token read; what can be negative by its magnitude."""
+    """The gates of one layer, a line for each token; quantities with a sign by their magnitude."""
     signs = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}
     table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
     for name in layer:
@@ -193,7 +193,7 @@ def _show_gates(number: int, layer: dict[str, dict[str, list[float]]], read: lis
 
 
 def _show_attention(number: int, heads: list[list[float]], read: list[Token]) -> None:
-    """What one layer's heads look at, a line for each token read, with a bar for their mean."""
+    """Shares of attention of one layer's heads, a line for each token, with a bar for the mean."""
     table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
     for head in range(1, len(heads) + 1):
         table.add_column(f"head {head}", justify="right")
@@ -207,5 +207,5 @@ def _show_attention(number: int, heads: list[list[float]], read: list[Token]) ->
 
 
 def _plain(text: str) -> str:
-    """Line breaks made visible."""
+    """The text with its line breaks visible."""
     return text.replace("\n", "⏎")
