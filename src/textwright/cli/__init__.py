@@ -54,7 +54,7 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"textwright {__version__}")
         raise typer.Exit
