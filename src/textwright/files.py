@@ -11,17 +11,15 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` for a file or folder, which then replaces `path`.
+    """Give a path beside `path` to write a file or folder to, which then takes its name.
 
-    Its content is on the disk before it gets its name, and the name is on the disk when this
+    What was written is on the disk before it gets its name, and the name is on the disk when this
     returns. After an exception `path` is as it was. Only one process may replace a path at a time.
     """
-    beside = path.with_name(f".{path.name}.part")
-    old = path.with_name(f".{path.name}.old")
     if not path.parent.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-    _remove(beside)
-    _remove(old)
+    beside, old = _beside(path), _old(path)
+    settle(path)
     try:
         yield beside
         sync_tree(beside)
@@ -30,14 +28,40 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
         sync(path.parent)
     finally:
-        _remove(beside)
+        settle(path)
+
+
+def settle(path: Path) -> None:
+    """End a replacement that was killed: remove what it left; a folder that had only lost its name
+    gets it back."""
+    beside, old = _beside(path), _old(path)
+    with suppress(OSError):
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+    _remove(beside)
+    if path.exists():
         _remove(old)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder. If this is interrupted, `settle` deletes what is left."""
+    with suppress(OSError):
+        folder.rename(_beside(folder))
+    _remove(_beside(folder))
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file's text, in UTF-8."""
     with replacing(path) as beside:
         beside.write_text(text, "utf-8")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
 
 
 def _remove(path: Path) -> None:

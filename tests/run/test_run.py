@@ -24,9 +24,24 @@ def weights(value=1.0):
     return {"embedding": np.full((3, 2), value, np.float32)}
 
 
-def checkpoint(step):
-    progress = {"step": step, "best_loss": float("inf")}
+def checkpoint(step, best=None):
+    progress = {
+        "step": step,
+        "best_step": step if best is None else best,
+        "best_loss": float("inf"),
+    }
     return Checkpoint(step, progress, weights(step), {"random.cpu": np.arange(3, dtype=np.uint8)})
+
+
+def metric(event, step):
+    """A line of metrics.jsonl, with all that is read of it."""
+    scores = {"loss": 2.0, "bits_per_character": 1.0, "interval": [0.9, 1.1]}
+    known = {
+        "ready": {"device": "cpu", "dtype": "float32", "threads": 1, "processes": 1, "torch": "2"},
+        "step": {"epoch": 0.5, "loss": 2.0},
+        "evaluation": {"epoch": 0.5, "scores": scores, "best": True},
+    }
+    return {"event": event, "step": step, **known[event]}
 
 
 def steps(run):
@@ -43,9 +58,9 @@ def run(tmp_path):
     made.keep_weights(weights())
     made.keep_held_out([("valid", "one two"), ("test", "zwei \udcff\n"), ("test", "")])
     made.write_text("corpus.json", '{"documents": 3}')
-    made.append("metrics.jsonl", '{"event": "step", "step": 10}\n')
-    made.checkpoints.keep(checkpoint(10), best_step=10)
-    made.checkpoints.keep(checkpoint(20), best_step=20)
+    made.append("metrics.jsonl", json.dumps(metric("step", 10)) + "\n")
+    made.checkpoints.keep(checkpoint(10))
+    made.checkpoints.keep(checkpoint(20))
     return made
 
 
@@ -182,12 +197,14 @@ def test_a_damaged_checkpoint_can_be_deleted_and_the_one_before_it_read(run):
     assert run.checkpoints.newest().step == 10
 
 
-def test_the_best_checkpoint_and_the_last_two_are_kept(run):
+def test_the_last_two_checkpoints_and_the_best_of_each_are_kept(run):
     for step in (30, 40, 50):
-        run.checkpoints.keep(checkpoint(step), best_step=20)
+        run.checkpoints.keep(checkpoint(step, best=20))
     assert steps(run) == [20, 40, 50]
-    run.checkpoints.keep(checkpoint(60), best_step=60)
-    assert steps(run) == [50, 60]
+    run.checkpoints.keep(checkpoint(60))
+    assert steps(run) == [20, 50, 60]  # resuming from 50 needs the weights of 20
+    run.checkpoints.keep(checkpoint(70))
+    assert steps(run) == [60, 70]
 
 
 def test_a_run_that_was_moved_works(run, tmp_path):
@@ -218,7 +235,7 @@ def test_the_same_held_out_documents_give_the_same_bytes(run):
 
 def test_a_line_of_metrics_cut_short_by_a_kill_is_left_out(run):
     run.append("metrics.jsonl", '{"event": "step", "st')
-    assert run.metrics() == [{"event": "step", "step": 10}]
+    assert run.metrics() == [metric("step", 10)]
 
 
 def full(*_, **__):
@@ -253,8 +270,8 @@ def a_full_disk(monkeypatch, run):
     "write",
     [
         lambda run: run.keep_weights(weights(2)),
-        lambda run: run.checkpoints.keep(checkpoint(30), best_step=30),
-        lambda run: run.checkpoints.keep(checkpoint(20), best_step=20),
+        lambda run: run.checkpoints.keep(checkpoint(30)),
+        lambda run: run.checkpoints.keep(checkpoint(20)),
         lambda run: run.append("metrics.jsonl", "{}"),
         lambda run: run.write_text("corpus.json", "{}"),
         lambda run: run.write_bytes("train_hashes.bin", b""),
@@ -272,7 +289,7 @@ def test_a_full_disk_is_reported_and_saved_files_stay(run, monkeypatch, write):
         "--resume continues from there."
     )
     test_a_loaded_run_has_all_that_was_kept(Run.load(run.path))
-    assert run.metrics() == [{"event": "step", "step": 10}]
+    assert run.metrics() == [metric("step", 10)]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -283,9 +300,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_half_written_checkpoint_is_not_read(run, monkeypatch):
     with a_full_disk(monkeypatch, run), contextlib.suppress(RunError):
-        run.checkpoints.keep(checkpoint(30), best_step=30)
+        run.checkpoints.keep(checkpoint(30))
     assert run.checkpoints.newest().step == 20
-    run.checkpoints.keep(checkpoint(30), best_step=30)
+    run.checkpoints.keep(checkpoint(30))
     assert steps(run) == [20, 30]
 
 
@@ -310,7 +327,7 @@ def test_metrics_and_samples_are_cut_back_to_the_checkpoint(run, evaluated, kept
     run.write_text("metrics.jsonl", "")
     for step in (2, 4, 6):
         for event in ("ready", "step", "evaluation"):
-            run.append("metrics.jsonl", json.dumps({"event": event, "step": step}) + "\n")
+            run.append("metrics.jsonl", json.dumps(metric(event, step)) + "\n")
         run.append(
             "samples.md",
             f"{SAMPLE_MARK}{step}\n\ntext of {step}: {SAMPLE_MARK}one\n{SAMPLE_MARK}two\n\n",

@@ -15,9 +15,7 @@ def write_model_card(run: Run) -> None:
     corpus, config, model = run.corpus(), run.config, run.config.model
     metrics = run.metrics()
     evaluations = [m for m in metrics if m["event"] == "evaluation"]
-    best = min(evaluations, key=lambda e: e["scores"]["loss"])
     last = [m for m in metrics if m["event"] == "ready"][-1]
-    steps, rows = counted(best["step"], "step"), counted(config.train.batch_size, "row")
     size = f"{counted(corpus['documents'], 'document')}, "
     size += counted(corpus["characters"], "character")
     files = "\n".join(f"- {_file(file)}" for file in corpus["files"])
@@ -31,11 +29,8 @@ An autoregressive {model.title} language model, trained by textwright{_from(conf
 | --- | --- |
 | model | {model.describe(config.data.context_length)} |
 | tokens | {config.tokenizer.kind}, {run.tokenizer.vocab_size:,} in the vocabulary |
-| trained | {steps} of {rows} ({best["epoch"]:.2f} epochs) |
 | computed on | {last["device"]}, {last["dtype"]}, {_workers(last)}, torch {last["torch"]} |
-{_begun(config, evaluations)}| held-out loss | {best["scores"]["loss"]:.4f} nats a token |
-| held-out bits per character | {best["scores"]["bits_per_character"]:.4f} {_interval(best)} |
-
+{_begun(config, evaluations)}{_best(config, evaluations)}
 ## Corpus
 
 {files}
@@ -60,11 +55,28 @@ def _begun(config: Config, evaluations: list[dict[str, Any]]) -> str:
     if origin is None:
         return ""
     revision = f" at {origin.revision[:12]}" if origin.revision else ""
-    scores = evaluations[0]["scores"]
+    row = f"| began from | {origin.source}{revision} (sha256 {origin.sha256[:16]}…) |\n"
+    for scores in [m["scores"] for m in evaluations if not m["step"]]:
+        row += (
+            f"| held-out loss before training | {scores['loss']:.4f} nats a token, "
+            f"{scores['bits_per_character']:.4f} bits a character |\n"
+        )
+    return row
+
+
+def _best(config: Config, evaluations: list[dict[str, Any]]) -> str:
+    """Rows with the steps and scores of the best weights; empty if metrics.jsonl was lost."""
+    best = [m for m in evaluations if m["best"]]
+    if not best:
+        return ""
+    scores, epochs = best[-1]["scores"], best[-1]["epoch"]
+    steps, rows = counted(best[-1]["step"], "step"), counted(config.train.batch_size, "row")
+    low, high = scores["interval"]
     return (
-        f"| began from | {origin.source}{revision} (sha256 {origin.sha256[:16]}…) |\n"
-        f"| held-out loss before training | {scores['loss']:.4f} nats a token, "
-        f"{scores['bits_per_character']:.4f} bits a character |\n"
+        f"| trained | {steps} of {rows} ({epochs:.2f} epochs) |\n"
+        f"| held-out loss | {scores['loss']:.4f} nats a token |\n"
+        f"| held-out bits per character | {scores['bits_per_character']:.4f} "
+        f"({low:.4f} to {high:.4f}) |\n"
     )
 
 
@@ -79,8 +91,3 @@ def _file(file: dict[str, Any]) -> str:
 def _workers(start: dict[str, Any]) -> str:
     threads = counted(start["threads"], "thread")
     return threads if start["processes"] == 1 else f"{start['processes']} processes of {threads}"
-
-
-def _interval(evaluation: dict[str, Any]) -> str:
-    low, high = evaluation["scores"]["interval"]
-    return f"({low:.4f} to {high:.4f})"

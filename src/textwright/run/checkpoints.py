@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textwright.files import replacing
+from textwright.errors import RunError
+from textwright.files import remove_folder, replacing, settle
 from textwright.run.arrays import Arrays, load_arrays, save_arrays
 from textwright.run.storing import damaged, storing
 
@@ -38,19 +38,24 @@ class Checkpoints:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def keep(self, checkpoint: Checkpoint, best_step: int) -> None:
-        """Write a checkpoint, then delete all but the newest ones and the best."""
-        for unfinished in self.folder.glob(".step-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, then delete all but the newest ones and the best one of each."""
         with storing(self.folder.parent), replacing(self._at(checkpoint.step)) as beside:
             beside.mkdir()
             save_arrays(checkpoint.weights, beside / "model.safetensors")
             save_arrays(checkpoint.tensors, beside / "trainer.safetensors")
             record = {"kind": KIND, "progress": checkpoint.progress}
             (beside / "progress.json").write_text(json.dumps({**record, "sha256": _sum(record)}))
-        for step in self.steps()[:-KEPT]:
-            if step != best_step:
-                _delete(self._at(step))
+        newest = self.steps()[-KEPT:]
+        needed = {*newest, *map(self._best_at, newest)}  # resuming from any of them finds its best
+        for step in self.steps():
+            if step not in needed:
+                remove_folder(self._at(step))
+
+    def settle(self) -> None:
+        """Remove what a kill left of checkpoints that were being written or deleted."""
+        for left in self.folder.glob(".step-*"):
+            settle(left.with_name(left.stem[1:]))
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint, or None. Raises RunError that names a damaged file."""
@@ -74,6 +79,12 @@ class Checkpoints:
         """Steps with a checkpoint, in order."""
         return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
 
+    def _best_at(self, step: int) -> int | None:
+        """The step that was the best at a checkpoint; None if that cannot be read."""
+        with suppress(RunError):
+            return _read_progress(self._at(step) / "progress.json").get("best_step")
+        return None
+
     def _at(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
 
@@ -96,11 +107,3 @@ def _read_progress(file: Path) -> dict[str, Any]:
 
 def _sum(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _delete(folder: Path) -> None:
-    """Delete a checkpoint. If this is interrupted, what is left has no checkpoint's name."""
-    unfinished = folder.with_name(f".{folder.name}.old")
-    with suppress(OSError):
-        folder.rename(unfinished)
-        shutil.rmtree(unfinished)

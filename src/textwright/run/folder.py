@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 
 from textwright.config import FORMAT_VERSION, Config, OriginRecord, TrainOptions, migrated
-from textwright.errors import RunError
+from textwright.errors import ConfigError, RunError
 from textwright.escape import EscapeCode
-from textwright.files import replacing
+from textwright.files import replacing, settle, sync
 from textwright.run.arrays import Arrays, load_arrays, save_arrays
 from textwright.run.checkpoints import Checkpoints
 from textwright.run.lock import LOCK
@@ -36,6 +36,8 @@ from textwright.run.storing import (
     CHECKSUMS,
     check_unchanged,
     damaged,
+    has_checksum,
+    is_unchanged,
     record_checksum,
     storing,
 )
@@ -48,7 +50,21 @@ FILES = (
     *("escape.json.gz", BASE, WEIGHTS, "checkpoints", "metrics.jsonl", "samples.md"),
     *("loss.png", "README.md", CHECKSUMS, LOCK),
 )
+FOR_GOOD = (
+    "corpus.json",
+    "heldout.jsonl.gz",
+    "train_hashes.bin",
+    "tokenizer.json",
+    "escape.json.gz",
+)
 SAMPLE_MARK = "## Step "
+# The keys of each event in metrics.jsonl on which the model card and the curve rely.
+METRICS = {
+    "ready": {"device", "dtype", "threads", "processes", "torch"},
+    "step": {"epoch", "loss"},
+    "evaluation": {"epoch", "scores", "best"},
+}
+SCORES = {"loss", "bits_per_character", "interval"}
 
 
 class Run:
@@ -90,10 +106,12 @@ class Run:
     def load(cls, path: Path) -> Run:
         """Open an existing run. Raises RunError if there is none, or one of a newer version."""
         file = path / "config.toml"
-        if not file.exists():
-            raise RunError(f"No run at {path}. Train one: textwright train CORPUS --out {path}")
         try:
             values = tomllib.loads(file.read_text("utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise RunError(
+                f"No run at {path}. Train one: textwright train CORPUS --out {path}"
+            ) from None
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise damaged(file, error) from None
         version = values.get("format_version")
@@ -104,11 +122,30 @@ class Run:
             )
         if "sample" not in values:  # the last table
             raise damaged(file, "it ends early")
-        return cls(path, Config.check(migrated(values), source=str(file)))
+        try:
+            return cls(path, Config.check(migrated(values), source=str(file)))
+        except ConfigError as error:
+            sentence = str(error).removesuffix(".")
+            raise ConfigError(f"{sentence}; correct it, or restore the file from a copy.") from None
+
+    @staticmethod
+    def settle(path: Path) -> None:
+        """Remove what a kill left of files that were being written; there may be no run yet."""
+        for name in FILES:
+            settle(path / name)
+        Checkpoints(path / "checkpoints").settle()
 
     def write_config(self, config: Config) -> None:
         self.config = config
         self.write_text("config.toml", config.to_toml())
+
+    def record_checksums(self) -> None:
+        """Record the checksums of finished files that have none, because training was killed just
+        before, or because an older version wrote them."""
+        for name in FOR_GOOD:
+            if self.has(name) and not has_checksum(self.path / name):
+                with storing(self.path):
+                    record_checksum(self.path / name)
 
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
@@ -172,8 +209,11 @@ class Run:
 
     def record(self) -> OriginRecord:
         """See `origin.Origin`."""
-        files = [name for name in (BASE, WEIGHTS) if self.has(name)]
-        return OriginRecord.of(str(self.path), [self.path / name for name in files])
+        files = [self.path / name for name in (BASE, WEIGHTS) if self.has(name)]
+        try:
+            return OriginRecord.of(str(self.path), files)
+        except OSError as error:
+            raise damaged(Path(error.filename or self.path), error) from None
 
     def corpus(self) -> dict[str, Any]:
         """Files, template, cleaning, split and counts of the corpus this run was trained on."""
@@ -218,7 +258,7 @@ class Run:
 
     def write_text(self, name: str, text: str, for_good: bool = False) -> None:
         with self.written(name, for_good) as beside:
-            beside.write_text(text, "utf-8")
+            beside.write_bytes(text.encode("utf-8"))
 
     def write_bytes(self, name: str, data: bytes, for_good: bool = False) -> None:
         with self.written(name, for_good) as beside:
@@ -226,39 +266,61 @@ class Run:
 
     def append(self, name: str, text: str) -> None:
         """Add to metrics.jsonl or samples.md."""
-        with storing(self.path), (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(text)
+        with storing(self.path), (self.path / name).open("ab") as file:
+            file.write(text.encode("utf-8"))
+
+    def sync(self) -> None:
+        """Wait until metrics.jsonl and samples.md are on the disk: no checkpoint may be ahead of
+        them after a power cut."""
+        for name in ("metrics.jsonl", "samples.md"):
+            if self.has(name):
+                with storing(self.path):
+                    sync(self.path / name)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every line of metrics.jsonl, except a last line cut short by a kill. Raises RunError that
         names another line that cannot be read."""
         file = self.path / "metrics.jsonl"
-        lines = file.read_bytes().splitlines() if file.exists() else []
+        try:
+            content = file.read_bytes() if file.exists() else b""
+        except OSError as error:
+            raise damaged(file, error) from None
         records = []
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(content.split(b"\n")[:-1], 1):
             try:
-                record = json.loads(line)
-                records.append({**record, "event": record["event"], "step": record["step"]})
-            except (ValueError, KeyError, TypeError):
-                if number < len(lines):
-                    raise RunError(
-                        f"Line {number:,} of {file} is damaged; restore the file from a copy, or "
-                        "delete that line."
-                    ) from None
+                records.append(_checked(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise RunError(
+                    f"Line {number:,} of {file} is damaged; restore the file from a copy, or "
+                    "delete that line."
+                ) from None
         return records
 
     def rewind(self, step: int, evaluated: int) -> None:
         """Cut metrics.jsonl and samples.md back to a checkpoint's step and its last evaluation,
         which may lie before the step."""
         last = {"ready": step, "step": step, "evaluation": evaluated}
-        kept = [m for m in self.metrics() if m["step"] <= last.get(m["event"], step)]
+        kept = [m for m in self.metrics() if m["step"] <= last[m["event"]]]
+        if self.has("metrics.jsonl") and step and all(m["step"] != step for m in kept):
+            raise RunError(
+                f"{self.path / 'metrics.jsonl'} ends before step {step:,}, that of the newest "
+                "checkpoint; restore it from a copy, or delete it: it then begins at that step."
+            )
         self.write_text("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
         if self.has("samples.md"):
-            samples = (self.path / "samples.md").read_text("utf-8", "replace")
+            try:
+                samples = (self.path / "samples.md").read_bytes().decode("utf-8", "replace")
+            except OSError as error:
+                raise damaged(self.path / "samples.md", error) from None
+            samples = samples[: samples.rfind("\n\n") + 2]  # without what a full disk cut short
             # A model may write the mark too, but hardly on a line that else holds only digits.
             texts = re.split(rf"^{SAMPLE_MARK}(?=\d+$)", samples, flags=re.MULTILINE)[1:]
             texts = [text for text in texts if int(text.partition("\n")[0]) <= evaluated]
             self.write_text("samples.md", "".join(SAMPLE_MARK + text for text in texts))
+
+    def is_damaged(self, name: str) -> bool:
+        """Whether a file that was written for good is there, but not as it was written."""
+        return self.has(name) and not is_unchanged(self.path / name)
 
     @contextmanager
     def written(self, name: str, for_good: bool = False) -> Iterator[Path]:
@@ -283,6 +345,15 @@ class Run:
         path = self._existing(name)
         check_unchanged(path)
         return path
+
+
+def _checked(record: dict[str, Any]) -> dict[str, Any]:
+    """A line of metrics.jsonl. Raises KeyError or TypeError if it is not as training wrote it."""
+    missing = METRICS[record["event"]] - record.keys()
+    missing |= SCORES - record["scores"].keys() if record["event"] == "evaluation" else set()
+    if missing:
+        raise KeyError(*missing)
+    return {**record, "step": int(record["step"])}
 
 
 def merged(base: Arrays, adapters: Arrays, options: TrainOptions) -> Arrays:

@@ -39,7 +39,8 @@ def locked(folder: Path) -> Iterator[None]:
         except NotImplementedError:
             pass
         else:
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
+            with suppress(OSError):  # a disk without room is reported by what needs it
+                holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
     try:
         yield
     finally:
@@ -56,6 +57,6 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _read(holder: Path) -> str:
     try:
-        return holder.read_text("utf-8") or "another process"
+        return holder.read_text("utf-8", "replace") or "another process"
     except OSError:
         return "another process"

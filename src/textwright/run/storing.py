@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from textwright.errors import RunError
 from textwright.files import write_text
 
 CHECKSUMS = "checksums.json"
+STEP = re.compile(r"step-\d+")
+FROM_CORPUS = ("heldout.jsonl.gz", "train_hashes.bin")
 
 
 @contextmanager
@@ -33,10 +36,14 @@ def storing(folder: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, error: Exception | str) -> RunError:
-    """The error for a file that is not as it was written."""
+    """The error for a file that is not as it was written, or that cannot be read."""
+    if isinstance(error, PermissionError):
+        return RunError(f"Cannot read {path}: {error.strerror}; change its permissions.")
     remedy = "train again"
-    if "checkpoints" in path.parts:
-        remedy = f"delete the folder {path.parent} and resume from the checkpoint before it"
+    if path.parent.parent.name == "checkpoints" and STEP.fullmatch(path.parent.name):
+        remedy = f"delete the folder {path.parent} and resume without it"
+    elif path.name in FROM_CORPUS:
+        remedy = "write it again from the corpus with train --resume"
     elif path.name == "model.safetensors":
         remedy = "write it again from the best checkpoint with train --resume"
     return RunError(f"{path} is damaged ({error}); restore it from a copy, or {remedy}.")
@@ -46,14 +53,25 @@ def record_checksum(path: Path) -> None:
     """Keep the sha256 of a finished file in the folder's checksums.json."""
     sums = _checksums(path.parent)
     sums[path.name] = _sha256(path)
-    write_text(path.parent / CHECKSUMS, json.dumps(sums, indent=1) + "\n")
+    text = json.dumps({**sums, CHECKSUMS: _sum(sums)}, indent=1, sort_keys=True)
+    write_text(path.parent / CHECKSUMS, text + "\n")
 
 
 def check_unchanged(path: Path) -> None:
     """Raise RunError if a file differs from what `record_checksum` kept of it."""
-    kept = _checksums(path.parent).get(path.name)
-    if kept and kept != _sha256(path):
+    if not is_unchanged(path):
         raise damaged(path, f"its content is not what {CHECKSUMS} records")
+
+
+def is_unchanged(path: Path) -> bool:
+    """Whether a file is what `record_checksum` kept of it, if it did."""
+    kept = _checksums(path.parent).get(path.name)
+    return not kept or kept == _sha256(path)
+
+
+def has_checksum(path: Path) -> bool:
+    """Whether `record_checksum` kept anything of this file."""
+    return path.name in _checksums(path.parent)
 
 
 def _checksums(folder: Path) -> dict[str, str]:
@@ -61,7 +79,12 @@ def _checksums(folder: Path) -> dict[str, str]:
     if not file.exists():  # a run of format version 1
         return {}
     try:
-        return dict(json.loads(file.read_text("utf-8")))
+        sums = dict(json.loads(file.read_text("utf-8")))
+        if sums.pop(CHECKSUMS, None) != _sum(sums):
+            raise ValueError("its own checksum is another")
+        return sums
+    except PermissionError as error:
+        raise damaged(file, error) from None
     except (OSError, ValueError, TypeError) as error:
         raise RunError(
             f"{file} is damaged ({error}); restore it from a copy, or delete it: the files are "
@@ -70,5 +93,12 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise damaged(path, error) from None
+
+
+def _sum(sums: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()

@@ -62,11 +62,12 @@ def record_corpus(run: Run, corpus: Corpus, named: Mapping[str, list[str]], priv
         return
     if private:
         run.forget_held_out()
-    if known is None:
-        summary = corpus.scan()
+    summary = corpus.scan()
+    if known is None or run.is_damaged("train_hashes.bin"):
         run.write_bytes("train_hashes.bin", summary.train_hashes.tobytes(), for_good=True)
-        if not private:
-            run.keep_held_out(corpus.documents_of("valid", "test"))
+    if not private and (known is None or run.is_damaged("heldout.jsonl.gz")):
+        run.keep_held_out(corpus.documents_of("valid", "test"))
+    if known is None:
         known = {**summary.to_json(), "named": named}
         known = _without_folders(known) if private else _relative(run, known)
     elif private and "named" in known:

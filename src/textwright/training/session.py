@@ -165,10 +165,12 @@ def _alone_in(out: Path) -> Iterator[None]:
     held = locked(out) if processes.leads() else nullcontext()
     try:
         held.__enter__()
+        if processes.leads():
+            Run.settle(out)
     except RunError as refused:
         error = refused
     if processes.agree(float(error is not None)):
-        raise error or RunError(f"{out} cannot be trained in now; see what the first process says.")
+        raise error or RunError(f"{out} is not free for training; see the first process.")
     try:
         yield
     finally:
@@ -257,15 +259,29 @@ def _build_trainer(
 def _take_up(run: Run, start: _Start, trainer: Trainer, tokenizer: Tokenizer) -> None:
     """Bring trainer and folder to the same step: the checkpoint's, or the beginning."""
     if start.checkpoint is not None:
-        trainer.restore(_to_snapshot(start.checkpoint))
+        _restore(run, trainer, start.checkpoint)
     else:
         trainer.fit_memory()
     _preview_stream(run, trainer.model, tokenizer)  # refuses sampling options that do not fit
     if start.checkpoint is None:
         _save(run, trainer)  # so that a resumed run still has the weights it began from
     if start.run is not None and processes.leads():
+        run.record_checksums()
         run.rewind(trainer.progress.step, trainer.progress.evaluated)
         run.restore_best(trainer.progress.best_step)
+
+
+def _restore(run: Run, trainer: Trainer, checkpoint: Checkpoint) -> None:
+    try:
+        trainer.restore(_to_snapshot(checkpoint))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[-1].strip().rstrip(".")
+        raise RunError(
+            f"The checkpoint of step {checkpoint.step:,} in {run.path} does not fit its "
+            f"config.toml ({reason}); correct that file, or restore it from a copy."
+        ) from None
 
 
 def _train(ready: Ready, trainer: Trainer, tokenizer: Tokenizer) -> TrainingEvents:
@@ -337,7 +353,8 @@ def _save(run: Run, trainer: Trainer) -> int:
     if processes.leads():
         weights, tensors = _to_arrays(snapshot.weights), _to_arrays(snapshot.tensors)
         checkpoint = Checkpoint(step, snapshot.progress, weights, tensors)
-        run.checkpoints.keep(checkpoint, trainer.progress.best_step)
+        run.sync()
+        run.checkpoints.keep(checkpoint)
     return step
 
 

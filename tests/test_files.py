@@ -1,0 +1,60 @@
+"""Files and folders are replaced whole or not at all, and what a kill left is put in order."""
+
+import os
+
+import pytest
+
+from textwright.files import remove_folder, replacing, settle
+
+
+def made(folder, text):
+    folder.mkdir()
+    (folder / "inside.txt").write_text(text)
+    return folder
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_keeps_its_content_when_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
+    folder = made(tmp_path / "kept", "old")
+    replace = os.replace
+
+    def fail(source, target):
+        if str(source).endswith(".part"):
+            raise OSError("the disk is gone")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="gone"), replacing(folder) as beside:
+        made(beside, "new")
+    assert (folder / "inside.txt").read_text() == "old"
+    assert names(tmp_path) == ["kept"]
+
+
+def test_a_folder_that_a_kill_left_without_its_name_gets_it_back(tmp_path):
+    """The kill fell between the two renames of a replacement."""
+    made(tmp_path / ".kept.old", "old")
+    made(tmp_path / ".kept.part", "new")
+    settle(tmp_path / "kept")
+    assert (tmp_path / "kept" / "inside.txt").read_text() == "old"
+    assert names(tmp_path) == ["kept"]
+
+
+def test_what_a_kill_left_beside_a_file_is_removed(tmp_path):
+    (tmp_path / "kept.txt").write_text("old")
+    (tmp_path / ".kept.txt.part").write_text("half")
+    settle(tmp_path / "kept.txt")
+    assert names(tmp_path) == ["kept.txt"]
+    assert (tmp_path / "kept.txt").read_text() == "old"
+
+
+def test_an_interrupted_deletion_leaves_no_folder_of_that_name(tmp_path, monkeypatch):
+    folder = made(tmp_path / "gone", "old")
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", lambda *_, **__: None)
+        remove_folder(folder)
+    assert names(tmp_path) == [".gone.part"]
+    settle(folder)
+    assert names(tmp_path) == []
