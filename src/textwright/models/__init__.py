@@ -37,4 +37,7 @@ def fill(model: LanguageModel, weights: Arrays, path: Path) -> None:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip().rstrip(".")
-        raise RunError(f"The weights of {path} do not fit this model: {reason}.") from None
+        raise RunError(
+            f"The weights of {path} do not fit the model of its config ({reason}); correct the "
+            "config, or restore it from a copy."
+        ) from None

@@ -116,7 +116,11 @@ class Pretrained:
 def find_origin(name: str) -> Origin:
     """The run or model that `--from` names. Raises RunError or PretrainedError if there is none."""
     path = Path(name).expanduser()
-    if (path / "config.toml").exists():
+    try:
+        is_run = (path / "config.toml").exists()
+    except OSError as error:
+        raise PretrainedError(f"Cannot read {name}: {error.strerror}; name another.") from None
+    if is_run:
         return Run.load(path)
     if path.is_dir():
         if not (path / "config.json").exists():

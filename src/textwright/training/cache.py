@@ -83,13 +83,13 @@ def encode_corpus(
     remove_abandoned()
     folder = cache_folder() / _name(corpus, tokenizer)
     stage = "Encoding"
-    try:
-        return _reopen(folder, tokenizer)
-    except FileNotFoundError:
-        pass
-    except DamagedError as error:
-        stage = f"Encoding again, because {error.path.name} in the cache is damaged"
-    with _writing_cache():
+    with _using_cache():
+        try:
+            return _reopen(folder, tokenizer)
+        except FileNotFoundError:
+            pass
+        except DamagedError as error:
+            stage = f"Encoding again, because {error.path.name} in the cache is damaged"
         with _new_build() as build:
             encoded = build / folder.name
             _encode(corpus, tokenizer, encoded, on_progress, stage)
@@ -112,10 +112,10 @@ def encode_privately(
     remove_abandoned()
     folder = cache_folder() / _name(corpus, tokenizer)
     with ExitStack() as stack:
-        try:
-            open_encoded(folder, tokenizer)
-        except (FileNotFoundError, DamagedError):
-            with _writing_cache():
+        with _using_cache():
+            try:
+                open_encoded(folder, tokenizer)
+            except (FileNotFoundError, DamagedError):
                 folder = stack.enter_context(_new_build()) / folder.name
                 _encode(corpus, tokenizer, folder, on_progress, "Encoding")
         yield folder
@@ -140,7 +140,7 @@ def clear_cache() -> int:
     """
     freed = remove_abandoned()
     for corpus in list_cache():
-        # Renamed first: nobody finds half of it.
+        # Renamed first, so that half of it is never found.
         with suppress(OSError), _new_build() as build:
             corpus.folder.rename(build / corpus.folder.name)
             freed += corpus.bytes
@@ -236,8 +236,8 @@ def _publish(encoded: Path, folder: Path, tokenizer: Tokenizer) -> None:
 
 
 @contextmanager
-def _writing_cache() -> Iterator[None]:
-    """Raise CorpusError if the disk is full or the cache cannot be written."""
+def _using_cache() -> Iterator[None]:
+    """Raise CorpusError if the disk is full or the cache cannot be read or written."""
     try:
         yield
     except OSError as error:
