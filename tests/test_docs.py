@@ -32,7 +32,10 @@ MARK = re.compile(r"^<!-- runs -->$", re.MULTILINE)
 RUNNABLE = [page for page in PAGES if MARK.search((ROOT / page).read_text("utf-8"))]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 # What every program has, and options of pip, torchrun and llama.cpp.
-FOREIGN = {"--help", "--exclude-editable", "--no-python", "--nproc-per-node", "--temp"}
+FOREIGN = {
+    *("--help", "--install-completion", "--show-completion"),
+    *("--exclude-editable", "--no-python", "--nproc-per-node", "--temp"),
+}
 
 pytestmark = pytest.mark.usefixtures("cache")
 

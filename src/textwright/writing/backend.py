@@ -32,10 +32,10 @@ class Backend(Protocol):
 
     def prefill(
         self, ids: NDArray[np.int64], lengths: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], Any]:
+    ) -> tuple[NDArray[np.float32], BackendState]:
         """Read rows: ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
 
-    def step(self, ids: NDArray[np.int64], state: Any) -> tuple[NDArray[np.float32], Any]:
+    def step(self, ids: NDArray[np.int64], state: Any) -> tuple[NDArray[np.float32], BackendState]:
         """Read one more id of each row: ids (B,) → logits (B, V), state."""
 
 
