@@ -210,6 +210,16 @@ def test_starts_that_cannot_be_are_named(poems, home, starts, reason):
     assert f"is damaged ({reason}); delete its folder" in str(caught.value)
 
 
+def test_a_bracket_in_a_header_that_is_never_closed_is_damage_too(poems, home):
+    """numpy raises an error of Python's tokenizer there."""
+    _, tokenizer, _ = encoded(poems)
+    (folder,) = home.iterdir()
+    file = folder / "train.starts.npy"
+    file.write_bytes(file.read_bytes().replace(b"'shape': (", b"'shape':(("))
+    with pytest.raises(CorpusError, match=r"train\.starts\.npy is damaged"):
+        open_encoded(folder, tokenizer)
+
+
 # Several processes
 
 

@@ -156,7 +156,9 @@ def _open_part(folder: Path, part: Part, tokenizer: Tokenizer) -> Documents:
     path, type_ = folder / f"{part}.starts.npy", _narrowest_type(tokenizer)
     try:
         starts = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # numpy parses the header as Python, which can fail in any way
         raise DamagedError(path, str(error)) from None
     if starts.dtype != np.int64 or starts.ndim != 1 or not len(starts):
         raise DamagedError(path, f"it holds {starts.dtype} of shape {starts.shape}")
