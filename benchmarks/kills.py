@@ -4,8 +4,8 @@
 
 Kills small trainings at random moments, uniform over the time that they take, and lets `--resume`
 continue them, which may be killed again. In the end all files must be those of a training that
-nothing disturbed, to the bit. Then come the scenarios of harm.py. Linux only; a full disk and
-folders without permission need root. Ends by itself, and leaves nothing but its two files.
+nothing disturbed, to the bit. Then come the scenarios of harm.py and damage.py. Linux only; a full
+disk and folders without permission need root. Ends by itself, and leaves only its two files.
 """
 
 import argparse
@@ -25,8 +25,10 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HU
 
 import numpy as np
 import torch
+from damage import damage
 from forked import Child, differences, phase, start, warm_up
-from harm import SCENARIOS, Place
+from harm import fill_disk, forbid, move_clock
+from scenario import Place, Scenario
 from speed import commit, processor
 from tables import write_tables
 
@@ -41,6 +43,12 @@ TINY = [
 LSTM = ["model.embedding_size=8", "model.hidden_size=8"]
 GPT = ["model.layers=2", "model.heads=2", "model.width=16"]
 STREAM = ["data.layout=stream", "train.batch_size=4", "train.accumulate=2"]
+SCENARIOS: dict[str, Scenario] = {
+    "disk": fill_disk,
+    "permission": forbid,
+    "damage": damage,
+    "clock": move_clock,
+}
 GRACE = 20.0  # seconds that the other process has to notice a death, before it is ended too
 
 
