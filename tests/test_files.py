@@ -22,7 +22,7 @@ def test_a_folder_keeps_its_content_when_the_new_one_cannot_take_its_name(tmp_pa
     replace = os.replace
 
     def fail(source, target):
-        if str(source).endswith(".part"):
+        if ".part" in str(source):
             raise OSError("the disk is gone")
         replace(source, target)
 
@@ -36,7 +36,8 @@ def test_a_folder_keeps_its_content_when_the_new_one_cannot_take_its_name(tmp_pa
 def test_a_folder_that_a_kill_left_without_its_name_gets_it_back(tmp_path):
     """The kill fell between the two renames of a replacement."""
     made(tmp_path / ".kept.old", "old")
-    made(tmp_path / ".kept.part", "new")
+    (tmp_path / ".kept.part").mkdir()
+    made(tmp_path / ".kept.part" / "kept", "new")
     settle(tmp_path / "kept")
     assert (tmp_path / "kept" / "inside.txt").read_text() == "old"
     assert names(tmp_path) == ["kept"]
@@ -44,10 +45,19 @@ def test_a_folder_that_a_kill_left_without_its_name_gets_it_back(tmp_path):
 
 def test_what_a_kill_left_beside_a_file_is_removed(tmp_path):
     (tmp_path / "kept.txt").write_text("old")
-    (tmp_path / ".kept.txt.part").write_text("half")
+    left = made(tmp_path / ".kept.txt.part", "a library's own temporary file")
+    (left / "kept.txt").write_text("half")
     settle(tmp_path / "kept.txt")
     assert names(tmp_path) == ["kept.txt"]
     assert (tmp_path / "kept.txt").read_text() == "old"
+
+
+def test_a_file_is_written_where_a_temporary_file_beside_it_is_not_left(tmp_path):
+    """As safetensors writes: to a name of its own beside the one that it was given."""
+    with replacing(tmp_path / "kept.txt") as written:
+        written.with_name(".tmp123456").write_text("half")
+        written.write_text("new")
+    assert names(tmp_path) == ["kept.txt"]
 
 
 def test_an_interrupted_deletion_leaves_no_folder_of_that_name(tmp_path, monkeypatch):

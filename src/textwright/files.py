@@ -11,21 +11,24 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write a file or folder to, which then takes its name.
+    """Give a path to write a file or folder to, which then takes the name `path`.
 
-    What was written is on the disk before it gets its name, and the name is on the disk when this
-    returns. After an exception `path` is as it was. Only one process may replace a path at a time.
+    It lies in a folder of its own beside `path`, where a library that is killed leaves its own
+    temporary files too. What was written is on the disk before it gets its name, and the name is on
+    the disk when this returns. After an exception `path` is as it was. Only one process may replace
+    a path at a time.
     """
     if not path.parent.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-    beside, old = _beside(path), _old(path)
     settle(path)
+    written = _beside(path) / path.name
     try:
-        yield beside
-        sync_tree(beside)
+        written.parent.mkdir()
+        yield written
+        sync_tree(written)
         if path.is_dir():  # a rename cannot replace a folder that holds files
-            os.replace(path, old)
-        os.replace(beside, path)
+            os.replace(path, _old(path))
+        os.replace(written, path)
         sync(path.parent)
     finally:
         settle(path)

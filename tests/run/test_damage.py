@@ -61,8 +61,11 @@ def flip(path, what, by=1):
 
 def test_what_a_kill_left_is_removed_and_the_users_files_are_not(run, resume):
     left = [".model.safetensors.part", ".loss.png.part", ".metrics.jsonl.part", ".config.toml.part"]
-    for name in [*left, ".my.old", ".my.part"]:
-        (run.path / name).write_text("half")
+    for name in left:
+        (run.path / name).mkdir()
+        (run.path / name / ".tmp123456").write_text("half")
+    for name in (".my.old", ".my.part"):
+        (run.path / name).write_text("the user's")
     (run.path / "checkpoints" / ".step-00000018.part").mkdir()
     resume(run, steps=20)
     hidden = {path.name for path in run.path.rglob(".*")}
