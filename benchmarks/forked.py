@@ -47,6 +47,7 @@ PHASES = {
 }
 NAMES = [ELSEWHERE, *PHASES]
 
+_children: list["Child"] = []
 _now = mmap.mmap(-1, 16)  # the phase of each process of a training, shared with the children
 
 
@@ -93,8 +94,10 @@ def start(
     pid = os.fork()
     if pid:
         os.close(into)
-        return Child(pid, out)
+        _children.append(Child(pid, out))
+        return _children[-1]
     code = 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         for handle, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(into, handle)
@@ -122,6 +125,12 @@ def run(
         child.kill()
         raise TimeoutError(f"{' '.join(argv)} hung: {child.output}")
     return child
+
+
+def kill_all() -> None:
+    """Kill the children that still run."""
+    for child in _children:
+        child.kill()
 
 
 def do(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:

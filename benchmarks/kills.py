@@ -13,11 +13,13 @@ import json
 import os
 import platform
 import random
+import signal
 import socket
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +28,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HU
 import numpy as np
 import torch
 from damage import damage
-from forked import Child, differences, phase, start, warm_up
+from forked import Child, differences, kill_all, phase, start, warm_up
 from harm import fill_disk, forbid, move_clock
 from scenario import Place, Scenario
 from speed import commit, processor
@@ -213,7 +215,10 @@ def main() -> int:
     parser.add_argument("--table", type=Path, help="write the tables to this file, not to stdout")
     given = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="kills-") as name:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and clean up
+    with ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-"))
+        stack.callback(kill_all)
         folder = Path(name)
         folder.chmod(0o755)  # an ordinary user may look into it
         os.environ["TEXTWRIGHT_CACHE"] = str(folder / "cache")
