@@ -294,6 +294,18 @@ def test_a_lock_needs_no_room_for_the_name_of_its_holder(tmp_path, monkeypatch):
             assert not FileLock(tmp_path / "run" / ".lock").is_locked
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_stops_no_training(tmp_path, monkeypatch, number):
+    fcntl = pytest.importorskip("fcntl")
+
+    def lockless(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", lockless)
+    with locked(tmp_path), locked(tmp_path):  # a lock of another kind would outlive a kill
+        assert {path.name for path in tmp_path.iterdir()} <= {".lock", ".lock-holder"}
+
+
 def test_a_holder_of_the_lock_that_cannot_be_read_is_named_as_far_as_it_can(tmp_path):
     with locked(tmp_path):
         (tmp_path / ".lock-holder").write_bytes(b"process 7 on \xff")

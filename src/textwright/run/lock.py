@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from textwright.run.storing import storing
 
 LOCK = ".lock"
 HOLDER = ".lock-holder"
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # what such a file system answers
 
 
 @contextmanager
@@ -30,15 +33,19 @@ def locked(folder: Path) -> Iterator[None]:
         lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
         holder = folder / HOLDER
         try:
-            lock.acquire()
+            with warnings.catch_warnings(action="ignore"):  # that it turns to its other kind
+                lock.acquire()
         except Timeout:
             raise RunError(
                 f"{folder} is being trained by {_read(holder)}; wait until that ends, or name "
                 "another --out."
             ) from None
-        except NotImplementedError:
-            pass
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+                raise
         else:
+            if type(lock) is not FileLock:  # filelock's other kind does not die with its process
+                lock.release()
             with suppress(OSError):  # a disk without room is reported by what needs it
                 holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
     try:
