@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import shutil
 import tomllib
 import zlib
@@ -32,6 +31,7 @@ from textwright.files import replacing, settle, sync
 from textwright.run.arrays import Arrays, load_arrays, save_arrays
 from textwright.run.checkpoints import Checkpoints
 from textwright.run.lock import LOCK
+from textwright.run.records import metrics_until, read_metrics, samples_until
 from textwright.run.storing import (
     CHECKSUMS,
     check_unchanged,
@@ -57,14 +57,6 @@ FOR_GOOD = (
     "tokenizer.json",
     "escape.json.gz",
 )
-SAMPLE_MARK = "## Step "
-# The keys of each event in metrics.jsonl on which the model card and the curve rely.
-METRICS = {
-    "ready": {"device", "dtype", "threads", "processes", "torch"},
-    "step": {"epoch", "loss"},
-    "evaluation": {"epoch", "scores", "best"},
-}
-SCORES = {"loss", "bits_per_character", "interval"}
 
 
 class Run:
@@ -278,45 +270,16 @@ class Run:
                     sync(self.path / name)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every line of metrics.jsonl, except a last line cut short by a kill. Raises RunError that
-        names another line that cannot be read."""
-        file = self.path / "metrics.jsonl"
-        try:
-            content = file.read_bytes() if file.exists() else b""
-        except OSError as error:
-            raise damaged(file, error) from None
-        records = []
-        for number, line in enumerate(content.split(b"\n")[:-1], 1):
-            try:
-                records.append(_checked(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise RunError(
-                    f"Line {number:,} of {file} is damaged; restore the file from a copy, or "
-                    "delete that line."
-                ) from None
-        return records
+        """The events in metrics.jsonl. Raises RunError that names a damaged line."""
+        return read_metrics(self.path / "metrics.jsonl")
 
     def rewind(self, step: int, evaluated: int) -> None:
         """Cut metrics.jsonl and samples.md back to a checkpoint's step and its last evaluation,
         which may lie before the step."""
-        last = {"ready": step, "step": step, "evaluation": evaluated}
-        kept = [m for m in self.metrics() if m["step"] <= last[m["event"]]]
-        if self.has("metrics.jsonl") and step and all(m["step"] != step for m in kept):
-            raise RunError(
-                f"{self.path / 'metrics.jsonl'} ends before step {step:,}, that of the newest "
-                "checkpoint; restore it from a copy, or delete it: it then begins at that step."
-            )
-        self.write_text("metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
-        if self.has("samples.md"):
-            try:
-                samples = (self.path / "samples.md").read_bytes().decode("utf-8", "replace")
-            except OSError as error:
-                raise damaged(self.path / "samples.md", error) from None
-            samples = samples[: samples.rfind("\n\n") + 2]  # without what a full disk cut short
-            # A model may write the mark too, but hardly on a line that else holds only digits.
-            texts = re.split(rf"^{SAMPLE_MARK}(?=\d+$)", samples, flags=re.MULTILINE)[1:]
-            texts = [text for text in texts if int(text.partition("\n")[0]) <= evaluated]
-            self.write_text("samples.md", "".join(SAMPLE_MARK + text for text in texts))
+        metrics, samples = self.path / "metrics.jsonl", self.path / "samples.md"
+        self.write_text(metrics.name, metrics_until(metrics, step, evaluated))
+        if samples.exists():
+            self.write_text(samples.name, samples_until(samples, evaluated))
 
     def is_damaged(self, name: str) -> bool:
         """Whether a file that was written for good is there, but not as it was written."""
@@ -345,15 +308,6 @@ class Run:
         path = self._existing(name)
         check_unchanged(path)
         return path
-
-
-def _checked(record: dict[str, Any]) -> dict[str, Any]:
-    """A line of metrics.jsonl. Raises KeyError or TypeError if it is not as training wrote it."""
-    missing = METRICS[record["event"]] - record.keys()
-    missing |= SCORES - record["scores"].keys() if record["event"] == "evaluation" else set()
-    if missing:
-        raise KeyError(*missing)
-    return {**record, "step": int(record["step"])}
 
 
 def merged(base: Arrays, adapters: Arrays, options: TrainOptions) -> Arrays:
