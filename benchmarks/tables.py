@@ -1,5 +1,6 @@
 """The tables of kills.py, in Markdown."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -44,16 +45,22 @@ def _phases(kills: dict[str, Any]) -> str:
 
 
 def _rows(rows: Iterable[dict[str, Any]]) -> str:
+    """The runs of a damaged file and the checkpoints of a run are put together."""
+    tried: dict[tuple[str, str], Counter[str]] = {}
+    wrong: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        key = re.sub(r" \(.*", "", row["scenario"]), re.sub(r"step-\d+", "step-…", row["what"])
+        tried.setdefault(key, Counter()).update(row["outcomes"])
+        wrong[key] += len(row["wrong"])
     return _table(
-        ["scenario", "what", "what came of it", "wrong"],
+        ["scenario", "what", "what came of it", "lost or wrong"],
         [
             [
-                row["scenario"],
-                row["what"],
-                "; ".join(f"{count} {outcome}" for outcome, count in row["outcomes"].items()),
-                len(row["wrong"]),
+                *key,
+                "; ".join(f"{count} {outcome}" for outcome, count in tried[key].most_common()),
+                wrong[key],
             ]
-            for row in rows
+            for key in tried
         ],
     )
 
