@@ -364,7 +364,15 @@ def _rotated(x: Floats, waves: Waves) -> Floats:
 
 
 def rotary_waves(options: GPTOptions) -> tuple[Floats, Floats]:
-    """Cosines and sines (C, K/2) of the angles of each place (Su et al. 2021).
+    """Cosines and sines (C, K/2) of the angles of each place (Su et al. 2021)."""
+    places = np.arange(options.context_length, dtype=np.float32)
+    plain, stretch = rotary_frequencies(options)
+    angles = places[:, None] * (plain / stretch)
+    return np.cos(angles), np.sin(angles)
+
+
+def rotary_frequencies(options: GPTOptions) -> tuple[Floats, Floats]:
+    """Radians from place to place of each pair (K/2,), and by what to divide them (K/2,).
 
     Llama 3 stretches the waves that do not fit `rotary_low` times into the original context, keeps
     those that fit `rotary_high` times, and interpolates between the two.
@@ -372,14 +380,11 @@ def rotary_waves(options: GPTOptions) -> tuple[Floats, Floats]:
     width = options.head_widths[0]
     pairs = np.arange(0, width, 2, dtype=np.float32)
     frequencies = 1 / np.float32(options.rotary_base) ** (pairs / np.float32(width))
-    if options.rotary_factor > 1:
-        low, high = options.rotary_low, options.rotary_high
-        fits = options.rotary_original * frequencies / (2 * np.pi)
-        kept = np.clip((fits - low) / (high - low), 0, 1)
-        frequencies = (1 - kept) * frequencies / options.rotary_factor + kept * frequencies
-    places = np.arange(options.context_length, dtype=np.float32)
-    angles = places[:, None] * frequencies.astype(np.float32)
-    return np.cos(angles), np.sin(angles)
+    low, high = options.rotary_low, options.rotary_high
+    fits = options.rotary_original * frequencies / (2 * np.pi)
+    kept = np.clip((fits - low) / (high - low), 0, 1)
+    stretch = 1 / ((1 - kept) / options.rotary_factor + kept)
+    return frequencies, stretch.astype(np.float32)
 
 
 def sinusoids(count: int, width: int) -> Floats:
