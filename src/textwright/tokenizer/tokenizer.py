@@ -230,7 +230,7 @@ class Tokenizer:
         """
         spans: list[tuple[int, int, int]] = []
         begin = 0
-        for part in cut(_whole(text), anywhere=self.kind == "char"):
+        for part in cut(_whole(text), self.treatment):
             encoding = self._rust.encode(part, add_special_tokens=False)
             spans += [
                 (token_id, begin + start, begin + end)
@@ -273,7 +273,7 @@ class Tokenizer:
             waiting = 0
 
         for place, text in enumerate(texts):
-            for part in cut(_whole(text)):
+            for part in cut(_whole(text), self.treatment):
                 batch.append(part)
                 places.append(place)
                 waiting += len(part)
@@ -334,7 +334,7 @@ def _learn_bytes(
     )
     rust = pipeline(treatment)
     # The Rust side reads 256 texts ahead: stretches bound their memory.
-    stretches = (part for text in documents for part in cut(text))
+    stretches = (part for text in documents for part in cut(text, treatment))
     rust.train_from_iterator(chain.from_iterable(map(_without_long_words, stretches)), trainer)
     # The trainer made the stop an added token: a text that spells it would be encoded to it.
     content = json.loads(rust.to_str())
