@@ -384,7 +384,7 @@ def rotary_frequencies(options: GPTOptions) -> tuple[Floats, Floats]:
     fits = options.rotary_original * frequencies / (2 * np.pi)
     kept = np.clip((fits - low) / (high - low), 0, 1)
     stretch = 1 / ((1 - kept) / options.rotary_factor + kept)
-    return frequencies, stretch.astype(np.float32)
+    return frequencies.astype(np.float32), stretch.astype(np.float32)
 
 
 def sinusoids(count: int, width: int) -> Floats:
