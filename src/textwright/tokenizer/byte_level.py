@@ -37,6 +37,7 @@ _MODEL: dict[str, tuple[Any, ...]] = {
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
 }
+_LETTERS = frozenset(pre_tokenizers.ByteLevel.alphabet())
 _BY_BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
 
@@ -61,6 +62,9 @@ def read_pretrained(folder: Path) -> Tokenizer:
             _stop_of(original, folder),
             ignore_merges=content["model"].get("ignore_merges", False),
         )
+        for token in content["added_tokens"]:
+            if token["id"] in tokenizer.encode(token["content"]):
+                raise ValueError(f"a text can spell its added token {token['content']!r}")
         _check(tokenizer, original)
     return tokenizer
 
@@ -77,14 +81,15 @@ def rebuild(vocabulary: Sequence[str], merges: Sequence[str], cut: str, stop: st
             raise ValueError(f"it cuts text as {cut!r} does, which is none of {', '.join(CUTS)}")
         if "" in vocabulary:
             raise ValueError(f"it has no token with the id {vocabulary.index('')}")
-        # Special tokens stand there in plain letters, which may be none of the byte-level ones.
-        letters = set(pre_tokenizers.ByteLevel.alphabet())
-        tokens = [token if letters.issuperset(token) else _spelled(token) for token in vocabulary]
+        tokens = list(map(_entry, vocabulary))
         (token, count), *_ = Counter(tokens).most_common(1)
         if count > 1:
             raise ValueError(f"its token {token!r} has {count} ids")
+        for merge in merges:
+            if merge.count(" ") != 1:
+                raise ValueError(f"its merge {merge!r} does not have two parts")
         ids = {token: at for at, token in enumerate(tokens)}
-        stop = next(name for name in (*STOPS, stop) if name in ids or name == stop)
+        stop = next((name for name in STOPS if name in ids), _entry(stop))
         pairs = [merge.split(" ") for merge in merges]
         # As llama.cpp does.
         tokenizer = _assemble(ids, pairs, cut, stop, ignore_merges=cut == "llama-bpe")
@@ -182,20 +187,21 @@ def _refuse_sentencepiece(content: dict[str, Any]) -> None:
 
 def _stop_of(original: tokenizers.Tokenizer, folder: Path) -> str:
     """The entry that ends a document. Raises ValueError where there is none."""
-    named: list[Any] = [*STOPS]
-    for file in ("generation_config.json", "config.json"):
-        ends = _settings(folder, file).get("eos_token_id")
-        named += [
-            original.id_to_token(end)
-            for end in (ends if isinstance(ends, list) else [ends])
-            if isinstance(end, int)
-        ]
-    end = _settings(folder, "tokenizer_config.json").get("eos_token")
-    named.append(end.get("content") if isinstance(end, dict) else end)
-    for name in named:
+    for name in _ends(original, folder):
         if name is not None and original.token_to_id(name) is not None:
             return _spelled(name)
     raise ValueError(f"it has neither {' nor '.join(STOPS)}, and no file names its eos token")
+
+
+def _ends(original: tokenizers.Tokenizer, folder: Path) -> Iterator[str | None]:
+    """The names of what may end a document, the likeliest first; None where a file has none."""
+    yield from STOPS
+    for file in ("generation_config.json", "config.json"):
+        ends = _settings(folder, file).get("eos_token_id")
+        for end in ends if isinstance(ends, list) else [ends]:
+            yield None if end is None else original.id_to_token(end)
+    end = _settings(folder, "tokenizer_config.json").get("eos_token")
+    yield end["content"] if isinstance(end, dict) else end
 
 
 def _assemble(
@@ -232,7 +238,12 @@ def _check(tokenizer: Tokenizer, original: tokenizers.Tokenizer | None = None) -
     encodings = original.encode_batch_fast(texts, add_special_tokens=False)
     for text, row, encoding in zip(texts, ids, encodings, strict=True):
         if row != encoding.ids:
-            raise ValueError(f"the text {text!r} has the ids {encoding.ids}, and here {row}")
+            raise ValueError(f"the text {text!r} would have other ids")
+
+
+def _entry(token: str) -> str:
+    """A token as a list holds it: special ones in plain letters, which may be none of ours."""
+    return token if _LETTERS.issuperset(token) else _spelled(token)
 
 
 def _spelled(token: str) -> str:
