@@ -124,10 +124,11 @@ class GGUF:
         tensors = self.header.tensors
         found = {name: tensor.shape for name, tensor in tensors.items() if name != STRETCH}
         with _usable(self.source):
-            # Older files hold a GPT-2's embedding twice.
-            twice = self.architecture == "gpt2" and found.pop(OUTPUT, None)
-            if twice and not np.array_equal(*map(self.header.read, (OUTPUT, EMBEDDING))):
-                raise ValueError("its output matrix is not its embedding, as a GPT-2's is")
+            if self.architecture == "gpt2" and found.pop(OUTPUT, ()):
+                # Older files hold a GPT-2's embedding twice.
+                output, embedding = self.header.read(OUTPUT), self.header.read(EMBEDDING)
+                if not np.array_equal(output, embedding):
+                    raise ValueError("its output matrix is not its embedding, as a GPT-2's is")
             check(found, self.places, self._shapes)
         refuse_larger_than_memory(self.source, self._shapes)
 
@@ -147,12 +148,14 @@ def _usable(source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        if isinstance(error, KeyError):
-            reason = f"it lacks {error.args[0]}"
+        reason = "it is damaged"
         if isinstance(error, ValidationError):
             wrong = error.errors()[0]
             reason = " ".join([*map(str, wrong["loc"]), wrong["msg"].removeprefix("Value error, ")])
+        elif isinstance(error, OSError | ValueError):
+            reason = getattr(error, "strerror", None) or str(error)
+        elif isinstance(error, KeyError):
+            reason = f"it lacks {error.args[0]}"
         raise PretrainedError(
             f"{source} cannot be used: {reason}; name a GGUF file of a {KNOWN}."
         ) from None

@@ -122,8 +122,11 @@ def config_in(header: Header) -> dict[str, Any]:
         config["partial_rotary_factor"] = turned / config["head_dim"]
         if STRETCH in tensors:
             config["rope_scaling"] = _scaling(header.read(STRETCH), config)
-    if lacking := [key for key, theirs in KEYS[architecture].items() if config[theirs] is None]:
-        raise ValueError(f"it lacks {architecture}.{lacking[0]}")
+    for key, theirs in KEYS[architecture].items():
+        if config[theirs] is None:
+            raise ValueError(f"it lacks {architecture}.{key}")
+    if (blocks := values[f"{architecture}.block_count"]) > len(tensors):
+        raise ValueError(f"it has {blocks} blocks, but {len(tensors)} tensors")
     return config
 
 
