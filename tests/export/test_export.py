@@ -17,7 +17,7 @@ from textwright import models
 from textwright.cli import main
 from textwright.config import Config, OriginRecord
 from textwright.errors import ExportError
-from textwright.export import export_run, gguf_file, gpt_forms, onnx_model
+from textwright.export import export_run, gpt_forms, onnx_model
 from textwright.export.tokenizer_file import exported_tokenizer
 from textwright.export.transformers_folder import sampling_defaults
 from textwright.families import GPTOptions, LSTMOptions
@@ -266,67 +266,6 @@ def test_large_weights_go_into_a_second_file(gpt2, tmp_path, monkeypatch):
     exported = export_run(gpt2, "onnx", tmp_path / "out")
     assert "model.onnx.data" in exported.files
     assert (tmp_path / "out" / "model.onnx").stat().st_size < 60_000
-
-
-# GGUF
-
-
-def test_gguf_holds_the_model_and_its_tokenizer(gpt2, tmp_path):
-    import gguf
-
-    exported = export_run(gpt2, "gguf", tmp_path / "out")
-    assert exported.files == ["README.md", "model.gguf"]
-    reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
-    weights = gpt2.weights()
-    held = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
-    assert np.array_equal(held["token_embd.weight"], weights["embedding"])
-    assert sum(array.size for array in held.values()) == sum(w.size for w in weights.values())
-    fields = {name: field.contents() for name, field in reader.fields.items()}
-    assert fields["general.architecture"] == "gpt2"
-    assert fields["gpt2.context_length"] == CONTEXT
-    assert fields["gpt2.feed_forward_length"] == 20
-    tokens = gpt2.tokenizer.tokens(range(gpt2.tokenizer.vocab_size))
-    assert fields["tokenizer.ggml.tokens"] == tokens
-
-
-def test_llama_cpp_computes_the_runs_logits(gpt2, tmp_path):
-    pytest.importorskip(
-        "llama_cpp", reason="llama.cpp itself reads the file if llama-cpp-python is installed"
-    )
-    export_run(gpt2, "gguf", tmp_path / "out")
-    reloaded = gguf_file.reload(tmp_path / "out")
-    ids = ids_of(gpt2, 1, CONTEXT)
-    expected = logits_of(gpt2, ids)[0].log_softmax(-1)
-    found = torch.from_numpy(reloaded.logits(ids[0].numpy())).log_softmax(-1)
-    assert (found - expected).abs().max() < 3e-3
-    for text in [*DOCUMENTS, " two\n\nlines ", "<|endoftext|>", "日本 🍜"]:
-        ids = gpt2.tokenizer.encode(text).tolist()
-        assert reloaded.encode(text) == [gpt2.tokenizer.stop_id, *ids]
-
-
-@pytest.mark.parametrize(
-    ("options", "tokenizer", "reason"),
-    [
-        (LSTMOptions(embedding_size=4, hidden_size=4), {"kind": "bpe"}, "is recurrent"),
-        (GPTOptions(layers=1, width=8, norm="post"), {"kind": "bpe"}, r"model\.norm is 'post'"),
-        (
-            GPTOptions(layers=1, width=8, activation="relu"),
-            {"kind": "bpe"},
-            r"model\.activation is 'relu'",
-        ),
-        (GPTOptions(layers=1, width=8), {"kind": "char"}, "a tokenizer of kind char"),
-        (
-            GPTOptions(layers=1, width=8),
-            {"kind": "bpe", "lowercase": True},
-            "a tokenizer that lower-cases",
-        ),
-    ],
-)
-def test_forms_that_llama_cpp_lacks_are_refused(tmp_path, options, tokenizer, reason):
-    run = make_run(tmp_path / "run", options, **tokenizer)
-    with pytest.raises(ExportError, match=rf"{reason}.*; export to transformers or onnx\."):
-        export_run(run, "gguf", tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 # All formats

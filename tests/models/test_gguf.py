@@ -1,5 +1,5 @@
-"""Weights to begin from in GGUF files: written here as llama.cpp's converter writes them, from models
-of `transformers`, with which every number is compared."""
+"""Weights to begin from in GGUF files, which are written here as llama.cpp's converter does, from
+models of `transformers`; every number is compared with theirs."""
 
 import json
 import random
@@ -200,7 +200,7 @@ def made(gpt2_folder):
 @pytest.fixture
 def llama(made, tmp_path):
     """Write the small Llama with some values and tensors changed (None: left out) → the file."""
-    model, values, tensors = made("llama")
+    _, values, tensors = made("llama")
 
     def change(values_changed=(), tensors_changed=(), kind="llama"):
         new = {**values, **dict(values_changed)}, {**tensors, **dict(tensors_changed)}
@@ -241,7 +241,7 @@ def test_logits_and_ids_are_those_of_transformers(made, gpt2_folder, tmp_path, n
 
 
 def test_llama_3s_scaling_is_found_in_its_factors(made, tmp_path):
-    theirs, values, tensors = made("llama-stretched")
+    _, values, tensors = made("llama-stretched")
     model = open_gguf(write(tmp_path / "m.gguf", "llama", values, tensors), "m.gguf").model
     found = [model[f"rotary_{key}"] for key in ("base", "factor", "low", "high", "original")]
     assert found == [50.0, 8.0, 1.0, 4.0, 40]
@@ -249,7 +249,7 @@ def test_llama_3s_scaling_is_found_in_its_factors(made, tmp_path):
 
 @pytest.mark.parametrize("stored", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
 def test_numbers_in_few_bits_are_widened(made, tmp_path, stored):
-    theirs, values, tensors = made("qwen2")
+    _, values, tensors = made("qwen2")
     file = write(tmp_path / "model.gguf", "qwen2", values, tensors, stored)
     weights = find_origin(str(file)).weights()
     assert {array.dtype for array in weights.values()} == {np.dtype(np.float32)}

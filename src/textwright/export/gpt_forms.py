@@ -61,13 +61,15 @@ def gguf_config(model: GPT, vocab_size: int, stop_id: int) -> dict[str, Any]:
     that names what differs."""
     options = model.options
     config = form_for(options).config_of(options, vocab_size, stop_id)
-    kind, head = config["model_type"], options.head_widths[0]
+    kind, head, factor = config["model_type"], options.head_widths[0], options.rotary_factor
     if options.activation == "relu":
         raise ConfigError("model.activation is 'relu'")
     if kind != "llama" and options.rotary_factor > 1:
-        raise ConfigError(f"model.rotary_factor is {options.rotary_factor:g}, as only in a Llama")
+        raise ConfigError(
+            f"model.rotary_factor is {options.rotary_factor:g}, which only a Llama has"
+        )
     if kind == "qwen2" and options.heads * head != options.width:
-        raise ConfigError(f"model.key_width is {head}, not width / heads as in a Qwen2")
+        raise ConfigError(f"model.key_width is {head}, but width / heads in every Qwen2")
     return config
 
 
