@@ -39,13 +39,11 @@ from textwright.models.places import (
     refuse_larger_than_memory,
     shapes_of,
 )
-from textwright.models.published import KNOWN, PublishedForm, form_of, own_names
+from textwright.models.published import KNOWN, PublishedForm, fine_tuned, form_of, own_names
 from textwright.run import BASE, Arrays, Run
 from textwright.run.origin import Origin
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.byte_level import read_pretrained
-
-FINE_TUNING_RATE = 1e-4  # keeps what was learned; the default rate is for fresh weights
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FETCHED = [
@@ -113,11 +111,7 @@ class Pretrained:
 
     def inherited(self) -> dict[str, dict[str, Any]]:
         """See `run.origin.Origin`."""
-        tokenizer = {"kind": "pretrained", "vocab_size": self.tokenizer.vocab_size}
-        return {
-            "base": {"train": {"learning_rate": FINE_TUNING_RATE}},
-            "given": {"model": self.model, "tokenizer": tokenizer},
-        }
+        return fine_tuned(self.model, self.tokenizer)
 
     def record(self) -> OriginRecord:
         """See `run.origin.Origin`. Raises PretrainedError if the weights cannot be used."""
