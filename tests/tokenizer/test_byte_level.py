@@ -9,6 +9,7 @@ import re
 import shutil
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tokenizers
@@ -27,6 +28,7 @@ from tokenizers import (
 
 from textwright import grammar
 from textwright.errors import TokenizerError
+from textwright.export.tokenizer_file import exported_tokenizer
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.byte_level import read_pretrained, rebuild
 from textwright.tokenizer.scripts import texts_of_all_scripts
@@ -40,6 +42,8 @@ OF_LLAMA = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 WHOLE = "Ġpersimmons"  # an entry of Llama 3 that no merge makes
+# Line breaks, runs of spaces and numbers, which become tokens of the vocabularies.
+LINES = "end.\n\nNext:\n\n\n  \n\tand\t\tso  on...\r\n\r\n123 45\n\n"
 CONTROLS = "\x04\x13\U00040000"  # SmolLM2's vocabulary lacks their bytes, \xc0 and \xff
 
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -115,7 +119,7 @@ def learned(pre_tokenizer, **options) -> tokenizers.Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=900, initial_alphabet=alphabet, show_progress=False, **options
     )
-    material = [*grammar.documents(300, seed=1), *list(texts_of_all_scripts())[::7]]
+    material = [LINES] * 30 + [*grammar.documents(300, seed=1), *list(texts_of_all_scripts())[::7]]
     if "special_tokens" in options:  # as in SmolLM2, whose text had none of these
         material = [text for text in material if not set(CONTROLS) & set(text)]
     rust.train_from_iterator(material, trainer)
@@ -429,6 +433,26 @@ def test_lists_that_are_no_tokenizer_are_refused(vocabulary, merges, cut, messag
     with pytest.raises(TokenizerError, match=message) as raised:
         rebuild(vocabulary, merges, cut, STOP)
     assert "\n" not in str(raised.value)
+
+
+# --- Exported again
+
+
+@every_form
+def test_the_exported_file_gives_transformers_the_same_ids(pairs, form, tmp_path):
+    ours, _ = pairs[form]
+    ours.save(tmp_path / "tokenizer.json")
+    exported = exported_tokenizer(SimpleNamespace(tokenizer=ours, path=tmp_path))
+    theirs = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=exported, eos_token=STOP, split_special_tokens=True
+    )
+    theirs.save_pretrained(tmp_path / "exported")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "exported")
+    for text in [*list(texts_of_all_scripts())[::20], f"a{STOP} <|im_end|>", "e\u0301"]:
+        text = spellable(text, ours)
+        ids = theirs(text)["input_ids"]
+        assert ids == [ours.stop_id, *ours.encode(text).tolist()]
+        assert theirs.decode(ids, skip_special_tokens=True) == text
 
 
 # --- What is refused rather than nearly right

@@ -32,6 +32,7 @@ any other                      one space on either side
 
 import codecs
 import re
+import sys
 from collections.abc import Container, Sequence
 from copy import copy
 from typing import Protocol
@@ -124,21 +125,17 @@ def spell_bytes(token: str) -> str:
 def find_unspelled(vocabulary: Container[str]) -> re.Pattern[str] | None:
     """A pattern of the characters whose bytes a byte-level vocabulary lacks; None: it has all.
 
-    Raises ValueError if it lacks a byte of ordinary text. Published vocabularies may lack control
-    characters, and bytes that begin characters of planes without any.
+    Published vocabularies may lack rare bytes. Raises ValueError if one lacks any other.
     """
     missing = sorted(byte for letter, byte in _BYTE_OF.items() if letter not in vocabulary)
     if lost := [byte for byte in missing if byte not in _RARE]:
         raise ValueError(f"its vocabulary lacks the byte {lost[0]:#04x}")
-    controls = [chr(byte) for byte in missing if byte < 0x80]
-    planes = [
-        f"{chr(max(first, 0x10000))}-{chr(min(first + 0x3FFFF, 0x10FFFF))}"
-        for byte in missing
-        if 0xF0 <= byte <= 0xF4
-        for first in [(byte - 0xF0) * 0x40000]
-    ]
-    classes = "".join([*map(re.escape, controls), *planes])
-    return re.compile(f"[{classes}]") if classes else None
+    ranges = [re.escape(chr(byte)) for byte in missing if byte < 0x80]
+    for byte in missing:
+        if _BEYOND_PLANE_3 <= byte <= _LAST_IN_USE:
+            first = (byte & 7) << 18
+            ranges.append(f"{chr(first)}-{chr(min(first + (1 << 18) - 1, sys.maxunicode))}")
+    return re.compile(f"[{''.join(ranges)}]") if ranges else None
 
 
 class WordJoiner:
@@ -217,6 +214,7 @@ def _byte_values() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_values()
-# Bytes that text does without: control characters, bytes that begin characters of planes 4 to 11,
-# where Unicode has none, and bytes that UTF-8 does not use.
-_RARE = frozenset({*range(0x20), 0x7F, 0xC0, 0xC1, 0xF1, 0xF2, *range(0xF5, 0x100)}) - {9, 10, 13}
+# Bytes that begin the UTF-8 of characters beyond plane 3: tags, and those of private use.
+_BEYOND_PLANE_3, _LAST_IN_USE = 0xF1, 0xF4
+# These, control characters other than tabs and line breaks, and bytes that UTF-8 does not use.
+_RARE = frozenset({*range(0x20), 0x7F, 0xC0, 0xC1, *range(_BEYOND_PLANE_3, 0x100)}) - {9, 10, 13}

@@ -185,8 +185,8 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Ids (T,) int64 of each text; a text may be a stretch of a huge document.
 
-        Raises TokenizerError for half a surrogate pair, and for a control character that the
-        vocabulary of trained weights lacks.
+        Raises TokenizerError for half a surrogate pair, and for a character that the vocabulary
+        of trained weights cannot spell.
         """
         if self.kind == "bpe":
             return self._encode_bytes(texts)
