@@ -146,13 +146,46 @@ def test_padding_on_either_side_changes_nothing(name, tmp_path):
     assert whole.loss.isfinite()
 
 
-def test_a_gpt2_needs_no_code_and_another_model_brings_its_own(gpt2, tmp_path):
-    exported = export_run(gpt2, "transformers", tmp_path / "gpt2")
+NATIVE = {
+    "gpt": transformers.GPT2LMHeadModel,
+    "llama": transformers.LlamaForCausalLM,
+    "llama-stretched": transformers.LlamaForCausalLM,
+    "qwen2": transformers.Qwen2ForCausalLM,
+    "qwen3": transformers.Qwen3ForCausalLM,
+}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_published_form_needs_no_code(name, tmp_path):
+    run = make_run(tmp_path / "run", SMALL[name])
+    exported = export_run(run, "transformers", tmp_path / "out")
     assert "modeling_textwright.py" not in exported.files
-    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "gpt2")
-    assert type(model) is transformers.GPT2LMHeadModel
-    other = make_run(tmp_path / "lstm", SMALL["lstm"])
-    assert "modeling_textwright.py" in export_run(other, "transformers", tmp_path / "o").files
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert type(model) is NATIVE[name]
+    ids = ids_of(run, 3, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids).logits, logits_of(run, ids), rtol=1e-5, atol=1e-5)
+
+
+def test_another_model_brings_its_code(tmp_path):
+    for name in SMALL.keys() - NATIVE.keys():
+        run = make_run(tmp_path / name, SMALL[name])
+        files = export_run(run, "transformers", tmp_path / f"{name}-out").files
+        assert "modeling_textwright.py" in files
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_a_qwen2_reads_texts_with_its_own_tokenizer(tmp_path, kind, trust):
+    """transformers has a class for the tokenizers of Qwen2, which cuts and normalizes as Qwen does,
+    whatever tokenizer.json says."""
+    run = make_run(tmp_path / "run", SMALL["qwen2"], kind)
+    export_run(run, "transformers", tmp_path / "out")
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", trust_remote_code=trust)
+    for text in [*DOCUMENTS, "e\u0301 1234", " two\n\nlines "]:
+        ids = [run.tokenizer.stop_id, *run.tokenizer.encode(text).tolist()]
+        assert read(text)["input_ids"] == ids
+    assert read.eos_token_id == run.tokenizer.stop_id
 
 
 def test_the_config_does_not_name_the_origin_of_the_weights(tmp_path):
@@ -272,7 +305,7 @@ def test_large_weights_go_into_a_second_file(gpt2, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("to", ["transformers", "onnx"])
-@pytest.mark.parametrize("name", ["lstm", "gpt", "gpt-book"])
+@pytest.mark.parametrize("name", ["lstm", "gpt", "gpt-book", "qwen2"])
 def test_the_code_in_the_readme_writes_a_text(tmp_path, monkeypatch, to, name):
     run = make_run(tmp_path / "run", SMALL[name], "char")
     run.keep_weights(never_ending(run))

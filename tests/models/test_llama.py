@@ -54,7 +54,7 @@ SHAPES = {
     ),
     "qwen3-stretched": ("Qwen3", {"head_dim": 16, "rope_parameters": LLAMA3}),
 }
-SIZES = {  # published models: config.json, and parameters without those of rows that are shared
+SIZES = {  # published models: config.json and the number of parameters
     "SmolLM2-135M": (
         {
             "model_type": "llama",
@@ -275,7 +275,7 @@ def test_a_tied_output_matrix_that_is_stored_again_and_a_body_alone_are_read():
         ),
         ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "its rope_type is 'linear'"),
         ("llama", {"partial_rotary_factor": 0.5}, "its partial_rotary_factor is 0.5"),
-        ("llama", {"rope_scaling": {"rope_type": "llama3"}}, "its config.json lacks factor"),
+        ("llama", {"rope_scaling": {"rope_type": "llama3"}}, "it lacks factor"),
         ("llama", {"model_type": "qwen2_moe"}, "its model_type is 'qwen2_moe', not one of"),
         ("llama", {"quantization_config": {"bits": 4}}, "its weights are quantized"),
     ],

@@ -92,7 +92,8 @@ def export(
     """Write a run in the form of another program, and read it back to compare.
 
     transformers: a folder for AutoModelForCausalLM and AutoTokenizer. onnx: for ONNX Runtime, with
-    state in and out. gguf: for llama.cpp, where the model is a GPT-2 with a byte-level BPE.
+    state in and out. gguf: for llama.cpp, where the model is a GPT-2, Llama, Qwen2 or
+    Qwen3 with a byte-level BPE.
     """
     from textwright.cli.display import Progression, show_export
     from textwright.export import export_run

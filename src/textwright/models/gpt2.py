@@ -60,7 +60,7 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
             "norm_epsilon": config.get("layer_norm_epsilon", 1e-5),
         }
     except KeyError as error:
-        raise ValueError(f"its config.json lacks {error.args[0]}") from None
+        raise ValueError(f"it lacks {error.args[0]}") from None
 
 
 def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, Any]:

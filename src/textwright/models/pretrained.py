@@ -30,6 +30,7 @@ from textwright.errors import PretrainedError
 from textwright.families import GPTOptions
 from textwright.hub import asking_hub
 from textwright.models import LanguageModel, build, build_with, fill
+from textwright.models.gguf import open_gguf
 from textwright.models.lora import adapt
 from textwright.models.places import (
     Places,
@@ -47,7 +48,8 @@ from textwright.tokenizer.byte_level import read_pretrained
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FETCHED = [
-    *("config.json", "tokenizer.json", "vocab.json", "merges.txt"),
+    *("config.json", "generation_config.json", "tokenizer_config.json"),
+    *("tokenizer.json", "vocab.json", "merges.txt"),
     *(WEIGHTS, INDEX, "model-*-of-*.safetensors"),
 ]
 PRECISIONS = ("F64", "F32", "F16", "BF16")
@@ -235,9 +237,6 @@ def find_published(name: str) -> Published | None:
             )
         return Pretrained(path, name)
     if path.suffix == ".gguf" and path.is_file():
-        # Imported here, because its package comes with an extra.
-        from textwright.models.gguf import open_gguf
-
         return open_gguf(path, name)
     if path.is_file():
         raise PretrainedError(
