@@ -20,7 +20,7 @@ from textwright.errors import ExportError
 from textwright.export import export_run, gpt_forms, onnx_model
 from textwright.export.tokenizer_file import exported_tokenizer
 from textwright.export.transformers_folder import sampling_defaults
-from textwright.families import GPTOptions, LSTMOptions
+from textwright.families import GPTOptions
 from textwright.models import TorchBackend
 from textwright.models.pretrained import find_origin
 from textwright.run import Run

@@ -61,7 +61,7 @@ def gguf_config(model: GPT, vocab_size: int, stop_id: int) -> dict[str, Any]:
     that names what differs."""
     options = model.options
     config = form_for(options).config_of(options, vocab_size, stop_id)
-    kind, head, factor = config["model_type"], options.head_widths[0], options.rotary_factor
+    kind, head = config["model_type"], options.head_widths[0]
     if options.activation == "relu":
         raise ConfigError("model.activation is 'relu'")
     if kind != "llama" and options.rotary_factor > 1:

@@ -141,7 +141,7 @@ def _write_tokenizer(run: Run, model_type: str, context_length: int | None, fold
     if context_length is not None:
         settings["model_max_length"] = context_length
     if model_type == "qwen2":
-        # AutoTokenizer takes Qwen's own class for every qwen2, which cuts texts in Qwen's way, unless
+        # For a qwen2, AutoTokenizer takes Qwen's own class, which cuts texts in Qwen's way, unless
         # the folder brings a class; without trust_remote_code it takes the one named above.
         ours = "tokenization_textwright.TextwrightTokenizer"
         settings["auto_map"] = {"AutoTokenizer": [None, ours]}
