@@ -420,6 +420,7 @@ def test_special_tokens_in_plain_letters_are_spelled_in_bytes():
 @pytest.mark.parametrize(
     ("vocabulary", "merges", "cut", "message"),
     [
+        ([], [], "qwen2", r"its vocabulary lacks"),
         ([*LETTERS, "", STOP], [], "qwen2", r"has no token with the id 256"),
         ([*LETTERS, "a", STOP], [], "qwen2", r"its token 'a' has 2 ids"),
         ([*LETTERS[1:], STOP], [], "qwen2", r"lacks the byte 0x21"),

@@ -82,9 +82,9 @@ def rebuild(vocabulary: Sequence[str], merges: Sequence[str], cut: str, stop: st
         if "" in vocabulary:
             raise ValueError(f"it has no token with the id {vocabulary.index('')}")
         tokens = list(map(_entry, vocabulary))
-        (token, count), *_ = Counter(tokens).most_common(1)
-        if count > 1:
-            raise ValueError(f"its token {token!r} has {count} ids")
+        for token, count in Counter(tokens).most_common(1):
+            if count > 1:
+                raise ValueError(f"its token {token!r} has {count} ids")
         for merge in merges:
             if merge.count(" ") != 1:
                 raise ValueError(f"its merge {merge!r} does not have two parts")
