@@ -215,8 +215,11 @@ def test_a_model_that_cannot_be_computed_is_refused_in_a_sentence(folder):
     assert "config.json" in refusal(folder)
     rewrite(folder / "config.json", num_attention_heads=4, num_hidden_layers="two")
     assert "layers: Input should be a valid integer" in refusal(folder)
-    rewrite(folder / "config.json", num_hidden_layers=2, vocab_size=None)
-    assert "it lacks vocab_size" in refusal(folder)
+    for size in (None, -1, "many"):
+        rewrite(folder / "config.json", num_hidden_layers=2, vocab_size=size)
+        assert f"its vocab_size is {size!r}" in refusal(folder)
+    rewrite(folder / "config.json", vocab_size=401, rope_scaling="llama3")
+    assert "its rope_scaling is 'llama3', not a table" in refusal(folder)
     rewrite(folder / "config.json", model_type="gemma3")
     assert "'gemma3', not one of gpt2, llama, qwen2, qwen3; name a GPT-2" in refusal(folder)
     (folder / "config.json").write_text("[]")

@@ -195,6 +195,8 @@ def _biases(kind: str, config: Mapping[str, Any], tied: bool) -> str:
 def _rotary(config: Mapping[str, Any]) -> dict[str, Any]:
     """Our options for rotary positions: newer files have a table, older ones two keys."""
     table = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if not isinstance(table, Mapping):
+        raise ValueError(f"its rope_scaling is {table!r}, not a table")
     options = {"rotary_base": table.get("rope_theta", config.get("rope_theta", 10_000.0))}
     part = table.get("partial_rotary_factor", config.get("partial_rotary_factor")) or 1
     if part != 1:

@@ -93,8 +93,8 @@ class Pretrained:
     def vocab_size(self) -> int:
         """See `Published`."""
         with self._readable("config.json"):
-            if not isinstance(size := self._config.get("vocab_size"), int):
-                raise ValueError("it lacks vocab_size")
+            if not isinstance(size := self._config.get("vocab_size"), int) or size < 1:
+                raise ValueError(f"its vocab_size is {size!r}")
             return size
 
     def weights(self) -> Arrays:
@@ -236,7 +236,7 @@ def find_published(name: str) -> Published | None:
                 "Face's form (it has no config.json); check the path."
             )
         return Pretrained(path, name)
-    if path.suffix == ".gguf" and path.is_file():
+    if path.suffix.lower() == ".gguf" and path.is_file():
         return open_gguf(path, name)
     if path.is_file():
         raise PretrainedError(
