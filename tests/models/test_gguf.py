@@ -12,6 +12,7 @@ import transformers
 from gguf import GGMLQuantizationType, TokenType
 from gguf.quants import dequantize, quantize
 
+from textwright.cli import main
 from textwright.errors import PretrainedError, TokenizerError
 from textwright.families import GPTOptions
 from textwright.models import build_with, gguf_header, places
@@ -281,6 +282,17 @@ def test_only_the_header_is_read_for_shape_and_tokenizer(llama, monkeypatch):
     origin = find_origin(str(file))
     assert origin.model["layers"] == 2 and origin.tokenizer.stop_id == origin.vocab_size - 1
     assert origin.inherited()["given"]["model"] == origin.model
+
+
+def test_summary_prints_the_parameters_in_a_header(llama, made, monkeypatch, capsys):
+    file = llama()
+    monkeypatch.setattr(gguf_header.np, "fromfile", None)
+    monkeypatch.setattr("sys.argv", ["textwright", "summary", str(file), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"]["total"] == sum(p.numel() for p in made("llama")[0].parameters())
 
 
 def test_the_record_names_the_file_and_notices_a_change(llama):
