@@ -157,7 +157,9 @@ class Attention(nn.Module):
             for part, heads in zip(parts, self.heads, strict=True)
         )
         if self.query_norm is not None and self.key_norm is not None:
-            queries, keys = self.query_norm(queries), self.key_norm(keys)
+            # In float32 also under autocast, as all norms.
+            queries = self.query_norm(queries.float()).to(queries.dtype)
+            keys = self.key_norm(keys.float()).to(keys.dtype)
         found = attend(queries, keys, values)
         return self.output(found.transpose(1, 2).flatten(2))
 
