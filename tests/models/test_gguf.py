@@ -361,6 +361,7 @@ def test_an_older_gpt2_holds_its_embedding_twice(made, tmp_path):
         ({"llama.attention.head_count_kv": [2, 4]}, "its blocks differ in attention.head_count_kv"),
         ({"llama.attention.head_count_kv": 3}, "heads is not a multiple of key_value_heads"),
         ({"llama.block_count": None}, "it lacks llama.block_count"),
+        ({"llama.embedding_length": None}, "it lacks llama.embedding_length"),
         ({"llama.block_count": 1_000_000_000}, "it has 1000000000 blocks, but 21 tensors"),
         ({"llama.block_count": "two"}, "it is damaged"),
         ({"split.count": 3}, "it is one of several parts; join them"),
@@ -374,6 +375,18 @@ def test_an_older_gpt2_holds_its_embedding_twice(made, tmp_path):
 def test_what_cannot_be_computed_is_named(llama, values, message):
     sentence = refusal(llama(values))
     assert message in sentence and "GPT-2, Llama, Qwen2 or Qwen3" in sentence
+
+
+def test_values_left_out_are_those_of_llama_cpp(made, tmp_path):
+    """As many heads of keys and values as of queries, even head widths, base 10,000."""
+    _, values, tensors = made("llama-stretched")
+    left_out = ("head_count_kv", "key_length", "value_length", "freq_base", "dimension_count")
+    kept = {key: value for key, value in values.items() if not key.endswith(left_out)}
+    del tensors["rope_freqs.weight"]
+    model = open_gguf(write(tmp_path / "m.gguf", "llama", kept, tensors), "m.gguf").model
+    options = GPTOptions(**model)
+    assert (options.shared_heads, options.head_widths) == (2, (16, 16))
+    assert options.rotary_base == 10_000
 
 
 def test_values_without_effect_are_no_reason_to_refuse(llama):

@@ -44,6 +44,10 @@ KEYS = {  # architecture → GGUF's key, after the architecture's name → confi
     },
     **dict.fromkeys((LLAMA, "qwen2", "qwen3"), _KEYS_OF_LLAMA),
 }
+OPTIONAL = (
+    *("attention.head_count_kv", "attention.key_length", "attention.value_length"),
+    "rope.freq_base",
+)
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 STRETCH = "rope_freqs.weight"  # what Llama 3 divides the frequencies of rotary positions by
 PARTS = {  # of Hugging Face's names → of GGUF's
@@ -106,27 +110,28 @@ def config_in(header: Header) -> dict[str, Any]:
     config: dict[str, Any] = {"model_type": architecture}
     for key, theirs in KEYS[architecture].items():
         value = _of_all_blocks(key, values.get(f"{architecture}.{key}"))
-        if value != config.setdefault(theirs, value):
-            raise ValueError(f"its {key} is {value}, not {config[theirs]} as in other models")
-    heads = config.get("num_attention_heads")
-    if heads:
-        config |= {
-            "num_key_value_heads": config["num_key_value_heads"] or heads,
-            "head_dim": config["head_dim"] or config["hidden_size"] // heads,
-            "rope_theta": config["rope_theta"] or 10_000.0,
-            "tie_word_embeddings": OUTPUT not in tensors,
-            "attention_bias": "blk.0.attn_q.bias" in tensors,
-            "mlp_bias": "blk.0.ffn_up.bias" in tensors,
-        }
-        turned = values.get(f"{architecture}.rope.dimension_count", config["head_dim"])
-        config["partial_rotary_factor"] = turned / config["head_dim"]
-        if STRETCH in tensors:
-            config["rope_scaling"] = _scaling(header.read(STRETCH), config)
-    for key, theirs in KEYS[architecture].items():
-        if config[theirs] is None:
+        if value is None and key not in OPTIONAL:
             raise ValueError(f"it lacks {architecture}.{key}")
+        if value is not None and config.setdefault(theirs, value) != value:
+            raise ValueError(f"its {key} is {value}, not {config[theirs]} as in other models")
     if (blocks := values[f"{architecture}.block_count"]) > len(tensors):
         raise ValueError(f"it has {blocks} blocks, but {len(tensors)} tensors")
+    if architecture == "gpt2":
+        return config
+    heads = config["num_attention_heads"]
+    config = {
+        "num_key_value_heads": heads,
+        "head_dim": config["hidden_size"] // heads,
+        "rope_theta": 10_000.0,
+        "tie_word_embeddings": OUTPUT not in tensors,
+        "attention_bias": "blk.0.attn_q.bias" in tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in tensors,
+        **config,
+    }
+    turned = values.get(f"{architecture}.rope.dimension_count", config["head_dim"])
+    config["partial_rotary_factor"] = turned / config["head_dim"]
+    if STRETCH in tensors:
+        config["rope_scaling"] = _scaling(header.read(STRETCH), config)
     return config
 
 
