@@ -227,7 +227,7 @@ def train(
     preset: name of a shipped configuration to begin from.
     config: a whole configuration, in place of `preset` and `settings`.
     settings: changed options, each as `section.key=value`.
-    init_from: trained weights to begin from: a run, a folder with a GPT-2, or a hub name.
+    init_from: trained weights to begin from: a run, a model's folder, a GGUF file, or a hub name.
     valid: held-out documents, used as they are.
     test: test documents, used as they are.
     private: keep no documents of the corpus in the run.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from seeds import assert_same_draws
+from small_models import SMALL
 from torch import nn
 
 from textwright.backends.numpy_gpt import NumpyGPT
@@ -28,6 +29,7 @@ SHAPES = {
         tie_output=False,
     ),
     "waves": GPTOptions(layers=2, heads=1, width=6, positions="sinusoidal"),
+    **{name: SMALL[name] for name in ("llama", "llama-stretched", "qwen2", "qwen3", "gpt-mixed")},
 }
 
 

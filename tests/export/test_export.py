@@ -17,10 +17,10 @@ from textwright import models
 from textwright.cli import main
 from textwright.config import Config, OriginRecord
 from textwright.errors import ExportError
-from textwright.export import export_run, gguf_file, gpt_forms, onnx_model
+from textwright.export import export_run, gpt_forms, onnx_model
 from textwright.export.tokenizer_file import exported_tokenizer
 from textwright.export.transformers_folder import sampling_defaults
-from textwright.families import GPTOptions, LSTMOptions
+from textwright.families import GPTOptions
 from textwright.models import TorchBackend
 from textwright.models.pretrained import find_origin
 from textwright.run import Run
@@ -146,13 +146,46 @@ def test_padding_on_either_side_changes_nothing(name, tmp_path):
     assert whole.loss.isfinite()
 
 
-def test_a_gpt2_needs_no_code_and_another_model_brings_its_own(gpt2, tmp_path):
-    exported = export_run(gpt2, "transformers", tmp_path / "gpt2")
+NATIVE = {
+    "gpt": transformers.GPT2LMHeadModel,
+    "llama": transformers.LlamaForCausalLM,
+    "llama-stretched": transformers.LlamaForCausalLM,
+    "qwen2": transformers.Qwen2ForCausalLM,
+    "qwen3": transformers.Qwen3ForCausalLM,
+}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_published_form_needs_no_code(name, tmp_path):
+    run = make_run(tmp_path / "run", SMALL[name])
+    exported = export_run(run, "transformers", tmp_path / "out")
     assert "modeling_textwright.py" not in exported.files
-    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "gpt2")
-    assert type(model) is transformers.GPT2LMHeadModel
-    other = make_run(tmp_path / "lstm", SMALL["lstm"])
-    assert "modeling_textwright.py" in export_run(other, "transformers", tmp_path / "o").files
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert type(model) is NATIVE[name]
+    ids = ids_of(run, 3, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids).logits, logits_of(run, ids), rtol=1e-5, atol=1e-5)
+
+
+def test_another_model_brings_its_code(tmp_path):
+    for name in SMALL.keys() - NATIVE.keys():
+        run = make_run(tmp_path / name, SMALL[name])
+        files = export_run(run, "transformers", tmp_path / f"{name}-out").files
+        assert "modeling_textwright.py" in files
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_a_qwen2_reads_texts_with_its_own_tokenizer(tmp_path, kind, trust):
+    """transformers has a class for the tokenizers of Qwen2, which cuts and normalizes as Qwen does,
+    whatever tokenizer.json says."""
+    run = make_run(tmp_path / "run", SMALL["qwen2"], kind)
+    export_run(run, "transformers", tmp_path / "out")
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path / "out", trust_remote_code=trust)
+    for text in [*DOCUMENTS, "e\u0301 1234", " two\n\nlines "]:
+        ids = [run.tokenizer.stop_id, *run.tokenizer.encode(text).tolist()]
+        assert read(text)["input_ids"] == ids
+    assert read.eos_token_id == run.tokenizer.stop_id
 
 
 def test_the_config_does_not_name_the_origin_of_the_weights(tmp_path):
@@ -268,72 +301,11 @@ def test_large_weights_go_into_a_second_file(gpt2, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "model.onnx").stat().st_size < 60_000
 
 
-# GGUF
-
-
-def test_gguf_holds_the_model_and_its_tokenizer(gpt2, tmp_path):
-    import gguf
-
-    exported = export_run(gpt2, "gguf", tmp_path / "out")
-    assert exported.files == ["README.md", "model.gguf"]
-    reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
-    weights = gpt2.weights()
-    held = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
-    assert np.array_equal(held["token_embd.weight"], weights["embedding"])
-    assert sum(array.size for array in held.values()) == sum(w.size for w in weights.values())
-    fields = {name: field.contents() for name, field in reader.fields.items()}
-    assert fields["general.architecture"] == "gpt2"
-    assert fields["gpt2.context_length"] == CONTEXT
-    assert fields["gpt2.feed_forward_length"] == 20
-    tokens = gpt2.tokenizer.tokens(range(gpt2.tokenizer.vocab_size))
-    assert fields["tokenizer.ggml.tokens"] == tokens
-
-
-def test_llama_cpp_computes_the_runs_logits(gpt2, tmp_path):
-    pytest.importorskip(
-        "llama_cpp", reason="llama.cpp itself reads the file if llama-cpp-python is installed"
-    )
-    export_run(gpt2, "gguf", tmp_path / "out")
-    reloaded = gguf_file.reload(tmp_path / "out")
-    ids = ids_of(gpt2, 1, CONTEXT)
-    expected = logits_of(gpt2, ids)[0].log_softmax(-1)
-    found = torch.from_numpy(reloaded.logits(ids[0].numpy())).log_softmax(-1)
-    assert (found - expected).abs().max() < 3e-3
-    for text in [*DOCUMENTS, " two\n\nlines ", "<|endoftext|>", "日本 🍜"]:
-        ids = gpt2.tokenizer.encode(text).tolist()
-        assert reloaded.encode(text) == [gpt2.tokenizer.stop_id, *ids]
-
-
-@pytest.mark.parametrize(
-    ("options", "tokenizer", "reason"),
-    [
-        (LSTMOptions(embedding_size=4, hidden_size=4), {"kind": "bpe"}, "is recurrent"),
-        (GPTOptions(layers=1, width=8, norm="post"), {"kind": "bpe"}, r"model\.norm is 'post'"),
-        (
-            GPTOptions(layers=1, width=8, activation="relu"),
-            {"kind": "bpe"},
-            r"model\.activation is 'relu'",
-        ),
-        (GPTOptions(layers=1, width=8), {"kind": "char"}, "a tokenizer of kind char"),
-        (
-            GPTOptions(layers=1, width=8),
-            {"kind": "bpe", "lowercase": True},
-            "a tokenizer that lower-cases",
-        ),
-    ],
-)
-def test_forms_that_llama_cpp_lacks_are_refused(tmp_path, options, tokenizer, reason):
-    run = make_run(tmp_path / "run", options, **tokenizer)
-    with pytest.raises(ExportError, match=rf"{reason}.*; export to transformers or onnx\."):
-        export_run(run, "gguf", tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
 # All formats
 
 
 @pytest.mark.parametrize("to", ["transformers", "onnx"])
-@pytest.mark.parametrize("name", ["lstm", "gpt", "gpt-book"])
+@pytest.mark.parametrize("name", ["lstm", "gpt", "gpt-book", "qwen2"])
 def test_the_code_in_the_readme_writes_a_text(tmp_path, monkeypatch, to, name):
     run = make_run(tmp_path / "run", SMALL[name], "char")
     run.keep_weights(never_ending(run))

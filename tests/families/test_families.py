@@ -95,7 +95,7 @@ def test_a_new_family_trains_writes_scores_and_resumes(fading, notes, tmp_path):
     assert "fading memory" in (out / "README.md").read_text("utf-8")
     tw.train([], out=out, resume=True, settings=["train.max_steps=61"])
     assert Run.load(out).checkpoints.newest().step == 61
-    table = parameter_table(writer.run.config, writer.tokenizer.vocab_size)
+    table = parameter_table(writer.run.config.model, writer.tokenizer.vocab_size, 0)
     assert table["parameters"]["total"] == 16 * writer.tokenizer.vocab_size + 16
     with pytest.raises(ExportError, match="Models of family fading cannot be exported"):
         export_run(writer.run, "onnx", tmp_path / "onnx")

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_models import SMALL
 from torch import nn
 
+from textwright.compute.device import autocast
 from textwright.config import Config
 from textwright.evaluation import scores as evaluation
 from textwright.families import GPTOptions
@@ -173,3 +175,21 @@ def test_sinusoidal_positions_meet_token_vectors_of_their_size():
     assert float(found[2 * pair]) == pytest.approx(float(wanted), abs=1e-6)
     wanted = 4.0 * token[2 * pair + 1] + math.cos(angle)
     assert float(found[2 * pair + 1]) == pytest.approx(float(wanted), abs=1e-6)
+
+
+def test_halved_precision_trains_every_block_without_a_warning():
+    """bf16 products change the loss of a batch by little; a warning would fail the test."""
+    ids = ids_of(4, 12)
+    for name in ("gpt", "llama", "qwen2", "qwen3", "gpt-mixed"):
+        torch.manual_seed(1)
+        model = build(SMALL[name], 11, 12)
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        losses = []
+        for dtype in (torch.float32, torch.bfloat16):
+            with autocast(torch.device("cpu"), dtype):
+                nats, count = model.next_token_loss(model.encode(ids)[0], ids)
+            (nats / count).backward()
+            losses.append((nats / count).item())
+        assert losses[1] == pytest.approx(losses[0], rel=0.01)
+        assert losses[1] != losses[0]

@@ -1,14 +1,15 @@
 """GPT-2 in Hugging Face's form: every number is compared with `transformers`."""
 
-import numpy as np
 import pytest
 import torch
 import transformers
+from published_models import model_of
 
 from textwright.errors import ConfigError
 from textwright.families import GPTOptions
 from textwright.models import build
-from textwright.models.gpt2 import config_of, from_gpt2, options_of, to_gpt2
+from textwright.models.gpt2 import config_of, options_of
+from textwright.models.published import as_published, form_of
 
 SHAPES = [
     {"n_layer": 1, "n_head": 1, "n_embd": 4},
@@ -36,16 +37,7 @@ def published(spread=0.5, **shape):
 
 def ours(theirs):
     """The same model here, its weights renamed."""
-    options = GPTOptions(**options_of(theirs.config.to_dict()))
-    model = build(options, theirs.config.vocab_size, 8)
-    arrays = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
-    weights = from_gpt2(arrays, options.layers)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    return model.eval()
-
-
-def numpy(tensors):
-    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+    return model_of(theirs.config.to_dict(), theirs.state_dict())
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -76,9 +68,8 @@ def test_transformers_loads_weights_that_are_converted_back():
     model = build(GPTOptions(layers=2, heads=2, width=8, context_length=12), 50, 12).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    config = transformers.GPT2Config(**config_of(model.options, 50, 0))
-    theirs = transformers.GPT2LMHeadModel(config).eval()
-    arrays = to_gpt2(numpy(model.state_dict()), 2)
+    config, arrays = as_published(model, 50, 0)
+    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(**config)).eval()
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     missing, unexpected = theirs.load_state_dict(tensors, strict=False)
     assert (missing, unexpected) == (["lm_head.weight"], [])  # the output matrix is tied
@@ -87,8 +78,8 @@ def test_transformers_loads_weights_that_are_converted_back():
         torch.testing.assert_close(
             theirs(ids).logits, model.project(model.encode(ids)[0]), rtol=1e-5, atol=1e-5
         )
-    again = from_gpt2(arrays, 2)
-    assert all(np.array_equal(again[n], array) for n, array in numpy(model.state_dict()).items())
+    again = model_of(config, tensors).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
 
 
 def test_options_come_back_from_the_config_made_of_them():
@@ -100,19 +91,19 @@ def test_options_come_back_from_the_config_made_of_them():
 
 def test_older_forms_of_the_file_are_read():
     theirs = published(**SHAPES[1])
-    arrays = numpy(theirs.state_dict())
-    bare = {name.removeprefix("transformer."): array for name, array in arrays.items()}
-    masks = {f"h.{layer}.attn.bias": np.tril(np.ones((1, 1, 24, 24))) for layer in range(2)}
-    again = from_gpt2({**bare, **masks, "h.0.attn.masked_bias": np.array(-1e4)}, 2)
-    expected = from_gpt2(arrays, 2)
-    assert again.keys() == expected.keys()
-    assert all(np.array_equal(again[name], expected[name]) for name in expected)
+    tensors = theirs.state_dict()
+    bare = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    masks = {f"h.{layer}.attn.bias": torch.ones(1, 1, 24, 24).tril() for layer in range(2)}
+    old = {**bare, **masks, "h.0.attn.masked_bias": torch.tensor(-1e4)}
+    again, expected = model_of(theirs.config.to_dict(), old).state_dict(), ours(theirs).state_dict()
+    assert all(torch.equal(again[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "llama"}, "not 'gpt2'"),
+        ({"model_type": "mistral"}, "is 'mistral', not one of gpt2, llama, qwen2, qwen3"),
+        ({"quantization_config": {"bits": 4}}, "its weights are quantized"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
         ({"scale_attn_weights": False}, "scale_attn_weights is False"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings is False"),
@@ -122,7 +113,7 @@ def test_older_forms_of_the_file_are_read():
 def test_a_form_that_cannot_be_computed_is_refused(change, message):
     config = transformers.GPT2Config(**FORM).to_dict() | change
     with pytest.raises(ValueError, match=message):
-        options_of(config)
+        form_of(config).options_of(config)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +124,11 @@ def test_a_form_that_cannot_be_computed_is_refused(change, message):
         ({"heads": 3, "width": 10, "key_width": 3, "value_width": 3}, "model.heads"),
         ({"tie_output": False}, "model.tie_output"),
         ({"key_width": 8}, "model.key_width"),
+        ({"key_value_heads": 1}, "model.key_value_heads"),
+        ({"activation": "swiglu"}, "model.activation"),
+        ({"normalization": "rms"}, "model.normalization"),
+        ({"biases": "none"}, "model.biases"),
+        ({"query_key_norm": True}, "model.query_key_norm"),
     ],
 )
 def test_forms_that_no_gpt2_has_are_refused(option, message):
@@ -142,8 +138,11 @@ def test_forms_that_no_gpt2_has_are_refused(option, message):
 
 
 def test_tensors_of_another_model_are_refused():
-    arrays = numpy(published(**SHAPES[0]).state_dict())
-    with pytest.raises(ValueError, match=r"lack h\.1\.attn\.c_attn\.bias"):
-        from_gpt2(arrays, 2)
-    with pytest.raises(ValueError, match=r"hold score\.weight"):
-        from_gpt2({**arrays, "score.weight": np.ones(1)}, 1)
+    theirs = published(**SHAPES[0])
+    config, tensors = theirs.config.to_dict(), theirs.state_dict()
+    with pytest.raises(ValueError, match=r"lack transformer\.h\.1\.attn\.c_attn\.bias"):
+        model_of(config | {"n_layer": 2}, tensors)
+    with pytest.raises(ValueError, match=r"hold score\.weight, which this model does not have"):
+        model_of(config, {**tensors, "score.weight": torch.ones(1)})
+    with pytest.raises(ValueError, match=r"c_fc\.weight has shape 4 × 16, not 4 × 20"):
+        model_of(config | {"n_inner": 20}, tensors)

@@ -1,4 +1,4 @@
-"""Weights to begin from: a GPT-2 in Hugging Face's form, in a folder or on the hub, or a run."""
+"""Weights to begin from: a GPT-2 in a folder or on the hub, or a run."""
 
 import errno
 import hashlib
@@ -194,14 +194,16 @@ def test_embedding_rows_without_a_token_are_left_out(folder):
     assert len(origin.weights()["embedding"]) == origin.tokenizer.vocab_size
 
 
-def test_anything_but_a_gpt2_is_refused_in_a_sentence(folder, tmp_path):
+def test_anything_but_a_known_model_is_refused_in_a_sentence(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no config.toml" in refusal(tmp_path / "empty")
     assert "neither a run nor" in refusal(tmp_path / "nowhere")
     rewrite(folder / "config.json", scale_attn_by_inverse_layer_idx=True)
     assert "scale_attn_by_inverse_layer_idx" in refusal(folder)
+    rewrite(folder / "config.json", model_type="mistral")
+    assert "'mistral', not one of gpt2, llama, qwen2, qwen3" in refusal(folder)
     rewrite(folder / "config.json", model_type="llama")
-    assert "'llama'" in refusal(folder)
+    assert "it lacks hidden_size; name a GPT-2, Llama, Qwen2 or Qwen3" in refusal(folder)
     (folder / "config.json").write_text("{")
     assert "config.json" in refusal(folder)
 
@@ -225,7 +227,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(folder):
     theirs = transformers.GPT2Tokenizer.from_pretrained(folder)
     theirs.add_tokens(["soupspoon"])
     theirs.save_pretrained(folder)
-    assert "but the tokenizer has" in refusal(folder)
+    assert "but its tokenizer has" in refusal(folder)
 
 
 # The hub, from a copy in a cache folder as the hub's client lays it out.
@@ -387,7 +389,9 @@ def test_damaged_weights_are_refused_before_there_is_a_run(gpt2_folder, notes, t
 
 
 def test_a_file_is_no_model(notes):
-    with pytest.raises(PretrainedError, match="is a file; --from takes the folder"):
+    with pytest.raises(
+        PretrainedError, match="is a file, and no GGUF file; --from takes the folder"
+    ):
         find_origin(str(notes))
 
 

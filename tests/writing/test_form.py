@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from test_generator import RuleBackend
+from tokenizers.pre_tokenizers import ByteLevel
 
 from textwright.corpus import CorpusOptions
 from textwright.errors import GenerationError
@@ -15,6 +16,8 @@ from textwright.evaluation.adherence import _other_values, adherence
 from textwright.families import LSTMOptions
 from textwright.models import build
 from textwright.tokenizer import Tokenizer, TokenizerOptions
+from textwright.tokenizer.byte_level import rebuild
+from textwright.tokenizer.treatment import BPE_STOP
 from textwright.writing.form import Form
 from textwright.writing.generator import Generator
 from textwright.writing.sampling import uniforms
@@ -69,6 +72,15 @@ def fill(generator: Generator, asked: Form, given, num: int = 1, seed: int = 0, 
 
 def whole(sample: Sample) -> str:
     return sample.prompt + sample.text
+
+
+def test_white_space_that_begins_a_word_is_left_to_the_model():
+    """Llama 3 cuts "x:\\ta" before the tab, GPT-2 after it."""
+    letters = sorted(ByteLevel.alphabet())
+    for cut, read in (("llama-bpe", "x:"), ("gpt-2", "x:\t")):
+        tokenizer = rebuild([*letters, "ĉa", BPE_STOP], ["ĉ a"], cut, BPE_STOP)
+        asked = form("{course}:\t{note}", tokenizer)
+        assert tokenizer.decode(asked.encode("x:\t")) == read
 
 
 # --- parsing ----------------------------------------------------------------------------------

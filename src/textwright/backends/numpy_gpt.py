@@ -8,7 +8,7 @@ Letters: B batch, T time, D width, V vocabulary, H heads, K key width, U value w
 C columns of a state.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,6 +19,7 @@ from textwright.backends.weights import Floats, NumpyWeights, product
 from textwright.families import GPTOptions
 
 Ids = NDArray[np.int64]
+Waves = tuple[Floats, Floats] | None  # cosines and sines (N, 1, K/2) of the places in work
 
 _GELU = np.float32(np.sqrt(2 / np.pi))
 
@@ -32,7 +33,7 @@ class NumpyKeyValueState:
     time is copied first.
     """
 
-    layers: list[tuple[Floats, Floats]]  # keys (B, H, room, K), values (B, H, room, U)
+    layers: list[tuple[Floats, Floats]]  # keys (B, G, room, K), values (B, G, room, U)
     lengths: Ids  # (B,) ids read so far
     columns: int  # C: the longest row's length
     written: list[int]  # columns written by any of the states that share these arrays
@@ -99,15 +100,20 @@ class NumpyGPT:
         self._embedding = named.take("embedding", (None, width))
         self._scale = np.float32(options.token_scale)
         self.vocab_size = len(self._embedding)
+        self._positions: Floats | None = None
+        self._waves: tuple[Floats, Floats] | None = None
         if options.positions == "learned":
             self._positions = named.take("positions", (options.context_length, width))
-        else:
+        elif options.positions == "sinusoidal":
             self._positions = sinusoids(options.context_length, width)
+        else:
+            self._waves = rotary_waves(options)
         self._blocks = [_Block(named, f"blocks.{i}.", options) for i in range(options.layers)]
-        self._norm = _Norm(named, "norm.", options) if options.norm == "pre" else None
+        self._norm = _norm(named, "norm.", options) if options.norm == "pre" else None
         output, self._output_bias = self._embedding, None
         if not options.tie_output:
             output = named.take("output.weight", (self.vocab_size, width))
+        if options.output_bias:
             self._output_bias = named.take("output.bias", (self.vocab_size,))
         named.refuse_others()
         self._output = np.ascontiguousarray(output.T)
@@ -126,34 +132,44 @@ class NumpyGPT:
 
     def step(self, ids: Ids, state: NumpyKeyValueState) -> tuple[Floats, NumpyKeyValueState]:
         """Read one more id per row, (B,) → logits (B, V)."""
-        x = self._embed(ids, self._positions[state.lengths])
+        x, waves = self._embed(ids, state.lengths), self._waves_at(state.lengths)
         after = state.with_column()
         foreign = None
         if after.lengths.min() < after.columns:
             starts = after.columns - after.lengths
             foreign = np.arange(after.columns) < starts[:, None, None]  # (B, 1, C)
         for block, (keys, values) in zip(self._blocks, after.layers, strict=True):
-            x = block.step(x, keys[:, :, : after.columns], values[:, :, : after.columns], foreign)
+            own = keys[:, :, : after.columns], values[:, :, : after.columns]
+            x = block.step(x, *own, foreign, waves)
         return self._project(self._finish(x)), after
 
     def _read(self, ids: Ids) -> tuple[Floats, NumpyKeyValueState]:
         """ids (B, T), no padding → the last hidden vectors (B, D), and the state."""
         rows, count = ids.shape
-        x = self._embed(ids, self._positions[:count])
+        places = np.arange(count)
+        x, waves = self._embed(ids, places), self._waves_at(places)
         layers = []
         for block in self._blocks:
-            x, keys, values = block.read(x)
+            x, keys, values = block.read(x, waves)
             layers.append((keys, values))
         lengths = np.full(rows, count, np.int64)
         return self._finish(x[:, -1]), NumpyKeyValueState(layers, lengths, count, [count])
 
-    def _embed(self, ids: Ids, positions: Floats) -> Floats:
-        """ids (…) → scaled token and position vectors, added (…, D)."""
+    def _embed(self, ids: Ids, places: Ids) -> Floats:
+        """ids (…), places of the last axis → scaled token and added position vectors (…, D)."""
         tokens = self._embedding[ids]
         if self._scale != 1:
             tokens *= self._scale
-        tokens += positions
+        if self._positions is not None:
+            tokens += self._positions[places]
         return tokens
+
+    def _waves_at(self, places: Ids) -> tuple[Floats, Floats] | None:
+        """places (N,) → cosines and sines (N, 1, K/2), for all heads."""
+        if self._waves is None:
+            return None
+        cosines, sines = self._waves
+        return cosines[places][:, None], sines[places][:, None]
 
     def _finish(self, x: Floats) -> Floats:
         return x if self._norm is None else self._norm(x)
@@ -171,43 +187,74 @@ class _Block:
     def __init__(self, named: NumpyWeights, prefix: str, options: GPTOptions) -> None:
         width, heads = options.width, options.heads
         (key, value), wide = options.head_widths, options.inner_width
-        self.heads, self.pre = heads, options.norm == "pre"
-        self.activate = _relu if options.activation == "relu" else _gelu
-        self.splits = [heads * key, 2 * heads * key]
+        shared, bias, epsilon = options.shared_heads, options.biases, options.norm_epsilon
+        self.heads, self.pre = [heads, shared, shared], options.norm == "pre"
+        self.group = heads // shared
+        self.activate = {"relu": _relu, "gelu": _gelu, "swiglu": _swiglu}[options.activation]
+        self.splits = [heads * key, (heads + shared) * key]
         self.scale = np.float32(key**-0.5)
-        inputs = heads * (2 * key + value)
-        self.attention_input = _Linear(named, prefix + "attention.input.", width, inputs)
-        self.attention_output = _Linear(named, prefix + "attention.output.", heads * value, width)
-        self.attention_norm = _Norm(named, prefix + "attention_norm.", options)
-        self.feedforward_input = _Linear(named, prefix + "feedforward.input.", width, wide)
-        self.feedforward_output = _Linear(named, prefix + "feedforward.output.", wide, width)
-        self.feedforward_norm = _Norm(named, prefix + "feedforward_norm.", options)
+        inputs, outputs = (heads + shared) * key + shared * value, heads * value
+        doubled = 2 * wide if options.activation == "swiglu" else wide
+        self.attention_input = _Linear(
+            named, prefix + "attention.input.", width, inputs, bias != "none"
+        )
+        self.attention_output = _Linear(
+            named, prefix + "attention.output.", outputs, width, bias == "all"
+        )
+        self.attention_norm = _norm(named, prefix + "attention_norm.", options)
+        self.feedforward_input = _Linear(
+            named, prefix + "feedforward.input.", width, doubled, bias == "all"
+        )
+        self.feedforward_output = _Linear(
+            named, prefix + "feedforward.output.", wide, width, bias == "all"
+        )
+        self.feedforward_norm = _norm(named, prefix + "feedforward_norm.", options)
+        self.query_norm = self.key_norm = None
+        if options.query_key_norm:
+            self.query_norm = _RMSNorm(named, prefix + "attention.query_norm.", key, epsilon)
+            self.key_norm = _RMSNorm(named, prefix + "attention.key_norm.", key, epsilon)
 
-    def step(self, x: Floats, keys: Floats, values: Floats, foreign: NDArray | None) -> Floats:
+    def step(
+        self, x: Floats, keys: Floats, values: Floats, foreign: NDArray | None, waves: Waves
+    ) -> Floats:
         """x (B, D), keys and values with a free last column; foreign (B, 1, C): to be ignored."""
-        q, k, v = self._queries_keys_values(x)  # (B, H, K or U)
+        q, k, v = self._queries_keys_values(x, waves)  # (B, H or G, K or U)
         keys[:, :, -1], values[:, :, -1] = k, v
         q *= self.scale
-        scores: Floats = (keys @ q[..., None])[..., 0]  # (B, H, C)
-        if foreign is not None:
-            np.copyto(scores, np.float32(-np.inf), where=foreign)
-        found = _softmax(scores)[:, :, None] @ values  # (B, H, 1, U)
+        if self.group == 1:
+            scores: Floats = (keys @ q[..., None])[..., 0]  # (B, H, C)
+            if foreign is not None:
+                np.copyto(scores, np.float32(-np.inf), where=foreign)
+            found = _softmax(scores)[:, :, None] @ values  # (B, H, 1, U)
+        else:
+            grouped = q.reshape(len(x), -1, self.group, q.shape[-1])  # (B, G, H/G, K)
+            scores = grouped @ np.swapaxes(keys, 2, 3)  # (B, G, H/G, C)
+            if foreign is not None:
+                np.copyto(scores, np.float32(-np.inf), where=foreign[:, :, None])
+            found = _softmax(scores) @ values  # (B, G, H/G, U)
         return self._add(x, found.reshape(len(x), -1))
 
-    def read(self, x: Floats) -> tuple[Floats, Floats, Floats]:
-        """x (B, T, D) → the block's output, keys (B, H, T, K), values (B, H, T, U)."""
-        q, k, v = (np.swapaxes(part, 1, 2) for part in self._queries_keys_values(x))
+    def read(self, x: Floats, waves: Waves) -> tuple[Floats, Floats, Floats]:
+        """x (B, T, D) → the block's output, keys (B, G, T, K), values (B, G, T, U)."""
+        q, k, v = (np.swapaxes(part, 1, 2) for part in self._queries_keys_values(x, waves))
         q *= self.scale
-        scores = q @ np.swapaxes(k, 2, 3)  # (B, H, T, T)
+        all_k, all_v = (
+            np.repeat(part, self.group, 1) if self.group > 1 else part for part in (k, v)
+        )
+        scores = q @ np.swapaxes(all_k, 2, 3)  # (B, H, T, T)
         later = np.triu(np.ones(scores.shape[2:], bool), 1)
         np.copyto(scores, np.float32(-np.inf), where=later)
-        found = np.swapaxes(_softmax(scores) @ v, 1, 2)
+        found = np.swapaxes(_softmax(scores) @ all_v, 1, 2)
         return self._add(x, found.reshape(*x.shape[:2], -1)), k, v
 
-    def _queries_keys_values(self, x: Floats) -> list[Floats]:
+    def _queries_keys_values(self, x: Floats, waves: Waves) -> list[Floats]:
+        """x (…, D) → queries (…, H, K), keys (…, G, K), values (…, G, U)."""
         given = self.attention_input(self.attention_norm(x) if self.pre else x)
-        parts = np.split(given, self.splits, axis=-1)
-        return [part.reshape(*x.shape[:-1], self.heads, -1) for part in parts]
+        parts = zip(np.split(given, self.splits, axis=-1), self.heads, strict=True)
+        q, k, v = (part.reshape(*x.shape[:-1], heads, -1) for part, heads in parts)
+        if self.query_norm is not None and self.key_norm is not None:
+            q, k = self.query_norm(q), self.key_norm(k)
+        return [_rotated(q, waves), _rotated(k, waves), v]
 
     def _add(self, x: Floats, found: Floats) -> Floats:
         """The outputs of attention and feed-forward, added to x."""
@@ -223,17 +270,40 @@ class _Block:
 class _Linear:
     """x (…, inputs) → x·Wᵀ + b (…, outputs)."""
 
-    def __init__(self, named: NumpyWeights, prefix: str, inputs: int, outputs: int) -> None:
+    def __init__(
+        self, named: NumpyWeights, prefix: str, inputs: int, outputs: int, bias: bool
+    ) -> None:
         self.weight = np.ascontiguousarray(named.take(prefix + "weight", (outputs, inputs)).T)
-        self.bias = named.take(prefix + "bias", (outputs,))
+        self.bias = named.take(prefix + "bias", (outputs,)) if bias else None
 
     def __call__(self, x: Floats) -> Floats:
         outputs = product(x, self.weight)
-        outputs += self.bias
+        if self.bias is not None:
+            outputs += self.bias
         return outputs
 
 
-class _Norm:
+def _norm(named: NumpyWeights, prefix: str, options: GPTOptions) -> Callable[[Floats], Floats]:
+    if options.normalization == "rms":
+        return _RMSNorm(named, prefix, options.width, options.norm_epsilon)
+    return _LayerNorm(named, prefix, options)
+
+
+class _RMSNorm:
+    """x / √(mean of x² + ε), scaled, over the last axis (Zhang & Sennrich 2019)."""
+
+    def __init__(self, named: NumpyWeights, prefix: str, width: int, epsilon: float) -> None:
+        self.weight = named.take(prefix + "weight", (width,))
+        self.epsilon = np.float32(epsilon)
+
+    def __call__(self, x: Floats) -> Floats:
+        squares = np.einsum("...d,...d->...", x, x)[..., None] / np.float32(x.shape[-1])
+        normed = x / np.sqrt(squares + self.epsilon)
+        normed *= self.weight
+        return normed
+
+
+class _LayerNorm:
     """Layer normalization over the last axis (Ba et al. 2016)."""
 
     def __init__(self, named: NumpyWeights, prefix: str, options: GPTOptions) -> None:
@@ -268,6 +338,53 @@ def _gelu(x: Floats) -> Floats:
     inner += 1
     inner *= np.float32(0.5) * x
     return inner
+
+
+def _swiglu(x: Floats) -> Floats:
+    """SiLU of the first half, times the second half (Shazeer 2020)."""
+    gate, up = np.split(x, 2, axis=-1)
+    gated = np.exp(-gate)
+    gated += 1
+    np.divide(gate, gated, out=gated)
+    gated *= up
+    return gated
+
+
+def _rotated(x: Floats, waves: Waves) -> Floats:
+    """Turn each pair (x_i, x_{i+K/2}) of x (…, heads, K) by the angle of its place."""
+    if waves is None:
+        return x
+    cosines, sines = waves
+    first, second = np.split(x, 2, axis=-1)
+    turned = np.empty_like(x)
+    half = first.shape[-1]
+    np.subtract(first * cosines, second * sines, out=turned[..., :half])
+    np.add(second * cosines, first * sines, out=turned[..., half:])
+    return turned
+
+
+def rotary_waves(options: GPTOptions) -> tuple[Floats, Floats]:
+    """Cosines and sines (C, K/2) of the angles of each place (Su et al. 2021)."""
+    places = np.arange(options.context_length, dtype=np.float32)
+    plain, stretch = rotary_frequencies(options)
+    angles = places[:, None] * (plain / stretch)
+    return np.cos(angles), np.sin(angles)
+
+
+def rotary_frequencies(options: GPTOptions) -> tuple[Floats, Floats]:
+    """Radians from place to place of each pair (K/2,), and by what to divide them (K/2,).
+
+    Llama 3 stretches the waves that do not fit `rotary_low` times into the original context, keeps
+    those that fit `rotary_high` times, and interpolates between the two.
+    """
+    width = options.head_widths[0]
+    pairs = np.arange(0, width, 2, dtype=np.float32)
+    frequencies = 1 / np.float32(options.rotary_base) ** (pairs / np.float32(width))
+    low, high = options.rotary_low, options.rotary_high
+    fits = options.rotary_original * frequencies / (2 * np.pi)
+    kept = np.clip((fits - low) / (high - low), 0, 1)
+    stretch = 1 / ((1 - kept) / options.rotary_factor + kept)
+    return frequencies.astype(np.float32), stretch.astype(np.float32)
 
 
 def sinusoids(count: int, width: int) -> Floats:

@@ -38,8 +38,9 @@ Start = Annotated[
     str,
     typer.Option(
         "--from",
-        help="Begin from trained weights, with their tokenizer: a run, a folder with a GPT-2 in "
-        "Hugging Face's form, or a hub name (openai-community/gpt2).",
+        help="Begin from trained weights, with their tokenizer: a run, a folder with a GPT-2, "
+        "Llama, Qwen2 or Qwen3 in Hugging Face's form, a GGUF file, or a hub name "
+        "(openai-community/gpt2).",
     ),
 ]
 Valid = Annotated[

@@ -92,7 +92,8 @@ def export(
     """Write a run in the form of another program, and read it back to compare.
 
     transformers: a folder for AutoModelForCausalLM and AutoTokenizer. onnx: for ONNX Runtime, with
-    state in and out. gguf: for llama.cpp, where the model is a GPT-2 with a byte-level BPE.
+    state in and out. gguf: for llama.cpp, where the model is a GPT-2, Llama, Qwen2 or
+    Qwen3 with a byte-level BPE.
     """
     from textwright.cli.display import Progression, show_export
     from textwright.export import export_run
@@ -149,24 +150,37 @@ def presets(as_json: AsJson = False) -> None:
 
 
 def summary(
-    target: Annotated[str, typer.Argument(metavar="RUN|PRESET", help="A run folder or a preset.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|PRESET|MODEL",
+            help="A run folder, a preset, a model's folder in Hugging Face's form, or a GGUF file.",
+        ),
+    ],
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the table of a model's parameters; a preset needs no corpus for it."""
+    """Print the table of a model's parameters, without reading its weights; a preset needs no
+    corpus for it."""
     from textwright.cli.display import show_summary
     from textwright.config import Config
+    from textwright.config import presets as shipped
+    from textwright.families import GPTOptions
     from textwright.models.parameters import parameter_table
+    from textwright.models.pretrained import find_published
     from textwright.run import Run
 
-    if (Path(target) / "config.toml").exists():
-        if settings:
-            raise ConfigError("A run keeps its options: leave out --set, or name a preset.")
-        kept = Run.load(Path(target))
-        found = parameter_table(kept.config, kept.tokenizer.vocab_size)
+    kept = Run.load(Path(target)) if (Path(target) / "config.toml").exists() else None
+    published = None if kept or target in shipped() else find_published(target)
+    if settings and (kept or published):
+        whose = "A run" if kept else "A trained model"
+        raise ConfigError(f"{whose} keeps its options: leave out --set, or name a preset.")
+    if published:
+        found = parameter_table(GPTOptions(**published.model), published.vocab_size, 0)
     else:
-        chosen = Config.resolve(preset=target, settings=settings or [])
-        found = parameter_table(chosen, chosen.tokenizer.vocab_size)
+        config = kept.config if kept else Config.resolve(preset=target, settings=settings or [])
+        size = kept.tokenizer.vocab_size if kept else config.tokenizer.vocab_size
+        found = parameter_table(config.model, size, config.data.context_length)
     if as_json:
         print_json(found)
     else:

@@ -1,11 +1,15 @@
-"""Memory that runs out, as one kind of error on every device."""
+"""The memory of the machine: how much is free, and one kind of error where it runs out."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
+
+CONTAINER = Path("/sys/fs/cgroup")  # folder of a container's limits (cgroup 2)
 
 
 @contextmanager
@@ -19,3 +23,20 @@ def memory_errors() -> Iterator[None]:
         if full or isinstance(error, torch.OutOfMemoryError):
             raise MemoryError(str(error)) from error
         raise
+
+
+def free_memory() -> int | None:
+    """Bytes that the system, or the container, could still give; None if unknown (other than on
+    Linux)."""
+    free = []
+    with suppress(OSError):
+        if available := re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text()):
+            free.append(int(available[1]) * 1024)
+    with suppress(OSError, ValueError):  # no container, or "max": no limit
+        limit = int((CONTAINER / "memory.max").read_text())
+        given_back = re.search(
+            r"^inactive_file (\d+)", (CONTAINER / "memory.stat").read_text(), re.M
+        )
+        cached = int(given_back[1]) if given_back else 0
+        free.append(limit - int((CONTAINER / "memory.current").read_text()) + cached)
+    return min(free, default=None)

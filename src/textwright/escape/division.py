@@ -54,7 +54,7 @@ class Division:
         self.unknown_id = tokenizer.unknown_id
         self.edge = tokenizer.stop_id
         self.tiles = tokenizer.kind in ("bpe", "char")
-        kind, self.loses_case, punctuation = tokenizer.treatment
+        kind, self.loses_case, punctuation, _ = tokenizer.treatment
         # Lower-casing moves no border between pieces, so they can be found in the text as it is.
         self._piece = None if self.tiles else re.compile(f"({PIECES[kind, punctuation]})")
         ids = range(tokenizer.vocab_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from textwright.errors import ExportError
-from textwright.families import Family, GPTOptions, implementation
+from textwright.families import Family, implementation
 from textwright.models import LanguageModel
 from textwright.run import Arrays
 
@@ -27,9 +27,9 @@ class Forms(Protocol):
         """config.json and the tensors: those of a model in transformers, or `custom_config` and the
         tensors that custom_model/<family>.py loads."""
 
-    def gguf_options(self, model: Any, vocab_size: int, stop_id: int) -> GPTOptions:
-        """The options of a model that llama.cpp can compute. Raises ConfigError that names what it
-        cannot compute."""
+    def gguf_config(self, model: Any, vocab_size: int, stop_id: int) -> dict[str, Any]:
+        """The config.json of a model that llama.cpp can compute. Raises ConfigError that names what
+        it cannot compute."""
 
 
 def forms_of(model: LanguageModel) -> Forms:

@@ -12,7 +12,7 @@ import numpy as np
 from textwright.errors import ConfigError
 from textwright.export.forms import custom_config
 from textwright.export.onnx_graph import Graph
-from textwright.families import GPTOptions, LSTMOptions
+from textwright.families import LSTMOptions
 from textwright.models.lstm import LSTM
 from textwright.run import Arrays
 
@@ -74,7 +74,7 @@ def transformers_files(model: LSTM, vocab_size: int, stop_id: int) -> tuple[dict
     return config, torch_tensors(weights, model.options)
 
 
-def gguf_options(model: LSTM, vocab_size: int, stop_id: int) -> GPTOptions:
+def gguf_config(model: LSTM, vocab_size: int, stop_id: int) -> dict[str, Any]:
     """Raise ConfigError: llama.cpp has no recurrent language model."""
     raise ConfigError("the model is recurrent")
 

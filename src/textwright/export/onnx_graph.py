@@ -41,16 +41,27 @@ class Graph:
         return name
 
     def linear(self, x: str, weights: Arrays, name: str) -> str:
-        """Add a linear layer, x·Wᵀ + b."""
+        """Add a linear layer, x·Wᵀ + b, or x·Wᵀ if it has no bias."""
         weight = self.constant(weights[f"{name}.weight"].T, f"{name}.weight")
-        product = self("MatMul", x, weight)
-        return self("Add", product, self.constant(weights[f"{name}.bias"], f"{name}.bias"))
+        product: str = self("MatMul", x, weight)
+        if f"{name}.bias" not in weights:
+            return product
+        return str(self("Add", product, self.constant(weights[f"{name}.bias"], f"{name}.bias")))
 
     def norm(self, x: str, weights: Arrays, name: str, epsilon: float) -> str:
-        """Add a layer norm with weight and bias."""
-        parts = (f"{name}.weight", f"{name}.bias")
-        constants = [self.constant(weights[part], part) for part in parts]
-        return self("LayerNormalization", x, *constants, epsilon=epsilon)
+        """Add a layer norm with weight and bias, or an RMS norm, which has no bias."""
+        weight = self.constant(weights[f"{name}.weight"], f"{name}.weight")
+        if f"{name}.bias" in weights:
+            bias = self.constant(weights[f"{name}.bias"], f"{name}.bias")
+            return str(self("LayerNormalization", x, weight, bias, epsilon=epsilon))
+        mean = self("ReduceMean", self("Mul", x, x), self.constant([-1]))
+        root = self("Sqrt", self("Add", mean, self.constant(np.float32(epsilon))))
+        return str(self("Mul", self("Div", x, root), weight))
+
+    def halves(self, x: str) -> list[str]:
+        """Cut the last axis in two."""
+        parts: list[str] = self("Split", x, outputs=2, axis=-1, num_outputs=2)
+        return parts
 
     def project(self, x: str, weights: Arrays) -> str:
         """Add the output layer, with a matrix of its own or the embedding's."""

@@ -1,10 +1,10 @@
 """model.onnx: ids and a state in, logits and the next state out, for ONNX Runtime.
 
     ids (batch, time)  hidden, cell (layers, batch, H)              an LSTM's; others have no cell
-                       keys (layers, batch, heads, past, K), values (…, U)             a GPT's
+                       keys (layers, batch, G, past, K), values (…, U)                 a GPT's
     logits (batch, time, V)  and each state again, as next_hidden, next_keys, …
 
-A state of zeros, for a GPT with past = 0, begins a text.
+A state of zeros, for a GPT with past = 0, begins a text. G: heads of keys and values.
 """
 
 from __future__ import annotations

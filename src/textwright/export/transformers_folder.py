@@ -1,7 +1,9 @@
-"""A folder that `transformers` loads: natively if the model is a GPT-2, else with its own code.
+"""A folder that `transformers` loads: natively if the model is a GPT-2, Llama, Qwen2 or Qwen3, else
+with its own code.
 
 config.json  generation_config.json  model.safetensors  tokenizer.json  tokenizer_config.json
-README.md, and modeling_textwright.py for a model that is not part of transformers
+README.md, modeling_textwright.py for a model that is not part of transformers, and
+tokenization_textwright.py for a Qwen2
 """
 
 from __future__ import annotations
@@ -57,12 +59,10 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
     custom = "auto_map" in config
     if custom:
-        file = f"{run.config.model.family}.py"
-        code = resources.files("textwright.export") / "custom_model" / file
-        (folder / CODE).write_text(code.read_text("utf-8"), "utf-8")
+        _write_code(f"{run.config.model.family}.py", folder / CODE)
     sampling, left_out = sampling_defaults(run.config.sample, model.context_length)
     _write_json(folder / "generation_config.json", sampling | special)
-    _write_tokenizer(run, model.context_length, folder)
+    _write_tokenizer(run, config["model_type"], model.context_length, folder)
     write_card(
         folder,
         run,
@@ -85,9 +85,10 @@ def reload(folder: Path) -> Reloaded:
     """Load with `AutoModelForCausalLM` and `AutoTokenizer`; the code that they run is our own."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    custom = (folder / CODE).exists()
     with _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=custom)
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=custom).eval()
 
     @_quiet()
     def encode(text: str) -> list[int]:
@@ -124,7 +125,7 @@ def sampling_defaults(
     return settings, left_out
 
 
-def _write_tokenizer(run: Run, context_length: int | None, folder: Path) -> None:
+def _write_tokenizer(run: Run, model_type: str, context_length: int | None, folder: Path) -> None:
     stop_id = run.tokenizer.stop_id
     (stop,) = run.tokenizer.tokens([stop_id])
     tokenizer = exported_tokenizer(run)
@@ -139,7 +140,19 @@ def _write_tokenizer(run: Run, context_length: int | None, folder: Path) -> None
     }
     if context_length is not None:
         settings["model_max_length"] = context_length
+    if model_type == "qwen2":
+        # For a qwen2, AutoTokenizer takes Qwen's own class, which cuts texts in Qwen's way, unless
+        # the folder brings a class; without trust_remote_code it takes the one named above.
+        ours = "tokenization_textwright.TextwrightTokenizer"
+        settings["auto_map"] = {"AutoTokenizer": [None, ours]}
+        _write_code("tokenizer.py", folder / "tokenization_textwright.py")
     _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _write_code(name: str, path: Path) -> None:
+    """Copy a file of custom_model/."""
+    code = resources.files("textwright.export") / "custom_model" / name
+    path.write_text(code.read_text("utf-8"), "utf-8")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

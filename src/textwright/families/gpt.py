@@ -1,4 +1,4 @@
-"""The attention family: GPT-2's block, and the older one with norms after the sum."""
+"""The attention family: the block of GPT-2, that of Llama and Qwen, and the first Transformer's."""
 
 from typing import ClassVar, Literal, Self
 
@@ -21,22 +21,58 @@ class GPTOptions(Family):
     layers: int = Field(4, ge=1, description="Blocks of attention and feed-forward, stacked.")
     heads: int = Field(4, ge=1, description="Attention heads in each block.")
     width: int = Field(128, ge=1, description="Width of a token's vector, throughout.")
+    key_value_heads: int = Field(
+        0,
+        ge=0,
+        description="Heads of keys and values, each shared by a group of query heads; 0: as heads.",
+    )
     key_width: int = Field(
         0, ge=0, description="Width of a head's queries and keys; 0: width / heads."
     )
     value_width: int = Field(0, ge=0, description="Width of a head's values; 0: width / heads.")
     feedforward_width: int = Field(
-        0, ge=0, description="Width inside feed-forward; 0: 4 times width."
+        0,
+        ge=0,
+        description="Width inside feed-forward; 0: 4 times width, of swiglu 8/3 times, rounded up "
+        "to a multiple of 32.",
     )
-    activation: Literal["gelu", "relu"] = Field(
-        "gelu", description="Activation in feed-forward: GELU (its tanh form), or ReLU."
+    activation: Literal["gelu", "relu", "swiglu"] = Field(
+        "gelu",
+        description="Activation in feed-forward: GELU (its tanh form), ReLU, or swiglu, a SiLU "
+        "that multiplies a second layer.",
     )
     norm: Literal["pre", "post"] = Field(
         "pre", description="pre: normalize the input of a part; post: normalize the sum after it."
     )
-    norm_epsilon: float = Field(1e-5, gt=0, description="Added to the variance in layer norms.")
-    positions: Literal["learned", "sinusoidal"] = Field(
-        "learned", description="How a token's position enters: learned vectors, or fixed waves."
+    normalization: Literal["layer", "rms"] = Field(
+        "layer", description="Layer norm, or RMS norm, which neither centers nor shifts."
+    )
+    norm_epsilon: float = Field(1e-5, gt=0, description="Added to the variance in norms.")
+    query_key_norm: bool = Field(
+        False, description="Normalize the queries and keys of each head (RMS norm)."
+    )
+    biases: Literal["all", "queries_keys_values", "none"] = Field(
+        "all", description="Which linear layers have a bias."
+    )
+    positions: Literal["learned", "sinusoidal", "rotary"] = Field(
+        "learned",
+        description="How a token's position enters: learned vectors, fixed waves, or a rotation of "
+        "queries and keys.",
+    )
+    rotary_base: float = Field(
+        10_000.0, gt=1, description="Base of the wavelengths of rotary positions."
+    )
+    rotary_factor: float = Field(
+        1.0, ge=1, description="Factor by which Llama 3 stretches long wavelengths; 1: not at all."
+    )
+    rotary_low: float = Field(
+        1.0, gt=0, description="Wavelengths that fit less often into the original context stretch."
+    )
+    rotary_high: float = Field(
+        4.0, gt=0, description="Wavelengths that fit more often into the original context stay."
+    )
+    rotary_original: int = Field(
+        8_192, ge=1, description="The original context, before wavelengths were stretched."
     )
     embedding_scale: float = Field(
         0.0,
@@ -49,12 +85,20 @@ class GPTOptions(Family):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of each part's output dropped.")
     tie_output: bool = Field(
-        True, description="Use the embedding as output matrix; else one of its own, with a bias."
+        True,
+        description="Use the embedding as output matrix; else one of its own, with a bias if "
+        "biases is all.",
     )
 
     def model_post_init(self, _: object) -> None:
         if self.width % self.heads and not (self.key_width and self.value_width):
             raise ValueError("width is not a multiple of heads; set key_width and value_width")
+        if self.heads % self.shared_heads:
+            raise ValueError("heads is not a multiple of key_value_heads")
+        if self.positions == "rotary" and self.head_widths[0] % 2:
+            raise ValueError("positions rotary needs an even key_width")
+        if self.rotary_low >= self.rotary_high:
+            raise ValueError("rotary_low is not below rotary_high")
 
     @property
     def title(self) -> str:
@@ -67,9 +111,21 @@ class GPTOptions(Family):
         return self.key_width or even, self.value_width or even
 
     @property
+    def shared_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.key_value_heads or self.heads
+
+    @property
     def inner_width(self) -> int:
         """Width inside feed-forward."""
-        return self.feedforward_width or 4 * self.width
+        gated = self.activation == "swiglu"
+        automatic = -(-8 * self.width // 96) * 32 if gated else 4 * self.width
+        return self.feedforward_width or automatic
+
+    @property
+    def output_bias(self) -> bool:
+        """Whether the output layer has a bias."""
+        return self.biases == "all" and not self.tie_output
 
     @property
     def token_scale(self) -> float:

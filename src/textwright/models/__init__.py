@@ -10,7 +10,16 @@ from textwright.families import Family, implementation
 from textwright.models.contract import LanguageModel, ModelState, TorchBackend, Trace
 from textwright.run import Arrays, Run
 
-__all__ = ["LanguageModel", "ModelState", "TorchBackend", "Trace", "build", "fill", "load"]
+__all__ = [
+    "LanguageModel",
+    "ModelState",
+    "TorchBackend",
+    "Trace",
+    "build",
+    "build_with",
+    "fill",
+    "load",
+]
 
 
 def build(options: Family, vocab_size: int, context_length: int) -> LanguageModel:
@@ -24,17 +33,31 @@ def build(options: Family, vocab_size: int, context_length: int) -> LanguageMode
     return model
 
 
+def build_with(
+    weights: Arrays, path: Path, options: Family, vocab_size: int, context_length: int
+) -> LanguageModel:
+    """A model that takes over arrays that were read from `path`, without a copy, so that memory
+    need not hold them twice. Raises RunError if they do not fit."""
+    with torch.device("meta"):
+        model = build(options, vocab_size, context_length)
+    fill(model, weights, path, assign=True)
+    return model
+
+
 def load(run: Run, device: str = "auto") -> LanguageModel:
     """A model with a run's best weights, ready to score, trace or write."""
-    model = build(run.config.model, run.tokenizer.vocab_size, run.config.data.context_length)
-    fill(model, run.weights(), run.path)
-    return model.to(choose_device(device)).eval()
+    shape = (run.config.model, run.tokenizer.vocab_size, run.config.data.context_length)
+    return build_with(run.weights(), run.path, *shape).to(choose_device(device)).eval()
 
 
-def fill(model: LanguageModel, weights: Arrays, path: Path) -> None:
-    """Put arrays that were read from `path` into a model. Raises RunError if they do not fit."""
+def fill(model: LanguageModel, weights: Arrays, path: Path, assign: bool = False) -> None:
+    """Put arrays that were read from `path` into a model, or with `assign` make them its own.
+
+    Raises RunError if they do not fit.
+    """
+    tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
     try:
-        model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+        model.load_state_dict(tensors, assign=assign)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip().rstrip(".")
         raise RunError(

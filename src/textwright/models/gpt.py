@@ -2,15 +2,21 @@
 
     token + position → (attention, feed-forward) × layers → output (V, D)
 
-    attention: softmax(Q·Kᵀ/√K + causal mask)·V for each head, the heads joined by one matrix
-    feed-forward: a wider layer, ReLU or GELU, and back
-    each is added to its input; layer norm comes after the sum (post, as in Vaswani et al. and
-    GPT-1) or before the part, with one more at the end (pre, as in GPT-2, Radford et al. 2019)
+    attention: softmax(Q·Kᵀ/√K + causal mask)·V for each head, the heads joined by one matrix;
+    a group of heads may share keys and values (Ainslie et al. 2023)
+    feed-forward: a wider layer, ReLU or GELU, and back; or SiLU(x·Wg) ∘ (x·Wu) and back (SwiGLU,
+    Shazeer 2020)
+    each is added to its input; the norm comes after the sum (post, as in Vaswani et al. and GPT-1)
+    or before the part, with one more at the end (pre, as in GPT-2, Radford et al. 2019); layer norm
+    (Ba et al. 2016) or RMS norm (Zhang & Sennrich 2019)
+    positions: a vector added to the token's, or queries and keys turned by an angle that grows with
+    the place (rotary, Su et al. 2021)
 
-The model of Foster's book (Generative Deep Learning, ch. 9) is one setting, GPT-2 another.
+The model of Foster's book (Generative Deep Learning, ch. 9) is one setting; GPT-2, Llama, Qwen2 and
+Qwen3 are others.
 
-Letters: B batch, T time, D width, V vocabulary, H heads, K key width, U value width of a head,
-C columns of a state.
+Letters: B batch, T time, D width, V vocabulary, H heads, G heads of keys and values, K key width,
+U value width of a head, C columns of a state.
 """
 
 from __future__ import annotations
@@ -19,13 +25,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from textwright.backends.numpy_gpt import sinusoids
+from textwright.backends.numpy_gpt import rotary_waves, sinusoids
 from textwright.compute.memory import memory_errors
 from textwright.families import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
@@ -33,7 +41,7 @@ from textwright.models.contract import LanguageModel, Trace
 INITIAL_SPREAD = 0.02  # standard deviation of fresh weights, as in GPT-2
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""queries (B, H, T, K), keys (B, H, T, K), values (B, H, T, U) → weighted values (B, H, T, U)."""
+"""queries (B, H, T, K), keys (B, G, T, K), values (B, G, T, U) → weighted values (B, H, T, U)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class KeyValueState:
     from which reading continues a second time is copied first.
     """
 
-    layers: list[tuple[Tensor, Tensor]]  # keys (B, H, room, K), values (B, H, room, U)
+    layers: list[tuple[Tensor, Tensor]]  # keys (B, G, room, K), values (B, G, room, U)
     lengths: Tensor  # (B,) ids read so far
     columns: int  # C: the longest row's length
     written: list[int]  # columns written by any of the states that share these tensors
@@ -132,18 +140,26 @@ class Attention(nn.Module):
 
     def __init__(self, options: GPTOptions):
         super().__init__()
-        self.heads, width = options.heads, options.width
         key, value = options.head_widths
-        self.widths = [self.heads * key, self.heads * key, self.heads * value]
-        self.input = nn.Linear(width, sum(self.widths))  # queries, keys, values of all heads
-        self.output = nn.Linear(self.heads * value, width)
+        self.heads = [options.heads, options.shared_heads, options.shared_heads]
+        self.widths = [h * w for h, w in zip(self.heads, (key, key, value), strict=True)]
+        # Queries, keys and values of all heads.
+        self.input = nn.Linear(options.width, sum(self.widths), bias=options.biases != "none")
+        self.output = nn.Linear(options.heads * value, options.width, bias=options.biases == "all")
+        self.query_norm = nn.RMSNorm(key, options.norm_epsilon) if options.query_key_norm else None
+        self.key_norm = nn.RMSNorm(key, options.norm_epsilon) if options.query_key_norm else None
 
     def forward(self, x: Tensor, attend: Attend) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
+        parts = self.input(x).split(self.widths, dim=-1)
         queries, keys, values = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, H, T, K or U)
-            for part in self.input(x).split(self.widths, dim=-1)
+            part.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, H or G, T, K or U)
+            for part, heads in zip(parts, self.heads, strict=True)
         )
+        if self.query_norm is not None and self.key_norm is not None:
+            # In float32 also under autocast, as all norms.
+            queries = self.query_norm(queries.float()).to(queries.dtype)
+            keys = self.key_norm(keys.float()).to(keys.dtype)
         found = attend(queries, keys, values)
         return self.output(found.transpose(1, 2).flatten(2))
 
@@ -153,11 +169,17 @@ class FeedForward(nn.Module):
 
     def __init__(self, options: GPTOptions):
         super().__init__()
-        self.input = nn.Linear(options.width, options.inner_width)
-        self.activation = nn.ReLU() if options.activation == "relu" else nn.GELU("tanh")
-        self.output = nn.Linear(options.inner_width, options.width)
+        bias, self.gated = options.biases == "all", options.activation == "swiglu"
+        inner = options.inner_width
+        self.input = nn.Linear(options.width, 2 * inner if self.gated else inner, bias=bias)
+        kinds = {"gelu": nn.GELU("tanh"), "relu": nn.ReLU(), "swiglu": nn.SiLU()}
+        self.activation = kinds[options.activation]
+        self.output = nn.Linear(inner, options.width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.gated:
+            gate, up = self.input(x).chunk(2, dim=-1)
+            return self.output(self.activation(gate) * up)
         return self.output(self.activation(self.input(x)))
 
 
@@ -168,9 +190,9 @@ class Block(nn.Module):
         super().__init__()
         self.pre = options.norm == "pre"
         self.attention = Attention(options)
-        self.attention_norm = nn.LayerNorm(options.width, options.norm_epsilon)
+        self.attention_norm = _norm(options)
         self.feedforward = FeedForward(options)
-        self.feedforward_norm = nn.LayerNorm(options.width, options.norm_epsilon)
+        self.feedforward_norm = _norm(options)
         self.dropout = nn.Dropout(options.dropout)
 
     def forward(self, x: Tensor, attend: Attend) -> Tensor:
@@ -188,6 +210,8 @@ class GPT(LanguageModel):
     options: GPTOptions
     context_length: int
     state_class = KeyValueState
+    positions: Tensor
+    rotation: Tensor
 
     def __init__(self, options: GPTOptions, vocab_size: int):
         super().__init__()
@@ -196,14 +220,18 @@ class GPT(LanguageModel):
         self.embedding = nn.Parameter(torch.empty(vocab_size, width))
         if options.positions == "learned":
             self.positions = nn.Parameter(torch.empty(self.context_length, width))
-        else:
+        elif options.positions == "sinusoidal":
             table = torch.from_numpy(sinusoids(self.context_length, width))
             self.register_buffer("positions", table, persistent=False)
+        else:  # cosines and sines (C, K), each wave's twice: for a pair's first and second half
+            waves = torch.from_numpy(np.stack(rotary_waves(options)))
+            self.register_buffer("rotation", torch.cat([waves, waves], -1), persistent=False)
         self.blocks = nn.ModuleList(Block(options) for _ in range(options.layers))
-        self.norm = nn.LayerNorm(width, options.norm_epsilon) if options.norm == "pre" else None
+        self.norm = _norm(options) if options.norm == "pre" else None
         self.output = nn.ParameterDict()
         if not options.tie_output:
             self.output["weight"] = torch.empty(vocab_size, width)
+        if options.output_bias:
             self.output["bias"] = torch.zeros(vocab_size)
         self._initialize()
 
@@ -214,15 +242,15 @@ class GPT(LanguageModel):
 
     @property
     def output_bias(self) -> Tensor | None:
-        return None if self.options.tie_output else self.output["bias"]
+        return self.output["bias"] if self.options.output_bias else None
 
     def encode(
         self, ids: Tensor, state: KeyValueState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, KeyValueState]:
         """ids (B, T) → hidden (B, T, D) and the state after them.
 
-        A row holds at most `context_length` ids, those of the state included. Rows shorter than T
-        are padded on the right; `lengths` (B,) gives their lengths. If blocks are recomputed, the
+        A row, with the ids in its state, may have at most `context_length` ids. Rows shorter than T
+        are padded on the right and their lengths (B,) given. If blocks are recomputed, the returned
         state is empty.
         """
         count = ids.shape[1]
@@ -230,21 +258,22 @@ class GPT(LanguageModel):
         state = self.start(len(ids)) if state is None else state.with_room(count)
         before, end = state.columns, state.columns + count
         mask = _mask(state, count) if before else None
+        places = state.lengths[:, None] + torch.arange(count, device=ids.device)
+        rotation = self._rotation(places)
         layers: list[tuple[Tensor, Tensor]] = []
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            if not before:  # padding is at the right, where no id looks
+            q, k = _rotated(q, rotation), _rotated(k, rotation)
+            if not before:  # padding is on the right, where nothing attends
                 if not recompute:
                     layers.append((k, v))
-                return scaled_dot_product_attention(q, k, v, is_causal=True)
+                return _attention(q, k, v, is_causal=True)
             keys, values = state.layers[len(layers)]
             keys[:, :, before:end], values[:, :, before:end] = k, v
             layers.append((keys, values))
-            return scaled_dot_product_attention(
-                q, keys[:, :, :end], values[:, :, :end], attn_mask=mask
-            )
+            return _attention(q, keys[:, :, :end], values[:, :, :end], attn_mask=mask)
 
-        x = self._embed(ids, state.lengths)
+        x = self._embed(ids, places)
         for block in self.blocks:
             call = partial(checkpoint, block, use_reentrant=False) if recompute else block
             x = call(x, attend)
@@ -261,27 +290,40 @@ class GPT(LanguageModel):
         return KeyValueState([], lengths, 0, [0])
 
     def trace(self, ids: Tensor) -> Trace:
-        """The attention of every head of every layer to ids (B, T), by explicit equations."""
+        """The attention of every head in every layer, for ids (B, T), by explicit equations."""
         attention: list[Tensor] = []
         later = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).triu(1)
+        places = torch.arange(ids.shape[1], device=ids.device)[None]
+        rotation = self._rotation(places)
+        shared = self.options.heads // self.options.shared_heads
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k = _rotated(q, rotation), _rotated(k, rotation)
+            k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
             scores = q @ k.transpose(-1, -2) / math.sqrt(k.shape[-1])
             attention.append(scores.masked_fill(later, -math.inf).softmax(-1))
             return attention[-1] @ v
 
-        x = self._embed(ids, torch.zeros(len(ids), dtype=torch.long, device=ids.device))
+        x = self._embed(ids, places)
         for block in self.blocks:
             x = block(x, attend)
         return Trace(hidden=self._finish(x), attention=attention)
 
-    def _embed(self, ids: Tensor, before: Tensor) -> Tensor:
-        """ids (B, T), number of ids read before (B,) → token plus position vectors (B, T, D)."""
-        places = before[:, None] + torch.arange(ids.shape[1], device=ids.device)
+    def _embed(self, ids: Tensor, places: Tensor) -> Tensor:
+        """ids (B, T), places (B or 1, T) → token and added position vectors (B, T, D)."""
         token = nn.functional.embedding(ids, self.embedding)
         if self.options.token_scale != 1:
             token = self.options.token_scale * token
+        if self.options.positions == "rotary":
+            return token
         return token + nn.functional.embedding(places, self.positions)
+
+    def _rotation(self, places: Tensor) -> tuple[Tensor, Tensor] | None:
+        """places (B or 1, T) → cosines and sines (B or 1, 1, T, K) of their angles."""
+        if self.options.positions != "rotary":
+            return None
+        cosines, sines = self.rotation
+        return cosines[places][:, None], sines[places][:, None]
 
     def _finish(self, x: Tensor) -> Tensor:
         return x if self.norm is None else self.norm(x)
@@ -296,6 +338,26 @@ class GPT(LanguageModel):
                 nn.init.zeros_(parameter)
             if name.startswith("blocks") and name.endswith("output.weight"):
                 parameter.data /= math.sqrt(2 * self.options.layers)
+
+
+def _norm(options: GPTOptions) -> nn.Module:
+    kind = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}[options.normalization]
+    return kind(options.width, options.norm_epsilon)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
+    """softmax(Q·Kᵀ/√K + mask)·V, by PyTorch's kernels."""
+    return scaled_dot_product_attention(q, k, v, enable_gqa=q.shape[1] != k.shape[1], **how)
+
+
+def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Turn each pair (x_i, x_{i+K/2}) of x (B, heads, T, K) by the angle of its place."""
+    if rotation is None:
+        return x
+    cosines, sines = rotation
+    first, second = x.chunk(2, dim=-1)
+    turned = x * cosines + torch.cat([-second, first], -1) * sines
+    return turned.to(x.dtype)  # the angles are float32 also under autocast
 
 
 def _mask(state: KeyValueState, count: int) -> Tensor | None:

@@ -10,12 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from textwright.errors import ConfigError
 from textwright.families import GPTOptions
-from textwright.run import Arrays
+from textwright.models.places import Place
 
+TYPES = ("gpt2",)
 PREFIX = "transformer."  # before each name if the whole language model was saved, not only its body
 OUTSIDE = {"embedding": "wte.weight", "positions": "wpe.weight"}
 PARTS = {  # ours → theirs, each with a weight and a bias
@@ -27,7 +26,7 @@ PARTS = {  # ours → theirs, each with a weight and a bias
     "feedforward.output": "mlp.c_proj",
 }
 # Also in older files: masks, and the embedding again as the output matrix.
-NO_PARAMETER = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)|lm_head\.weight")
+NO_PARAMETER = re.compile(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)|lm_head\.weight")
 
 ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}
 # Keys of config.json of which gpt.py can compute only one value.
@@ -39,43 +38,11 @@ FIXED: dict[str, Any] = {
 }
 
 
-def names(layers: int) -> dict[str, str]:
-    """Canonical name → GPT-2's name without its prefix, for a model with this many layers."""
-    pairs = dict(OUTSIDE)
-    ends = {"norm": "ln_f"} | {
-        f"blocks.{layer}.{ours}": f"h.{layer}.{theirs}"
-        for layer in range(layers)
-        for ours, theirs in PARTS.items()
-    }
-    for ours, theirs in ends.items():
-        pairs |= {f"{ours}.{kind}": f"{theirs}.{kind}" for kind in ("weight", "bias")}
-    return pairs
-
-
-def from_gpt2(tensors: Mapping[str, np.ndarray], layers: int) -> Arrays:
-    """Weights by canonical name. Raises ValueError if one is missing or unknown."""
-    found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    wanted = names(layers)
-    if missing := sorted(set(wanted.values()) - found.keys()):
-        raise ValueError(f"they lack {missing[0]}")
-    unknown = sorted(n for n in found.keys() - wanted.values() if not NO_PARAMETER.fullmatch(n))
-    if unknown:
-        raise ValueError(f"they hold {unknown[0]}, which no GPT-2 has")
-    return {ours: _turned(ours, found[theirs]) for ours, theirs in wanted.items()}
-
-
-def to_gpt2(weights: Mapping[str, np.ndarray], layers: int) -> Arrays:
-    """The tensors that `GPT2LMHeadModel` loads, from weights by canonical name."""
-    return {PREFIX + theirs: _turned(ours, weights[ours]) for ours, theirs in names(layers).items()}
-
-
 def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The `[model]` options of the model that a config.json describes.
 
     Raises ValueError if gpt.py cannot compute it.
     """
-    if config.get("model_type") != "gpt2":
-        raise ValueError(f"its model_type is {config.get('model_type')!r}, not 'gpt2'")
     for key, value in FIXED.items():
         if config.get(key, value) != value:
             raise ValueError(f"its {key} is {config[key]!r}; only {value!r} can be computed here")
@@ -84,24 +51,16 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
         known = ", ".join(ACTIVATIONS)
         raise ValueError(f"its activation_function is {activation!r}, not one of {known}")
     try:
-        return {
-            "family": "gpt",
+        return GPTOptions().fixed_by_weights(config["n_positions"]) | {
             "layers": config["n_layer"],
             "heads": config["n_head"],
             "width": config["n_embd"],
-            "key_width": 0,
-            "value_width": 0,
             "feedforward_width": config.get("n_inner") or 0,
             "activation": ACTIVATIONS[activation],
-            "norm": "pre",
             "norm_epsilon": config.get("layer_norm_epsilon", 1e-5),
-            "positions": "learned",
-            "embedding_scale": 0.0,
-            "context_length": config["n_positions"],
-            "tie_output": True,
         }
     except KeyError as error:
-        raise ValueError(f"its config.json lacks {error.args[0]}") from None
+        raise ValueError(f"it lacks {error.args[0]}") from None
 
 
 def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, Any]:
@@ -113,12 +72,17 @@ def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, A
     key, value = options.head_widths
     other = {
         "norm": options.norm != "pre",
+        "normalization": options.normalization != "layer",
         "positions": options.positions != "learned",
+        "activation": options.activation not in ("gelu", "relu"),
         "embedding_scale": options.token_scale != 1,
         "tie_output": not options.tie_output,
         "heads": options.width % options.heads != 0,
         "key_width": key != head,
         "value_width": value != head,
+        "key_value_heads": options.shared_heads != options.heads,
+        "query_key_norm": options.query_key_norm,
+        "biases": options.biases != "all",
     }
     for name, differs in other.items():
         if differs:
@@ -143,7 +107,16 @@ def config_of(options: GPTOptions, vocab_size: int, stop_id: int) -> dict[str, A
     }
 
 
-def _turned(name: str, tensor: np.ndarray) -> np.ndarray:
-    """Matrices inside blocks are transposed: input-first to output-first, or back."""
-    inside = name.startswith("blocks.") and tensor.ndim == 2
-    return np.ascontiguousarray(tensor.T) if inside else tensor
+def places(options: GPTOptions) -> dict[str, Place]:
+    """Their name of each tensor → its place in ours."""
+    parts = {"norm": "ln_f"} | {
+        f"blocks.{layer}.{ours}": f"h.{layer}.{theirs}"
+        for layer in range(options.layers)
+        for ours, theirs in PARTS.items()
+    }
+    found = {PREFIX + theirs: Place(ours) for ours, theirs in OUTSIDE.items()}
+    for ours, theirs in parts.items():
+        turned = ours.rpartition(".")[2] in ("input", "output")
+        found[f"{PREFIX}{theirs}.weight"] = Place(f"{ours}.weight", turned=turned)
+        found[f"{PREFIX}{theirs}.bias"] = Place(f"{ours}.bias")
+    return found

@@ -89,11 +89,11 @@ class Layer(nn.Module):
         self.input_weight = nn.Parameter(torch.empty(gates * width, inputs))
         self.recurrent_weight = nn.Parameter(torch.empty(gates * width, width))
         self.bias = nn.Parameter(torch.zeros(gates * width))
-        recurrent_bias = torch.zeros(gates * width)
         if cell == "gru":
-            self.recurrent_bias = nn.Parameter(recurrent_bias)
-        else:
-            self.register_buffer("recurrent_bias", recurrent_bias, persistent=False)
+            self.recurrent_bias = nn.Parameter(torch.zeros(gates * width))
+        else:  # zeros also where parameters have no values yet, on the meta device
+            zeros = torch.zeros(gates * width, device="cpu")
+            self.register_buffer("recurrent_bias", zeros, persistent=False)
 
     def initialize(self, like: str) -> None:
         """Draw fresh weights as Keras or PyTorch does."""

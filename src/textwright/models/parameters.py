@@ -6,14 +6,17 @@ from typing import Any
 
 import torch
 
-from textwright.config import Config
+from textwright.families import Family
 from textwright.models import build
 
 
-def parameter_table(config: Config, vocab_size: int) -> dict[str, Any]:
-    """Parameters by layer, as `textwright summary --json` prints them. Nothing is allocated."""
+def parameter_table(options: Family, vocab_size: int, context_length: int) -> dict[str, Any]:
+    """Parameters by layer, as `textwright summary --json` prints them. Nothing is allocated.
+
+    context_length: `data.context_length`, on which some options depend.
+    """
     with torch.device("meta"):
-        model = build(config.model, vocab_size, config.data.context_length)
+        model = build(options, vocab_size, context_length)
     layers: dict[str, list[torch.Tensor]] = {}
     for name, parameter in model.named_parameters():
         layers.setdefault(name.rpartition(".")[0] or name, []).append(parameter)

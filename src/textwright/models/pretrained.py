@@ -1,4 +1,7 @@
-"""Weights to begin from: another run, or a GPT-2 in Hugging Face's form, in a folder or on the hub.
+"""Weights to begin from: another run, a model in Hugging Face's form in a folder or on the hub, or
+a GGUF file.
+
+A folder holds a GPT-2, Llama, Qwen2 or Qwen3:
 
     config.json  model.safetensors (or its parts and their index)  tokenizer.json, or vocab.json
     with merges.txt
@@ -15,34 +18,60 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from textwright.compute import processes
 from textwright.config import Config, OriginRecord
 from textwright.errors import PretrainedError
+from textwright.families import GPTOptions
 from textwright.hub import asking_hub
-from textwright.models import LanguageModel, build, fill, gpt2
+from textwright.models import LanguageModel, build, build_with, fill
+from textwright.models.gguf import open_gguf
 from textwright.models.lora import adapt
+from textwright.models.places import (
+    Places,
+    Shape,
+    check,
+    gather,
+    refuse_larger_than_memory,
+    shapes_of,
+)
+from textwright.models.published import KNOWN, PublishedForm, fine_tuned, form_of, own_names
 from textwright.run import BASE, Arrays, Run
 from textwright.run.origin import Origin
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.byte_level import read_pretrained
 
-FINE_TUNING_RATE = 1e-4  # keeps what was learned; the default rate is for fresh weights
-
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FETCHED = [
-    *("config.json", "tokenizer.json", "vocab.json", "merges.txt"),
+    *("config.json", "generation_config.json", "tokenizer_config.json"),
+    *("tokenizer.json", "vocab.json", "merges.txt"),
     *(WEIGHTS, INDEX, "model-*-of-*.safetensors"),
 ]
+PRECISIONS = ("F64", "F32", "F16", "BF16")
+AGAIN = "fetch or copy it again"
 HUB_NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:@([\w./-]+))?")
+
+
+class Published(Origin, Protocol):
+    """Weights of another project, as a folder or a file holds them."""
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The model's shape, as `[model]` options."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding, of which some may belong to no token."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A GPT-2 in Hugging Face's form. source: the name given · revision: the hub's commit."""
+    """A model in Hugging Face's form. source: the name given · revision: the hub's commit."""
 
     path: Path
     source: str
@@ -54,37 +83,41 @@ class Pretrained:
 
     @cached_property
     def model(self) -> dict[str, Any]:
-        """The model's shape, as `[model]` options."""
+        """See `Published`."""
         with self._readable("config.json"):
-            return gpt2.options_of(json.loads((self.path / "config.json").read_text("utf-8")))
+            model = self._form.options_of(self._config)
+            GPTOptions(**model)
+            return model
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """See `Published`."""
+        with self._readable("config.json"):
+            if not isinstance(size := self._config.get("vocab_size"), int) or size < 1:
+                raise ValueError(f"its vocab_size is {size!r}")
+            return size
 
     def weights(self) -> Arrays:
-        """float32 arrays by canonical name, without embedding rows that belong to no token."""
-        tensors = {}
-        for file in self.files:
-            with self._readable(file.name), safe_open(file, "pt") as opened:
-                for name in opened.keys():  # noqa: SIM118 (it is no dict)
-                    tensors[name] = opened.get_tensor(name).float().numpy()
-        with self._readable("weights"):
-            weights = gpt2.from_gpt2(tensors, self.model["layers"])
-            rows, count = len(weights["embedding"]), self.tokenizer.vocab_size
-            if rows < count:
-                raise ValueError(f"they embed {rows} tokens, but the tokenizer has {count}")
-        return weights | {"embedding": weights["embedding"][:count]}
+        """float32 arrays by canonical name, without embedding rows that belong to no token.
+
+        A file's tensors are read one after another, so that no weight is held twice.
+        """
+        self._check()
+        count = self.tokenizer.vocab_size
+        if self.vocab_size < count:
+            raise PretrainedError(
+                f"The weights of {self.source} embed {self.vocab_size} tokens, but its tokenizer "
+                f"has {count}; name a model with its own tokenizer."
+            )
+        return gather(self._tensors(), self._places, self._shapes, count)
 
     def inherited(self) -> dict[str, dict[str, Any]]:
         """See `run.origin.Origin`."""
-        tokenizer = {"kind": "pretrained", "vocab_size": self.tokenizer.vocab_size}
-        return {
-            "base": {"train": {"learning_rate": FINE_TUNING_RATE}},
-            "given": {"model": self.model, "tokenizer": tokenizer},
-        }
+        return fine_tuned(self.model, self.tokenizer)
 
     def record(self) -> OriginRecord:
-        """See `run.origin.Origin`. Raises PretrainedError if a weight file is damaged."""
-        for file in self.files:
-            with self._readable(file.name), safe_open(file, "pt"):
-                pass
+        """See `run.origin.Origin`. Raises PretrainedError if the weights cannot be used."""
+        self._check()
         return OriginRecord.of(self.source, self.files, self.revision)
 
     @cached_property
@@ -98,19 +131,82 @@ class Pretrained:
                 "load them with transformers and save them with save_pretrained."
             )
         with self._readable(INDEX):
-            named = json.loads((self.path / INDEX).read_text("utf-8"))["weight_map"].values()
-            return [self.path / name for name in sorted(set(named))]
+            index = json.loads((self.path / INDEX).read_text("utf-8"))
+            files = [self.path / name for name in sorted(set(index["weight_map"].values()))]
+        for file in files:
+            if not file.exists():
+                raise PretrainedError(
+                    f"{self.source} lacks {file.name}, which {INDEX} names; {AGAIN}."
+                )
+        return files
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        with self._readable("config.json"):
+            config = json.loads((self.path / "config.json").read_text("utf-8"))
+            if not isinstance(config, dict):
+                raise ValueError("it is no table of keys")
+            return config
+
+    @cached_property
+    def _form(self) -> PublishedForm:
+        with self._readable("config.json"):
+            return form_of(self._config)
+
+    @cached_property
+    def _shapes(self) -> dict[str, Shape]:
+        return shapes_of(GPTOptions(**self.model), self.vocab_size)
+
+    @cached_property
+    def _places(self) -> Places:
+        return self._form.places(GPTOptions(**self.model))
+
+    def _check(self) -> None:
+        """Raise PretrainedError if the weights are damaged, another model's, or larger than the
+        free memory. Only the heads of files are read."""
+        found: dict[str, Shape] = {}
+        for file in self.files:
+            with self._readable(file.name, AGAIN), safe_open(file, "pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 (it is no dict)
+                    head = opened.get_slice(name)
+                    if head.get_dtype() not in PRECISIONS:
+                        raise ValueError(f"{name} is stored as {head.get_dtype()}")
+                    found[name] = tuple(head.get_shape())
+        with self._readable("weights"):
+            named = own_names(self._form, found, self._places)
+            check({name: found[own] for name, own in named.items()}, self._places, self._shapes)
+        refuse_larger_than_memory(self.source, self._shapes)
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Each tensor by the form's name."""
+        for file in self.files:
+            with self._readable(file.name, AGAIN), safe_open(file, "pt") as opened:
+                for name, own in own_names(self._form, opened.keys(), self._places).items():
+                    yield name, opened.get_tensor(own)
 
     @contextmanager
-    def _readable(self, name: str) -> Iterator[None]:
+    def _readable(self, name: str, remedy: str = "") -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise PretrainedError(
-                f"The {name} of {self.source} cannot be used: {reason}; name a GPT-2 in Hugging "
-                "Face's form."
-            ) from None
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            reason = ": ".join(
+                [*map(str, wrong["loc"]), wrong["msg"].removeprefix("Value error, ")]
+            )
+            raise self._unusable(name, reason, remedy) from None
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            ArithmeticError,
+            SafetensorError,
+        ) as error:
+            raise self._unusable(name, getattr(error, "strerror", None) or error, remedy) from None
+
+    def _unusable(self, name: str, reason: object, remedy: str) -> PretrainedError:
+        remedy = remedy or f"name a {KNOWN} in Hugging Face's form"
+        return PretrainedError(f"The {name} of {self.source} cannot be used: {reason}; {remedy}.")
 
 
 def find_origin(name: str) -> Origin:
@@ -122,35 +218,50 @@ def find_origin(name: str) -> Origin:
         raise PretrainedError(f"Cannot read {name}: {error.strerror}; name another.") from None
     if is_run:
         return Run.load(path)
-    if path.is_dir():
-        if not (path / "config.json").exists():
-            raise PretrainedError(
-                f"The folder {name} is no run (it has no config.toml) and no GPT-2 in Hugging "
-                "Face's form (it has no config.json); check the path."
-            )
-        return Pretrained(path, name)
-    if path.is_file():
-        raise PretrainedError(f"{name} is a file; --from takes the folder that a model is in.")
+    if published := find_published(name):
+        return published
     hub = HUB_NAME.fullmatch(name)
     if hub and not Path(path.parts[0]).is_dir():  # else it is a mistyped path
         return _fetch(name, *hub.groups())
     raise PretrainedError(
-        f"There is neither a run nor a folder {name}; --from takes a run, a folder with a GPT-2 in "
-        "Hugging Face's form, or a name on the hub such as openai-community/gpt2."
+        f"There is neither a run nor a folder {name}; --from takes a run, a folder with a {KNOWN} "
+        "in Hugging Face's form, a GGUF file, or a name on the hub such as openai-community/gpt2."
     )
+
+
+def find_published(name: str) -> Published | None:
+    """The model in a folder or a GGUF file; None if there is no such path. Raises PretrainedError
+    if it holds no model."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise PretrainedError(
+                f"The folder {name} is no run (it has no config.toml) and no {KNOWN} in Hugging "
+                "Face's form (it has no config.json); check the path."
+            )
+        return Pretrained(path, name)
+    if path.suffix.lower() == ".gguf" and path.is_file():
+        return open_gguf(path, name)
+    if path.is_file():
+        raise PretrainedError(
+            f"{name} is a file, and no GGUF file; --from takes the folder that a model is in."
+        )
+    return None
 
 
 def begin(run: Run, config: Config, tokenizer: Tokenizer, origin: Origin | None) -> LanguageModel:
     """The model to train: fresh, with the weights of an origin, or, to continue, to be filled from
     a checkpoint."""
-    model = build(config.model, tokenizer.vocab_size, config.data.context_length)
+    shape = (config.model, tokenizer.vocab_size, config.data.context_length)
     if origin is not None:
         weights = origin.weights()
-        fill(model, weights, origin.path)
+        model = build_with(weights, origin.path, *shape)
         if config.train.lora_rank and processes.leads():
             run.keep_weights(weights, BASE)
-    elif config.train.lora_rank:
-        fill(model, run.base(), run.path)
+    else:
+        model = build(*shape)
+        if config.train.lora_rank:
+            fill(model, run.base(), run.path)
     if config.train.lora_rank:
         adapt(model, config.train.lora_rank, config.train.lora_alpha)
     return model
@@ -169,7 +280,7 @@ def find_again(kept: OriginRecord) -> Origin:
 
 
 def _fetch(name: str, repository: str, revision: str | None) -> Pretrained:
-    """A GPT-2 of the hub, fetched into the cache of its client, which fetches only what is missing
+    """A model of the hub, fetched into the cache of its client, which fetches only what is missing
     and continues interrupted downloads."""
     # Imported here, so that training from a folder does not load the hub client.
     from huggingface_hub import snapshot_download
@@ -179,8 +290,8 @@ def _fetch(name: str, repository: str, revision: str | None) -> Pretrained:
             f"{repository} asks for an agreement: accept it on its page on the hub and log in."
         ),
         missing=PretrainedError(
-            f"There is neither a folder nor a model on the hub called {name}; check the name (the "
-            "published ones are openai-community/gpt2, -medium, -large and -xl)."
+            f"There is neither a folder nor a model on the hub called {name}; check the name (such "
+            "as openai-community/gpt2 or HuggingFaceTB/SmolLM2-135M)."
         ),
         unreachable=PretrainedError(
             f"There is no folder {name}, and {repository} cannot be fetched from the hub; check "

@@ -31,7 +31,9 @@ any other                      one space on either side
 """
 
 import codecs
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Container, Sequence
 from copy import copy
 from typing import Protocol
 
@@ -120,6 +122,22 @@ def spell_bytes(token: str) -> str:
     return bytes(map(_BYTE_OF.__getitem__, token)).decode("utf-8", "backslashreplace")
 
 
+def find_unspelled(vocabulary: Container[str]) -> re.Pattern[str] | None:
+    """A pattern of the characters whose bytes a byte-level vocabulary lacks; None: it has all.
+
+    Published vocabularies may lack rare bytes. Raises ValueError if one lacks any other.
+    """
+    missing = sorted(byte for letter, byte in _BYTE_OF.items() if letter not in vocabulary)
+    if lost := [byte for byte in missing if byte not in _RARE]:
+        raise ValueError(f"its vocabulary lacks the byte {lost[0]:#04x}")
+    ranges = [re.escape(chr(byte)) for byte in missing if byte < 0x80]
+    for byte in missing:
+        if _BEYOND_PLANE_3 <= byte <= _LAST_IN_USE:
+            first = (byte & 7) << 18
+            ranges.append(f"{chr(first)}-{chr(min(first + (1 << 18) - 1, sys.maxunicode))}")
+    return re.compile(f"[{''.join(ranges)}]") if ranges else None
+
+
 class WordJoiner:
     """Joins words and punctuation readably, by the table at the head of this module."""
 
@@ -196,3 +214,7 @@ def _byte_values() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_values()
+# Bytes that begin the UTF-8 of characters beyond plane 3: tags, and those of private use.
+_BEYOND_PLANE_3, _LAST_IN_USE = 0xF1, 0xF4
+# These, control characters other than tabs and line breaks, and bytes that UTF-8 does not use.
+_RARE = frozenset({*range(0x20), 0x7F, 0xC0, 0xC1, *range(_BEYOND_PLANE_3, 0x100)}) - {9, 10, 13}

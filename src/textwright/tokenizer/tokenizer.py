@@ -30,6 +30,7 @@ from textwright.tokenizer.decoding import (
     Joiner,
     PlainJoiner,
     WordJoiner,
+    find_unspelled,
     spell_bytes,
 )
 from textwright.tokenizer.treatment import (
@@ -102,8 +103,8 @@ class TokenizerOptions(Options):
         """How text is treated. Raises TokenizerError for kind pretrained, which needs weights."""
         if self.kind == "pretrained":
             raise TokenizerError(
-                "A pretrained tokenizer comes with weights; name them with --from: a folder with "
-                "a GPT-2 in Hugging Face's form, or a hub name such as openai-community/gpt2."
+                "A pretrained tokenizer comes with weights; name them with --from: a folder, a "
+                "GGUF file, or a hub name such as openai-community/gpt2."
             )
         return Treatment(self.kind, self.lowercase, self.punctuation)
 
@@ -124,6 +125,8 @@ class Tokenizer:
         self.unknown_id: int | None = None if self.kind == "bpe" else 1
         # A character never seen becomes [UNK], so only bytes restore every text.
         self.lossless = self.kind == "bpe" and not self.treatment.lowercase
+        # Characters that no entry can spell; texts that hold one are refused.
+        self.unspelled = find_unspelled(self._ids) if self.kind == "bpe" else None
 
     @classmethod
     def train(cls, options: TokenizerOptions, documents: Iterable[str]) -> "Tokenizer":
@@ -180,7 +183,11 @@ class Tokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Ids (T,) int64 of each text; a text may be a stretch of a huge document."""
+        """Ids (T,) int64 of each text; a text may be a stretch of a huge document.
+
+        Raises TokenizerError for half a surrogate pair, and for a character that the vocabulary
+        of trained weights cannot spell.
+        """
         if self.kind == "bpe":
             return self._encode_bytes(texts)
         encode = self._encode_characters if self.kind == "char" else self._encode_words
@@ -230,7 +237,7 @@ class Tokenizer:
         """
         spans: list[tuple[int, int, int]] = []
         begin = 0
-        for part in cut(_whole(text), anywhere=self.kind == "char"):
+        for part in cut(self._spellable(text), self.treatment):
             encoding = self._rust.encode(part, add_special_tokens=False)
             spans += [
                 (token_id, begin + start, begin + end)
@@ -238,6 +245,16 @@ class Tokenizer:
             ]
             begin += len(part)
         return spans
+
+    def _spellable(self, text: str) -> str:
+        """The text itself. Raises TokenizerError where the vocabulary lacks a character of it."""
+        text = _whole(text)
+        if self.unspelled and (found := self.unspelled.search(text)):
+            raise TokenizerError(
+                f"A text holds {found[0]!a} at {found.start()}, which the vocabulary that comes "
+                "with the weights cannot spell. Remove it, from a corpus with corpus.strip_symbols."
+            )
+        return text
 
     def _encode_words(self, text: str) -> np.ndarray:
         ids = map(self._ids.get, split(text, self.treatment), repeat(self.unknown_id))
@@ -273,7 +290,7 @@ class Tokenizer:
             waiting = 0
 
         for place, text in enumerate(texts):
-            for part in cut(_whole(text)):
+            for part in cut(self._spellable(text), self.treatment):
                 batch.append(part)
                 places.append(place)
                 waiting += len(part)
@@ -288,8 +305,8 @@ def _check_vocabulary(kind: Kind, tokens: list[str], ids: dict[str, int]) -> Non
     if [ids[token] for token in tokens] != list(range(len(ids))):
         raise ValueError("its ids do not run from 0 on without a gap")
     if kind == "bpe":
-        if missing := {BPE_STOP, *pre_tokenizers.ByteLevel.alphabet()} - ids.keys():
-            raise ValueError(f"its vocabulary lacks {min(missing)}")
+        if BPE_STOP not in ids:
+            raise ValueError(f"its vocabulary lacks {BPE_STOP}")
     elif tokens[:2] != [STOP, UNKNOWN]:
         raise ValueError(f"its ids do not begin with {STOP} and {UNKNOWN}")
     if kind == "char" and any(len(token) != 1 for token in tokens[2:]):
@@ -334,7 +351,7 @@ def _learn_bytes(
     )
     rust = pipeline(treatment)
     # The Rust side reads 256 texts ahead: stretches bound their memory.
-    stretches = (part for text in documents for part in cut(text))
+    stretches = (part for text in documents for part in cut(text, treatment))
     rust.train_from_iterator(chain.from_iterable(map(_without_long_words, stretches)), trainer)
     # The trainer made the stop an added token: a text that spells it would be encoded to it.
     content = json.loads(rust.to_str())

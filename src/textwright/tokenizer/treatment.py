@@ -18,11 +18,12 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 Kind = Literal["word", "char", "bpe", "symbols"]
 Punctuation = Literal["tokens", "drop"]
+Cut = Literal["gpt-2", "llama-bpe", "qwen2", "smollm"]  # `tokenizer.ggml.pre` of a GGUF file
 
 UNKNOWN = "[UNK]"
 # White space ends words and symbols, and a character is one letter long: no text spells this.
 STOP = "[END OF TEXT]"
-# GPT-2's name. Its pre-tokenizer splits "<|" from "endoftext", so no merge can spell it.
+# GPT-2's name. Every cut splits "<|" from "endoftext", so no text can spell it.
 BPE_STOP = "<|endoftext|>"
 
 STRETCH = 1 << 16  # characters the Rust side gets at once; it takes some tens of megabytes for them
@@ -39,12 +40,39 @@ PIECES = {
 }
 
 
+def _cut_by(numbers: str) -> pre_tokenizers.PreTokenizer:
+    """Cut by the regular expression of Llama 3 and Qwen2, which differ in the length of numbers."""
+    words = rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{numbers}"
+    others = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(tokenizers.Regex(f"{words}|{others}"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+# How kind bpe cuts a text before it merges bytes. What is trained here is cut as GPT-2 cuts.
+CUTS: dict[Cut, pre_tokenizers.PreTokenizer] = {
+    "gpt-2": pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+    "llama-bpe": _cut_by(r"\p{N}{1,3}"),
+    "qwen2": _cut_by(r"\p{N}"),
+    "smollm": pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    ),
+}
+
+
 class Treatment(NamedTuple):
     """How a text is changed and cut before its pieces are looked up."""
 
     kind: Kind
     lowercase: bool
     punctuation: Punctuation
+    cut: Cut = "gpt-2"  # kind bpe only
 
 
 def split(text: str, treatment: Treatment) -> Iterable[str]:
@@ -93,20 +121,29 @@ def finder(literal: str, treatment: Treatment) -> re.Pattern[str] | None:
     return re.compile(escaped(core) + (rf"(?:{escaped(after)}|\Z)" if after else ""), flags)
 
 
-_CUT = re.compile(r"(?<=\S)(?=[ \n])")
+# No token of these holds white space after something else.
+_BEFORE_SPACE = re.compile(r"(?<=\S)(?=[ \n])")
+# Line breaks after a mark belong to its token; nothing but white space follows a line break in one.
+_BETWEEN_LINES = re.compile(r"(?<=\S)(?= )|(?<=[\r\n])(?=\S)")
+_PLACES: dict[Cut, re.Pattern[str]] = {
+    "gpt-2": _BEFORE_SPACE,
+    "llama-bpe": _BETWEEN_LINES,
+    "qwen2": _BETWEEN_LINES,
+    "smollm": _BEFORE_SPACE,
+}
 
 
-def cut(text: str, anywhere: bool = False) -> Iterator[str]:
+def cut(text: str, treatment: Treatment) -> Iterator[str]:
     """Cut a text into stretches that give the same tokens apart as together.
 
-    No token of any kind holds white space after something else, so a cut there changes nothing;
-    characters may be cut anywhere.
+    A text without a place to cut at stays whole; characters may be cut anywhere.
     """
+    places = _PLACES[treatment.cut]
     begin = 0
     while len(text) - begin > STRETCH:
         end = begin + STRETCH
-        if not anywhere:
-            place = _CUT.search(text, end)
+        if treatment.kind != "char":
+            place = places.search(text, end)
             if place is None:
                 break
             end = place.start()
@@ -118,10 +155,10 @@ def cut(text: str, anywhere: bool = False) -> Iterator[str]:
 
 def pipeline(treatment: Treatment) -> tokenizers.Tokenizer:
     """A tokenizer with this treatment, and with nothing in its vocabulary yet."""
-    kind, lowercase, punctuation = treatment
+    kind, lowercase, punctuation, way = treatment
     if kind == "bpe":
         rust = tokenizers.Tokenizer(models.BPE())
-        rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        rust.pre_tokenizer = CUTS[way]
         rust.decoder = decoders.ByteLevel()
     else:
         rust = tokenizers.Tokenizer(models.WordLevel({UNKNOWN: 1}, unk_token=UNKNOWN))
@@ -138,15 +175,15 @@ def pipeline(treatment: Treatment) -> tokenizers.Tokenizer:
 def recognize(rust: tokenizers.Tokenizer) -> Treatment:
     """The treatment of a tokenizer's pipeline. Raises ValueError where it is not one of ours."""
     found = _without_vocabulary(rust)
-    choices: list[tuple[Kind, Punctuation]] = [
-        ("word", "tokens"),
-        ("word", "drop"),
-        ("char", "tokens"),
-        ("bpe", "tokens"),
-        ("symbols", "tokens"),
+    choices: list[tuple[Kind, Punctuation, Cut]] = [
+        ("word", "tokens", "gpt-2"),
+        ("word", "drop", "gpt-2"),
+        ("char", "tokens", "gpt-2"),
+        ("symbols", "tokens", "gpt-2"),
+        *(("bpe", "tokens", way) for way in CUTS),
     ]
-    for (kind, punctuation), lowercase in product(choices, (False, True)):
-        treatment = Treatment(kind, lowercase, punctuation)
+    for (kind, punctuation, way), lowercase in product(choices, (False, True)):
+        treatment = Treatment(kind, lowercase, punctuation, way)
         if found == _without_vocabulary(pipeline(treatment)):
             return treatment
     raise ValueError("its pipeline is not one that textwright writes")
@@ -154,5 +191,6 @@ def recognize(rust: tokenizers.Tokenizer) -> Treatment:
 
 def _without_vocabulary(rust: tokenizers.Tokenizer) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(rust.to_str())
-    content["model"] |= {"vocab": None, "merges": None}
+    # Whether a piece that is an entry needs no merges is a matter of the vocabulary too.
+    content["model"] |= {"vocab": None, "merges": None, "ignore_merges": None}
     return content

@@ -7,19 +7,16 @@ The processor's system ends the whole process instead, so there the need is meas
 from __future__ import annotations
 
 import os
-import re
-from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from textwright.compute.memory import free_memory
 from textwright.models import LanguageModel
 from textwright.models.lora import trained
 
 SHARE = 0.8  # share of the free memory that a step may take; the rest is for what is not measured
-CONTAINER = Path("/sys/fs/cgroup")  # folder of a container's limits (cgroup 2)
 STEADY = 3  # the gradient and Adam's two moments, each as large as the trained parameters
 
 
@@ -36,23 +33,6 @@ def micro_batches_that_fit(model: LanguageModel, rows: int, width: int, count: i
     while count < rows and steady + fixed + -(-rows // count) * a_row > SHARE * free:
         count *= 2
     return count
-
-
-def free_memory() -> int | None:
-    """Bytes that the system, or the container, could still give; None if unknown (other than on
-    Linux)."""
-    free = []
-    with suppress(OSError):
-        if available := re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text()):
-            free.append(int(available[1]) * 1024)
-    with suppress(OSError, ValueError):  # no container, or "max": no limit
-        limit = int((CONTAINER / "memory.max").read_text())
-        given_back = re.search(
-            r"^inactive_file (\d+)", (CONTAINER / "memory.stat").read_text(), re.M
-        )
-        cached = int(given_back[1]) if given_back else 0
-        free.append(limit - int((CONTAINER / "memory.current").read_text()) + cached)
-    return min(free, default=None)
 
 
 def _kept_for_gradients(model: LanguageModel, rows: int, width: int) -> int:

@@ -92,14 +92,14 @@ class Form:
     def encode(self, text: str) -> list[int]:
         """The ids of a text that a word will follow.
 
-        Byte-level tokens begin a word with the space before it, so a last space is left to the
-        model. How they cut other white space depends on what follows.
+        Byte-level tokens begin a word with the space before it, or with a tab as Llama 3 cuts, so
+        a last one is left to the model. How they cut other white space depends on what follows.
         """
         if not text[-1:].isspace():
             return self._tokenizer.encode(text).tolist()
-        end = len(text) - text.endswith(" ")
+        last = len(text) - text.endswith(" ")
         spans = self._tokenizer.spans(text + "a")
-        return [token_id for token_id, start, _ in spans if start < end]
+        return [token_id for token_id, start, end in spans if start < last and end <= len(text)]
 
     def prompt(self, given: Mapping[str, str]) -> Prompt:
         """What a document with these fields begins with, and the guide to the rest of it.
