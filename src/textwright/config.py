@@ -73,7 +73,7 @@ class DataOptions(Options):
 class OriginRecord(Options):
     """The trained weights that a training began from; `train --from` writes it."""
 
-    source: str = Field(description="The run, folder or hub name that --from named.")
+    source: str = Field(description="The run, folder, GGUF file or hub name that --from named.")
     revision: str = Field("", description="The hub's commit.")
     sha256: str = Field("", description="Sum over the weight files, read in order of name.")
 

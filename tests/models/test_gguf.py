@@ -414,6 +414,14 @@ def test_a_text_cut_in_another_way_is_refused(llama):
     assert "'tekken'" in sentence and "gpt-2, llama-bpe, qwen2, smollm" in sentence
 
 
+@pytest.mark.parametrize(
+    ("name", "cut"), [("llama-v3", "llama-bpe"), ("deepseek-r1-qwen", "qwen2")]
+)
+def test_other_names_of_a_way_to_cut_text_are_known(llama, name, cut):
+    found = find_origin(str(llama({"tokenizer.ggml.pre": name}))).tokenizer
+    assert found.treatment.cut == cut
+
+
 def test_a_tokenizer_larger_than_the_embedding_is_refused(llama, made):
     _, values, _ = made("llama")
     tokens = [*values["tokenizer.ggml.tokens"], "soupspoon"]

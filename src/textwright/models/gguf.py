@@ -44,6 +44,8 @@ from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.byte_level import rebuild
 
 PADDING = 5  # type of a token that only fills up the vocabulary
+# Other names of a way to cut text, as in llama.cpp.
+CUTS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "deepseek-r1-qwen": "qwen2"}
 
 
 def open_gguf(path: Path, name: str) -> GGUF:
@@ -92,7 +94,7 @@ class GGUF:
             used = [at for at, kind in enumerate(kinds, 1) if kind != PADDING]
             tokens = tokens[: max(used, default=len(tokens))]
             merges, stop = values["tokenizer.ggml.merges"], values["tokenizer.ggml.eos_token_id"]
-            return rebuild(tokens, merges, cut, tokens[stop])
+            return rebuild(tokens, merges, CUTS.get(cut, cut), tokens[stop])
 
     def weights(self) -> Arrays:
         """float32 arrays by canonical name, without embedding rows that belong to no token."""
