@@ -38,7 +38,7 @@ from textwright.models.places import (
     refuse_larger_than_memory,
     shapes_of,
 )
-from textwright.models.published import FORMS, KNOWN, fine_tuned
+from textwright.models.published import FORMS, KNOWN, fine_tuned, tokens_embedded
 from textwright.run import Arrays
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.byte_level import rebuild
@@ -99,12 +99,7 @@ class GGUF:
     def weights(self) -> Arrays:
         """float32 arrays by canonical name, without embedding rows that belong to no token."""
         self._check()
-        count = self.tokenizer.vocab_size
-        if self.vocab_size < count:
-            raise PretrainedError(
-                f"The weights of {self.source} embed {self.vocab_size} tokens, but its tokenizer "
-                f"has {count}; name a model with its own tokenizer."
-            )
+        count = tokens_embedded(self.source, self.vocab_size, self.tokenizer)
         return gather(self._tensors(), self.places, self._shapes, count)
 
     def inherited(self) -> dict[str, dict[str, Any]]:

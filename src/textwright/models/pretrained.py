@@ -40,7 +40,14 @@ from textwright.models.places import (
     refuse_larger_than_memory,
     shapes_of,
 )
-from textwright.models.published import KNOWN, PublishedForm, fine_tuned, form_of, own_names
+from textwright.models.published import (
+    KNOWN,
+    PublishedForm,
+    fine_tuned,
+    form_of,
+    own_names,
+    tokens_embedded,
+)
 from textwright.run import BASE, Arrays, Run
 from textwright.run.origin import Origin
 from textwright.tokenizer import Tokenizer
@@ -103,12 +110,7 @@ class Pretrained:
         A file's tensors are read one after another, so that no weight is held twice.
         """
         self._check()
-        count = self.tokenizer.vocab_size
-        if self.vocab_size < count:
-            raise PretrainedError(
-                f"The weights of {self.source} embed {self.vocab_size} tokens, but its tokenizer "
-                f"has {count}; name a model with its own tokenizer."
-            )
+        count = tokens_embedded(self.source, self.vocab_size, self.tokenizer)
         return gather(self._tensors(), self._places, self._shapes, count)
 
     def inherited(self) -> dict[str, dict[str, Any]]:

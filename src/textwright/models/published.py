@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from textwright.errors import PretrainedError
 from textwright.families import GPTOptions
 from textwright.models import gpt2, llama
 from textwright.models.gpt import GPT
@@ -64,6 +65,17 @@ def fine_tuned(model: dict[str, Any], tokenizer: Tokenizer) -> dict[str, dict[st
             "tokenizer": {"kind": "pretrained", "vocab_size": tokenizer.vocab_size},
         },
     }
+
+
+def tokens_embedded(source: str, rows: int, tokenizer: Tokenizer) -> int:
+    """The number of the tokenizer's tokens. Raises PretrainedError if an embedding of so many rows
+    does not hold them."""
+    if rows < tokenizer.vocab_size:
+        raise PretrainedError(
+            f"The weights of {source} embed {rows} tokens, but its tokenizer has "
+            f"{tokenizer.vocab_size}; name a model with its own tokenizer."
+        )
+    return tokenizer.vocab_size
 
 
 def own_names(form: PublishedForm, tensors: Iterable[str], places: Places) -> dict[str, str]:
