@@ -63,6 +63,7 @@ from textwright.escape.ladder import (
     read_spelling,
     write_spelling,
 )
+from textwright.files import replacing
 from textwright.tokenizer import Tokenizer
 
 FORMAT, VERSION = "textwright escape code", 1
@@ -233,9 +234,8 @@ class EscapeCode:
         written = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
         if path.suffix == ".gz":
             written = gzip.compress(written, mtime=0)
-        beside = path.with_name(path.name + ".tmp")
-        beside.write_bytes(written)
-        beside.replace(path)
+        with replacing(path) as beside:
+            beside.write_bytes(written)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], tokenizer: Tokenizer) -> "EscapeCode":

@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 from tokenizers import models, pre_tokenizers, trainers
 
 from textwright.errors import TokenizerError
+from textwright.files import write_text
 from textwright.options import Options
 from textwright.tokenizer.decoding import (
     ByteJoiner,
@@ -167,10 +168,7 @@ class Tokenizer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the one file that `load` needs: beside it first, then renamed."""
-        path = Path(path)
-        beside = path.with_name(path.name + ".tmp")
-        beside.write_text(self._rust.to_str(pretty=True), encoding="utf-8")
-        beside.replace(path)
+        write_text(Path(path), self._rust.to_str(pretty=True))
 
     @cached_property
     def fingerprint(self) -> str:
