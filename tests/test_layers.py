@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "textwright"
 # In this order: a room imports from those before it.
 ROOMS_WITHOUT_TORCH = (
     *("errors", "wording", "options", "files", "hub"),
-    *("grammar", "corpus", "tokenizer", "escape", "writing"),
+    *("grammar", "corpus", "tokenizer", "escape", "writing", "counts"),
     *("families", "config", "run", "backends"),
 )
 ROOMS_WITH_TORCH = (

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textwright.backends.counts import with_counts
 from textwright.config import Config
 from textwright.errors import ConfigError, RunError
 from textwright.families import implementation
@@ -268,13 +269,14 @@ def load(run: Source, device: str = "cpu") -> Writer:
 
 def _backend(run: Run, device: str) -> Backend:
     options = run.config.model
-    if device == "cpu" and options.backend:
+    if options.counted or (device == "cpu" and options.backend):
         settled = options.with_context(run.config.data.context_length)
         backend: Backend = implementation(options.backend)(run.weights(), settled)
-        return backend
-    from textwright import models
+    else:
+        from textwright import models
 
-    return models.TorchBackend(models.load(run, device))
+        backend = models.TorchBackend(models.load(run, device))
+    return backend if options.counted else with_counts(backend, run)
 
 
 def _sampling(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from textwright.writing.sampling_options import SamplingOptions
 
 # Version of the run folder, raised when an older reader would misread a newer folder. `migrated`
 # reads the older ones.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 DEFAULT_MODEL = LSTMOptions()
 
@@ -68,6 +68,18 @@ class DataOptions(Options):
     def row_length(self) -> int | None:
         """The most targets in a row of one document; None for the other layouts."""
         return self.context_length if self.layout == "rows" else None
+
+
+class CountsOptions(Options):
+    """Counts of n-grams, mixed with what a neural model predicts."""
+
+    longest: int = Field(
+        0,
+        ge=0,
+        le=12,
+        description="Longest n-gram that may be counted beside the model; the length that predicts "
+        "held-out text best is taken, and the share of the counts fitted there. 0: no counts.",
+    )
 
 
 class OriginRecord(Options):
@@ -176,6 +188,7 @@ class Config(Options):
     tokenizer: TokenizerOptions = TokenizerOptions()
     data: DataOptions = DataOptions()
     model: ModelOptions = DEFAULT_MODEL
+    counts: CountsOptions = CountsOptions()
     train: TrainOptions = TrainOptions()
     origin: OriginRecord | None = None
     sample: SamplingOptions = SamplingOptions()
@@ -184,7 +197,11 @@ class Config(Options):
     def _tables_agree(self) -> Self:
         model, layout = self.model, self.data.layout
         model.check_context(self.data.context_length)
-        if layout not in ("auto", *model.layouts):
+        if model.counted and self.counts.longest:
+            raise ValueError(f"model.family {model.family} is counts itself; leave out counts")
+        if layout != "auto" and layout not in model.layouts:
+            if model.counted:
+                raise ValueError(f"model.family {model.family} needs no data.layout; leave it out")
             raise ValueError(
                 f"model.family {model.family} cannot train on data.layout {layout}; choose "
                 f"{' or '.join(model.layouts)}"
@@ -269,7 +286,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
     """The config of a run, converted to this version if an older one wrote it."""
-    if values.get("format_version") != 1 or "model" not in values:
+    version = values.get("format_version")
+    if version == 2:
+        return {**values, "format_version": FORMAT_VERSION}
+    if version != 1 or "model" not in values:
         return values
     model = dict(values["model"])
     origin = model.pop("init_from", None)

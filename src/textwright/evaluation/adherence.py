@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from textwright.evaluation.scores import redrawn_interval, score
-from textwright.models import LanguageModel, TorchBackend
+from textwright.evaluation.scores import Scorer, redrawn_interval
 from textwright.tokenizer import Tokenizer
 from textwright.writing.form import Form
 from textwright.writing.generator import Generator
@@ -56,8 +55,8 @@ class Adherence:
 
 
 def adherence(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
+    scorer: Scorer,
+    generator: Generator,
     form: Form,
     documents: Sequence[str],
     options: SamplingOptions,
@@ -65,13 +64,16 @@ def adherence(
     seed: int = 0,
 ) -> Adherence:
     """Score how well a model keeps to a form. options: of the free texts; beams are ignored."""
-    generator = Generator(TorchBackend(model), tokenizer)
     options = options.model_copy(update={"beams": 1})
     samples = generator.generate("", options, num=FREE_TEXTS, seed=seed)
     written = [form.parse(sample.text) for sample in samples]
     found = {name: sum(fields[name] is not None for fields in written) for name in form.fields}
     whole = [fields for text in documents if (fields := _whole(form.parse(text)))]
-    saved = _saved(model, tokenizer, form, whole, np.random.default_rng(seed)) if whole else {}
+    saved = (
+        _saved(scorer, generator.tokenizer, form, whole, np.random.default_rng(seed))
+        if whole
+        else {}
+    )
     return Adherence(
         texts=FREE_TEXTS,
         complete=sum(_whole(fields) is not None for fields in written) / FREE_TEXTS,
@@ -105,7 +107,7 @@ def _field_score(found: float, saved: np.ndarray | None, seed: int) -> FieldScor
 
 
 def _saved(
-    model: LanguageModel,
+    scorer: Scorer,
     tokenizer: Tokenizer,
     form: Form,
     documents: list[dict[str, str]],
@@ -113,7 +115,7 @@ def _saved(
 ) -> dict[str, np.ndarray]:
     """For each field that can be swapped: nats that its true value saves in each document."""
     last = form.slots[-1]
-    truth = _nats_of_last(model, tokenizer, form, documents)
+    truth = _nats_of_last(scorer, tokenizer, form, documents)
     saved = {}
     for name in form.fields:
         values = [document[name] for document in documents]
@@ -123,7 +125,7 @@ def _saved(
         swapped = [
             {**document, name: other} for document, other in zip(documents, others, strict=True)
         ]
-        saved[name] = _nats_of_last(model, tokenizer, form, swapped) - truth
+        saved[name] = _nats_of_last(scorer, tokenizer, form, swapped) - truth
     return saved
 
 
@@ -142,7 +144,7 @@ def _other_values(values: list[str], random: np.random.Generator) -> list[str]:
 
 
 def _nats_of_last(
-    model: LanguageModel, tokenizer: Tokenizer, form: Form, documents: list[dict[str, str]]
+    scorer: Scorer, tokenizer: Tokenizer, form: Form, documents: list[dict[str, str]]
 ) -> np.ndarray:
     """The nats of each document's last field and all that follows it, the stop included."""
     rows, counts = [], []
@@ -153,5 +155,5 @@ def _nats_of_last(
         ids = [token_id for token_id, _, _ in spans]
         rows.append(np.array([tokenizer.stop_id, *ids, tokenizer.stop_id]))
         counts.append(1 + sum(end > begin for _, _, end in spans))
-    nats = score(model, rows)
+    nats = scorer(rows)
     return np.array([row[-count:].sum() for row, count in zip(nats, counts, strict=True)])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from textwright import models
 from textwright.corpus import Corpus
 from textwright.errors import CorpusError
 from textwright.evaluation.adherence import Adherence, adherence
+from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.scores import HeldOut, Scores, evaluate
 from textwright.run import Run
 from textwright.writing.form import Form
+from textwright.writing.generator import Generator
 
 
 def score_run(
@@ -28,12 +29,13 @@ def score_run(
     """
     form = Form(run.config.corpus, run.tokenizer) if fields else None
     documents = _documents(run, sources, part)
-    model = models.load(run, device)
+    predictor = open_predictor(run, device)
     held_out = HeldOut.of(documents, run.tokenizer, run.escape)
-    scores = evaluate(model, held_out, row_length=run.config.data.row_length)
+    scores = evaluate(predictor.score, held_out, row_length=run.config.data.row_length)
     if form is None:
         return scores, None
-    return scores, adherence(model, run.tokenizer, form, documents, run.config.sample)
+    generator = Generator(predictor.backend(), run.tokenizer)
+    return scores, adherence(predictor.score, generator, form, documents, run.config.sample)
 
 
 def _documents(run: Run, sources: Sequence[str | Path], part: str) -> list[str]:

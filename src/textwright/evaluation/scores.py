@@ -8,7 +8,7 @@ tokenizers; losses and perplexities are not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -90,15 +90,19 @@ class HeldOut:
         return sum(len(row) - 1 for row in self.rows)
 
 
+Scorer = Callable[[list[np.ndarray]], list[np.ndarray]]
+"""Rows (stop, ids, stop) → nats of every target (row[1:]) of each."""
+
+
 def evaluate(
-    model: LanguageModel,
+    scorer: Scorer,
     held_out: HeldOut,
     *,
     row_length: int | None = None,
     seed: int = 0,
 ) -> Scores:
     """Score whole documents; row_length: targets of a training row, for row and padded loss."""
-    nats = score(model, held_out.rows)
+    nats = scorer(held_out.rows)
     per_document = np.array([document.sum() for document in nats])
     bits = per_document / math.log(2) + held_out.escape_bits
     row_loss = padded_loss = None

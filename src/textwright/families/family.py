@@ -21,10 +21,13 @@ class Family(Options):
     """Layouts of `[data]` that this family trains on. `auto` chooses "rows" for short documents and
     the last of these for long ones."""
 
+    counted: ClassVar[bool] = False
+    """True for a model that is counted in one pass, without torch; it has no `model`."""
+
     adaptable: ClassVar[bool] = False
     """True if `train.lora_rank` and `train.recompute_blocks` apply."""
 
-    model: ClassVar[str]
+    model: ClassVar[str] = ""
     """A `models.LanguageModel`, called with (options, vocab_size)."""
 
     backend: ClassVar[str] = ""

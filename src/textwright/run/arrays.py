@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from textwright.run.storing import damaged
 Arrays = dict[str, np.ndarray]
 
 CHECKSUM = "crc32"
+_TYPES = {"F32": np.float32, "I64": np.int64}  # what the mapped files hold
 
 
 def save_arrays(arrays: Arrays, path: Path) -> None:
@@ -35,6 +37,24 @@ def load_arrays(path: Path) -> Arrays:
     if kept and kept != _checksum(arrays):
         raise damaged(path, "its numbers are not those that were written")
     return arrays
+
+
+def map_arrays(path: Path) -> Arrays:
+    """The arrays of a file, mapped into memory: only what is used is read. Not checked."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        whole = np.memmap(path, np.uint8, "r")
+        return {
+            name: whole[slice(*(8 + size + at for at in entry["data_offsets"]))]
+            .view(_TYPES[entry["dtype"]])
+            .reshape(entry["shape"])
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, error) from None
 
 
 def _checksum(arrays: Arrays) -> str:

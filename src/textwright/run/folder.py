@@ -2,6 +2,7 @@
 
     config.toml  tokenizer.json  escape.json.gz  model.safetensors (best)  metrics.jsonl
     base.safetensors (the weights that adapters belong to)  checksums.json
+    counts.safetensors and mixture.json (counts beside the model, and their share)
     samples.md  README.md  corpus.json  heldout.jsonl.gz  train_hashes.bin
     checkpoints/step-…/
 
@@ -25,10 +26,11 @@ from typing import Any
 import numpy as np
 
 from textwright.config import FORMAT_VERSION, Config, OriginRecord, TrainOptions, migrated
+from textwright.counts.kneser_ney import KneserNey
 from textwright.errors import ConfigError, RunError
 from textwright.escape import EscapeCode
 from textwright.files import replacing, settle, sync
-from textwright.run.arrays import Arrays, load_arrays, save_arrays
+from textwright.run.arrays import Arrays, load_arrays, map_arrays, save_arrays
 from textwright.run.checkpoints import Checkpoints
 from textwright.run.lock import LOCK
 from textwright.run.records import metrics_until, read_metrics, samples_until
@@ -44,10 +46,13 @@ from textwright.run.storing import (
 from textwright.tokenizer import Tokenizer
 
 BASE = "base.safetensors"
+COUNTS = "counts.safetensors"
+MIXTURE = "mixture.json"
 WEIGHTS = "model.safetensors"
 FILES = (
     *("config.toml", "corpus.json", "heldout.jsonl.gz", "train_hashes.bin", "tokenizer.json"),
-    *("escape.json.gz", BASE, WEIGHTS, "checkpoints", "metrics.jsonl", "samples.md"),
+    *("escape.json.gz", BASE, COUNTS, MIXTURE, WEIGHTS, "checkpoints", "metrics.jsonl"),
+    "samples.md",
     *("loss.png", "README.md", CHECKSUMS, LOCK),
 )
 FOR_GOOD = (
@@ -56,6 +61,7 @@ FOR_GOOD = (
     "train_hashes.bin",
     "tokenizer.json",
     "escape.json.gz",
+    COUNTS,
 )
 
 
@@ -73,7 +79,7 @@ class Run:
         run = cls(path, config)
         run.write_config(config)
         left = ("tokenizer.json", "escape.json.gz", "corpus.json", "heldout.jsonl.gz", BASE)
-        for name in (*left, CHECKSUMS):
+        for name in (*left, COUNTS, MIXTURE, CHECKSUMS):
             (path / name).unlink(missing_ok=True)
         return run
 
@@ -168,6 +174,30 @@ class Run:
     def base(self) -> Arrays:
         """The weights that adapters belong to, which training does not change."""
         return load_arrays(self._existing(BASE))
+
+    @cached_property
+    def counts(self) -> KneserNey | None:
+        """The counts: of an n-gram model, or beside a neural one, if there are any."""
+        if self.config.model.counted:
+            return KneserNey.from_arrays(self.weights())
+        if not self.config.counts.longest:
+            return None
+        return KneserNey.from_arrays(map_arrays(self._unchanged(COUNTS)))
+
+    def keep_counts(self, counts: KneserNey) -> None:
+        with self.written(COUNTS, for_good=True) as beside:
+            save_arrays(counts.arrays(), beside)
+
+    def share(self) -> float:
+        """The share of the counts beside the best weights."""
+        file = self._existing(MIXTURE)
+        try:
+            return float(json.loads(file.read_text("utf-8"))["share"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise damaged(file, error) from None
+
+    def keep_share(self, share: float) -> None:
+        self.write_text(MIXTURE, json.dumps({"share": share}) + "\n")
 
     def keep_weights(self, weights: Arrays, name: str = WEIGHTS) -> None:
         with self.written(name) as beside:

@@ -76,7 +76,7 @@ def resumed(kept: Config, chosen: Config) -> Config:
     if chosen.origin is None and kept.origin is not None:
         chosen = chosen.beginning_from(kept.origin)
     for table, key, before, now in _differences(kept, chosen):
-        if table in ("corpus", "tokenizer", "data", "model", "origin") or key in FIXED:
+        if table in ("corpus", "tokenizer", "data", "model", "counts", "origin") or key in FIXED:
             raise ConfigError(
                 f"A run that is resumed cannot change {table}.{key} from {before!r} to {now!r}; "
                 "leave it as it was, or train a new run."

@@ -24,14 +24,16 @@ import numpy as np
 from textwright.compute import processes
 from textwright.corpus import FEW_DOCUMENTS, Corpus, Part
 from textwright.corpus.sources import leads_to_files
+from textwright.counts.kneser_ney import KneserNey
 from textwright.errors import CorpusError, RunError
 from textwright.escape import EscapeCode
 from textwright.evaluation.scores import HeldOut
-from textwright.run import Run
+from textwright.run import COUNTS, Run
 from textwright.run.origin import Origin
 from textwright.tokenizer import Tokenizer
 from textwright.training.cache import OnProgress as OnProgress
 from textwright.training.cache import encode_corpus, encode_privately
+from textwright.training.counting import choose_counts
 from textwright.training.encoded import Documents, open_encoded
 
 ESCAPE_CHARACTERS = 4_000_000  # enough to fit the escape code, however large the corpus
@@ -44,6 +46,7 @@ class Prepared:
     tokenizer: Tokenizer
     train: Documents
     held_out: HeldOut
+    counts: KneserNey | None = None  # to be mixed with the model, if the config asks for them
 
 
 def record_corpus(run: Run, corpus: Corpus, named: Mapping[str, list[str]], private: bool) -> None:
@@ -160,7 +163,18 @@ def prepare_run(
     scored = _sample(corpus, "valid", documents, run.config.train.evaluate_characters)
     held_out = HeldOut.of(scored, tokenizer, escape)
     corpus.refuse_changed()
-    return Prepared(tokenizer, train, held_out)
+    return Prepared(tokenizer, train, held_out, _counts(run, train, held_out, on_progress))
+
+
+def _counts(
+    run: Run, train: Documents, held_out: HeldOut, on_progress: OnProgress
+) -> KneserNey | None:
+    longest = run.config.counts.longest
+    if longest and processes.leads() and not run.has(COUNTS):
+        on_progress("Counting", 0, 0)
+        run.keep_counts(choose_counts(train, held_out, run.tokenizer.vocab_size, longest))
+    processes.wait()
+    return run.counts if longest else None
 
 
 def _tokenizer(run: Run, corpus: Corpus, origin: Origin | None) -> Tokenizer:

@@ -7,24 +7,31 @@ a run folder already holds is taken up, so a resumed training walks the same way
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
-from textwright import __version__
+from textwright import __version__, models
 from textwright.compute import processes
 from textwright.compute.device import choose_device, choose_dtype, set_threads
 from textwright.compute.memory import memory_errors
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import ConfigError, GenerationError, RunError, TrainingError
+from textwright.evaluation.predictors import (
+    CountsPredictor,
+    MixedPredictor,
+    NeuralPredictor,
+    Predictor,
+)
 from textwright.evaluation.scores import evaluate
-from textwright.models import LanguageModel, TorchBackend
+from textwright.families import NGramOptions
+from textwright.models import LanguageModel
 from textwright.models.lora import trained
 from textwright.models.pretrained import begin, find_again
 from textwright.report.loss_curve import draw_loss_curve
@@ -33,7 +40,12 @@ from textwright.run import SAMPLE_MARK, WEIGHTS, Arrays, Checkpoint, Run
 from textwright.run.lock import locked
 from textwright.run.origin import Origin, changes, choose_config, resumed
 from textwright.tokenizer import Tokenizer
+from textwright.training.counting import count_orders
 from textwright.training.dataset import choose_layout, cut
+from textwright.training.events import Preview as Preview
+from textwright.training.events import Ready as Ready
+from textwright.training.events import TrainingEvent as TrainingEvent
+from textwright.training.events import TrainingEvents as TrainingEvents
 from textwright.training.preparation import (
     OnProgress,
     Prepared,
@@ -48,41 +60,6 @@ from textwright.writing.stream import TextStream
 Sources = str | Path | Sequence[str | Path]
 
 ROLES = ("sources", "valid", "test")
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Everything is prepared, and training begins or continues from an earlier step. changed: the
-    options that differ from those the run had before."""
-
-    kind: ClassVar = "ready"
-    run: Run
-    progress: Progress
-    epoch: float
-    total_steps: int
-    parameters: int
-    trained: int  # parameters that train; fewer if there are adapters
-    documents: int
-    held_out: int
-    tokens: int
-    device: str
-    dtype: str
-    threads: int
-    changed: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Preview:
-    """A text that the model wrote at an evaluation."""
-
-    kind: ClassVar = "preview"
-    step: int
-    epoch: float
-    text: str
-
-
-TrainingEvent = Ready | Step | Evaluation | Preview | Finished
-TrainingEvents = Generator[TrainingEvent]
 
 
 def train_run(
@@ -122,9 +99,12 @@ def train_run(
             threads = set_threads(config.train.threads)
             run, corpus = _open_run(out, start, private, on_progress)
             prepared = prepare_run(run, corpus, start.origin, on_progress)
+            if config.model.counted:
+                yield from _count(run, prepared, threads, on_progress)
+                return
             with _reporting_full_memory():
-                trainer = _build_trainer(run, start, prepared, device, dtype)
-                _take_up(run, start, trainer, prepared.tokenizer)
+                trainer, predictor = _build_trainer(run, start, prepared, device, dtype)
+                _take_up(run, start, trainer, predictor, prepared)
                 ready = Ready(
                     run,
                     trainer.progress,
@@ -140,7 +120,7 @@ def train_run(
                     threads,
                     start.changed,
                 )
-                yield from _train(ready, trainer, prepared.tokenizer)
+                yield from _train(ready, trainer, predictor, prepared.tokenizer)
     finally:
         processes.stop()
 
@@ -238,37 +218,54 @@ def _open_run(
 
 def _build_trainer(
     run: Run, start: _Start, prepared: Prepared, device: torch.device, dtype: torch.dtype
-) -> Trainer:
-    """The model, fresh or with the weights it begins from, and what trains it."""
+) -> tuple[Trainer, Predictor]:
+    """What trains the model, fresh or with the weights it begins from, and what is scored."""
     config = run.config = choose_layout(run.config, prepared.train)
     if processes.leads():
         run.write_config(config)
     torch.manual_seed(config.train.seed)
     model = begin(run, config, prepared.tokenizer, start.origin).to(device)
     row_length = config.data.row_length
-    return Trainer(
+    counts = prepared.counts
+    predictor: Predictor = NeuralPredictor(model)
+    if counts is not None:
+        predictor = MixedPredictor(model, counts, fits=True)
+    trainer = Trainer(
         model,
         cut(prepared.train, config.data, config.train.batch_size, config.train.seed),
         config.train,
-        lambda: evaluate(model, prepared.held_out, row_length=row_length),
+        lambda: evaluate(predictor.score, prepared.held_out, row_length=row_length),
         dtype,
         evaluate_first=config.origin is not None,
     )
+    return trainer, predictor
 
 
-def _take_up(run: Run, start: _Start, trainer: Trainer, tokenizer: Tokenizer) -> None:
+def _take_up(
+    run: Run, start: _Start, trainer: Trainer, predictor: Predictor, prepared: Prepared
+) -> None:
     """Bring trainer and folder to the same step: the checkpoint's, or the beginning."""
     if start.checkpoint is not None:
         _restore(run, trainer, start.checkpoint)
     else:
         trainer.fit_memory()
-    _preview_stream(run, trainer.model, tokenizer)  # refuses sampling options that do not fit
+    _preview_stream(run, predictor, prepared.tokenizer)  # refuses sampling options that do not fit
     if start.checkpoint is None:
         _save(run, trainer)  # so that a resumed run still has the weights it began from
     if start.run is not None and processes.leads():
         run.record_checksums()
         run.rewind(trainer.progress.step, trainer.progress.evaluated)
         run.restore_best(trainer.progress.best_step)
+        _restore_share(run, prepared)
+
+
+def _restore_share(run: Run, prepared: Prepared) -> None:
+    """Fit the share of the counts beside the best weights, which may be those of another step than
+    the share that a killed training left."""
+    if prepared.counts is not None and run.has(WEIGHTS):
+        mixed = MixedPredictor(models.load(run, "cpu"), prepared.counts, fits=True)
+        mixed.score(prepared.held_out.rows)
+        run.keep_share(mixed.share)
 
 
 def _restore(run: Run, trainer: Trainer, checkpoint: Checkpoint) -> None:
@@ -284,7 +281,9 @@ def _restore(run: Run, trainer: Trainer, checkpoint: Checkpoint) -> None:
         ) from None
 
 
-def _train(ready: Ready, trainer: Trainer, tokenizer: Tokenizer) -> TrainingEvents:
+def _train(
+    ready: Ready, trainer: Trainer, predictor: Predictor, tokenizer: Tokenizer
+) -> TrainingEvents:
     """The trainer's events. Everything that an event brings is kept in the run folder before it is
     passed on, so nothing is lost if the iteration stops there."""
     run = ready.run
@@ -295,7 +294,7 @@ def _train(ready: Ready, trainer: Trainer, tokenizer: Tokenizer) -> TrainingEven
         if processes.leads():
             _note(run, event)
             if isinstance(event, Evaluation):
-                news.append(_keep_evaluation(run, event, trainer.model, tokenizer))
+                news.append(_keep_evaluation(run, event, trainer.model, predictor, tokenizer))
         due = isinstance(event, Step) and every and event.step % every == 0
         if due or isinstance(event, Evaluation):
             saved = _save(run, trainer)
@@ -336,14 +335,65 @@ def _note(run: Run, event: Ready | Step | Evaluation | Finished) -> None:
 
 
 def _keep_evaluation(
-    run: Run, evaluation: Evaluation, model: LanguageModel, tokenizer: Tokenizer
+    run: Run,
+    evaluation: Evaluation,
+    model: LanguageModel,
+    predictor: Predictor,
+    tokenizer: Tokenizer,
 ) -> Preview:
     """Keep the weights if they are the best so far, and a text that they write."""
     if evaluation.best:
+        if isinstance(predictor, MixedPredictor):
+            run.keep_share(predictor.share)
         run.keep_weights(_to_arrays(dict(trained(model))))
-    text = _preview(run, model, tokenizer)
+    return _keep_preview(run, evaluation, predictor, tokenizer)
+
+
+def _keep_preview(
+    run: Run, evaluation: Evaluation, predictor: Predictor, tokenizer: Tokenizer
+) -> Preview:
+    text = _preview(run, predictor, tokenizer)
     run.append("samples.md", f"{SAMPLE_MARK}{evaluation.step}\n\n{text}\n\n")
     return Preview(evaluation.step, evaluation.epoch, text)
+
+
+def _count(run: Run, prepared: Prepared, threads: int, on_progress: OnProgress) -> TrainingEvents:
+    """Count the n-grams of a run that is nothing else, one length after another."""
+    started = time.perf_counter()
+    config = run.config
+    assert isinstance(config.model, NGramOptions)
+    longest, tokenizer = config.model.longest, prepared.tokenizer
+    on_progress("Counting", 0, 0)
+    orders = count_orders(prepared.train, prepared.held_out, tokenizer.vocab_size, longest)
+    event: Ready | Evaluation = Ready(
+        run,
+        Progress(),
+        epoch=0.0,
+        total_steps=longest,
+        parameters=0,
+        trained=0,
+        documents=len(prepared.train),
+        held_out=len(prepared.held_out.rows),
+        tokens=prepared.train.targets,
+        device="cpu",
+        dtype="float32",
+        threads=threads,
+    )
+    if processes.leads():
+        _note(run, event)
+    yield event
+    for model, scores, kept in orders:
+        event = Evaluation(model.order, 1.0, scores, kept)
+        if processes.leads():
+            _note(run, event)
+            if kept:
+                run.keep_weights(model.arrays())
+                preview = _keep_preview(run, event, CountsPredictor(model), tokenizer)
+        yield event
+    if processes.leads():
+        yield preview
+        write_model_card(run)
+    yield Finished(longest, 1.0, "counted", time.perf_counter() - started)
 
 
 def _save(run: Run, trainer: Trainer) -> int:
@@ -358,9 +408,9 @@ def _save(run: Run, trainer: Trainer) -> int:
     return step
 
 
-def _preview(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> str:
+def _preview(run: Run, predictor: Predictor, tokenizer: Tokenizer) -> str:
     """A text by the model as it is. If none can be written, the reason: training continues."""
-    stream = _preview_stream(run, model, tokenizer)
+    stream = _preview_stream(run, predictor, tokenizer)
     try:
         [sample] = stream.samples()
     except GenerationError as error:
@@ -369,9 +419,9 @@ def _preview(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> str:
     return sample.prompt + sample.text + ended
 
 
-def _preview_stream(run: Run, model: LanguageModel, tokenizer: Tokenizer) -> TextStream:
+def _preview_stream(run: Run, predictor: Predictor, tokenizer: Tokenizer) -> TextStream:
     options = run.config.train
-    generator = TextGenerator(TorchBackend(model), tokenizer)
+    generator = TextGenerator(predictor.backend(), tokenizer)
     return generator.stream([options.sample_prompt], run.config.sample, seed=options.seed)
 
 

@@ -60,7 +60,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Finished:
-    """Why the training ended: "epochs", "max_steps", "time_budget" or "early_stopping"."""
+    """Why the training ended: "epochs", "max_steps", "time_budget", "early_stopping", or "counted"
+    for a model that is not trained by steps."""
 
     kind: ClassVar = "finished"
     step: int

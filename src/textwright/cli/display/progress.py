@@ -206,6 +206,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             "max_steps": "The last step is done",
             "time_budget": "The time is up",
             "early_stopping": "Held-out loss stopped improving",
+            "counted": "All lengths of n-grams are counted",
         }
         if not self.quiet and self.ready and self.best:
             path = self.ready.run.path

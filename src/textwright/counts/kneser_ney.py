@@ -1,0 +1,214 @@
+"""Interpolated modified Kneser-Ney: a language model that is counted, not trained.
+
+The probability of a token after a context is, with D a discount and γ what the discounts freed,
+
+    p(t | context) = (count(context t) − D) / count(context ·)  +  γ(context) · p(t | shorter context)
+
+down to the single token and to 1/V. In shorter contexts the count is the number of different tokens
+that come before (a token that follows one word alone says little about what follows others), except
+at the beginning of a document, where nothing comes before. Chen & Goodman 1999, section 3.4; the
+discounts and the counts at a document's beginning are those of KenLM (Heafield et al. 2013).
+
+An n-gram is a node of a tree: its parent is the n-gram without its last token. Level n holds the
+nodes of length n, sorted by `key` = parent · V + token, so a node is found by one binary search and
+the children of a parent lie side by side. No n-gram crosses the end of a document.
+
+Letters: N tokens of text, B rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+NONE = -1  # in place of a node: the text has no such n-gram
+
+
+@dataclass(frozen=True)
+class Level:
+    """The n-grams of one length n. probability: the discounted share of the last token after the
+    others · backoff: γ of the n-gram as a context, 1 where nothing follows it; empty in the
+    longest level. At level 1 a node is its token, and the keys are 0 … V − 1."""
+
+    keys: Ids
+    probability: NDArray[np.float32]
+    backoff: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How often each n-gram of one length occurs, before smoothing. suffix: the node of the
+    n-gram without its first token · opens: whether it begins a document."""
+
+    keys: Ids
+    counts: Ids
+    suffix: Ids
+    opens: NDArray[np.bool_]
+
+
+class KneserNey:
+    """A smoothed model of n-grams up to `order`."""
+
+    def __init__(self, vocab_size: int, levels: Sequence[Level]):
+        self.vocab_size, self.levels = vocab_size, list(levels)
+
+    @property
+    def order(self) -> int:
+        return len(self.levels)
+
+    @property
+    def ngrams(self) -> int:
+        """Number of different n-grams of all lengths."""
+        return sum(len(level.keys) for level in self.levels)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The model as named arrays, for a file."""
+        return {
+            f"{n}.{name}": array
+            for n, level in enumerate(self.levels, 1)
+            for name, array in vars(level).items()
+            if not (n == 1 and name == "keys")
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> KneserNey:
+        """The model of arrays that `arrays` gave."""
+        vocab_size = len(arrays["1.probability"])
+        order = sum(name.endswith(".probability") for name in arrays)
+        keys = {"1.keys": np.arange(vocab_size, dtype=np.int64)}
+        named = {**arrays, **keys}
+        fields = ("keys", "probability", "backoff")
+        levels = [Level(*(named[f"{n}.{field}"] for field in fields)) for n in range(1, order + 1)]
+        return cls(vocab_size, levels)
+
+    def begin(self, rows: int) -> Ids:
+        """The contexts of rows that have read nothing, (B, order − 1): the node of the newest
+        1, 2, … tokens of each row."""
+        return np.full((rows, self.order - 1), NONE, np.int64)
+
+    def read(self, contexts: Ids, ids: Ids) -> Ids:
+        """The contexts after one more token of each row; ids (B,)."""
+        after = np.empty_like(contexts)
+        for n in range(self.order - 1):
+            after[:, n] = ids if n == 0 else self._find(n, contexts[:, n - 1], ids)
+        return after
+
+    def distribution(self, contexts: Ids) -> Floats:
+        """The probability of every token after each context, (B, V)."""
+        p = np.tile(self.levels[0].probability.astype(np.float64), (len(contexts), 1))
+        for row, nodes in enumerate(contexts.tolist()):
+            for n, node in enumerate(nodes):
+                if node == NONE:
+                    break
+                here, longer = self.levels[n], self.levels[n + 1]
+                ends = np.array([node, node + 1]) * self.vocab_size
+                first, last = np.searchsorted(longer.keys, ends)
+                p[row] *= here.backoff[node]
+                p[row, longer.keys[first:last] - ends[0]] += longer.probability[first:last]
+        return p
+
+    def probabilities(self, rows: Sequence[np.ndarray]) -> list[Floats]:
+        """The probability of every target of every row (row[1:])."""
+        ids = np.concatenate(rows).astype(np.int64)
+        first = np.zeros(len(ids), bool)
+        first[np.cumsum([0, *map(len, rows[:-1])])] = True
+        p = self.levels[0].probability[ids].astype(np.float64)
+        nodes = ids
+        for n in range(1, self.order):
+            contexts = np.roll(nodes, 1)
+            contexts[first] = NONE
+            known = contexts != NONE
+            nodes = self._find(n, contexts, ids)
+            backoff = np.where(known, self.levels[n - 1].backoff[contexts], 1.0)
+            found = np.where(nodes != NONE, self.levels[n].probability[nodes], 0.0)
+            p = found + backoff * p
+        ends = np.cumsum([len(row) - 1 for row in rows])[:-1]
+        return np.split(p[~first], ends)
+
+    def _find(self, n: int, parents: Ids, ids: Ids) -> Ids:
+        """The node at level n + 1 of each parent at level n followed by a token, or NONE."""
+        keys = self.levels[n].keys
+        if not len(keys):
+            return np.full_like(ids, NONE)
+        wanted = parents * self.vocab_size + ids
+        places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where((parents != NONE) & (keys[places] == wanted), places, NONE)
+
+
+def count(
+    ids: np.ndarray, starts: np.ndarray, stop: int, vocab_size: int, longest: int
+) -> list[Counted]:
+    """Count the n-grams of documents, up to the length `longest`.
+
+    ids (N,) of all documents in a line · starts (documents + 1,): where each begins · stop: the id
+    before and after each document. Takes about 60 bytes of memory for each id.
+    """
+    lengths = np.diff(starts) + 2
+    opening = np.cumsum([0, *lengths[:-1].tolist()])
+    text = np.full(int(lengths.sum()), stop, np.int64)
+    inside = np.ones(len(text), bool)
+    inside[opening] = inside[opening + lengths - 1] = False
+    text[inside] = ids
+    place = np.arange(len(text)) - np.repeat(opening, lengths)  # in its document
+    nodes = text
+    targets = np.bincount(text[place > 0], minlength=vocab_size)
+    every = np.arange(vocab_size, dtype=np.int64)
+    levels = [Counted(every, targets, np.zeros_like(every), np.zeros(vocab_size, bool))]
+    for n in range(2, longest + 1):
+        ends = np.flatnonzero(place >= n - 1)
+        keys, seen, node, counts = np.unique(
+            nodes[ends - 1] * vocab_size + text[ends],
+            return_index=True,
+            return_inverse=True,
+            return_counts=True,
+        )
+        some = ends[seen]
+        levels.append(Counted(keys, counts, nodes[some], place[some] == n - 1))
+        longer = np.full(len(text), NONE, np.int64)
+        longer[ends] = node
+        nodes = longer
+    return levels
+
+
+def smooth(counted: Sequence[Counted], vocab_size: int) -> KneserNey:
+    """The model of these counts; its order is the length of the longest."""
+    levels: list[Level] = []
+    for n, level in enumerate(counted):
+        counts = level.counts
+        if n + 1 < len(counted):
+            before = np.bincount(counted[n + 1].suffix, minlength=len(counts))
+            counts = np.where(level.opens, counts, before)
+        discount = _discounts(counts)[np.minimum(counts, 3)]
+        parents = level.keys // vocab_size if n else np.zeros_like(level.keys)
+        of_parents = len(counted[n - 1].keys) if n else 1
+        totals = np.bincount(parents, counts, of_parents)
+        freed = np.bincount(parents, discount, of_parents)
+        known = totals > 0
+        backoff = np.divide(freed, totals, out=np.ones(of_parents), where=known)
+        share = (counts - discount) / np.where(known, totals, 1)[parents]
+        if n:
+            levels[-1] = Level(levels[-1].keys, levels[-1].probability, backoff.astype(np.float32))
+        else:
+            share = share + backoff / vocab_size
+        none = np.empty(0, np.float32)
+        levels.append(Level(level.keys, share.astype(np.float32), none))
+    return KneserNey(vocab_size, levels)
+
+
+def _discounts(counts: Ids) -> Floats:
+    """The discounts of n-grams counted 0, 1, 2, and 3 or more times (Chen & Goodman 1999,
+    equation 26), or 0, 0.5, 1 and 1.5 where the counts are too few to tell."""
+    n = np.bincount(np.minimum(counts, 5), minlength=6)[:5].astype(np.float64)
+    fallback = np.array([0.0, 0.5, 1.0, 1.5])
+    if not n[1:5].all():
+        return fallback
+    y = n[1] / (n[1] + 2 * n[2])
+    found = np.array([0.0, *(k - (k + 1) * y * n[k + 1] / n[k] for k in (1, 2, 3))])
+    inside = (found >= 0) & (found <= np.arange(4))
+    return found if inside.all() else fallback
