@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -13,8 +14,9 @@ from tokenizers.pre_tokenizers import ByteLevel
 from textwright.corpus import CorpusOptions
 from textwright.errors import GenerationError
 from textwright.evaluation.adherence import _other_values, adherence
+from textwright.evaluation.scores import score
 from textwright.families import LSTMOptions
-from textwright.models import build
+from textwright.models import TorchBackend, build
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.tokenizer.byte_level import rebuild
 from textwright.tokenizer.treatment import BPE_STOP
@@ -321,7 +323,13 @@ def learned():
 def test_a_field_that_decides_the_text_is_distinguished_from_one_that_does_not(learned):
     model, tokenizer, documents = learned
     asked = form("{country} : {grape} : {text}", tokenizer)
-    found = adherence(model, tokenizer, asked, [*documents, "no fields"], sampling_options())
+    found = adherence(
+        partial(score, model),
+        Generator(TorchBackend(model), tokenizer),
+        asked,
+        [*documents, "no fields"],
+        sampling_options(),
+    )
     assert (found.documents, found.unparsed) == (len(documents), 1)
     country, grape, text = (found.fields[name] for name in ("country", "grape", "text"))
     assert found.complete > 0.9
@@ -340,7 +348,13 @@ def test_the_gain_is_what_the_true_value_saves_on_the_last_field(learned):
     asked = form("{country} : {grape} : {text}", tokenizer)
     documents = ["Italy : Gamay : red red", "Italy : Rosé : pink pink"]
     swapped = ["Italy : Rosé : red red", "Italy : Gamay : pink pink"]
-    found = adherence(model, tokenizer, asked, documents, sampling_options())
+    found = adherence(
+        partial(score, model),
+        Generator(TorchBackend(model), tokenizer),
+        asked,
+        documents,
+        sampling_options(),
+    )
 
     def nats(text):
         ids = [0, *tokenizer.encode(text), 0]
@@ -359,7 +373,13 @@ def test_a_model_that_has_learned_nothing_is_found_out(learned):
         for parameter in model.parameters():
             parameter.zero_()
     asked = form("{country} : {grape} : {text}", tokenizer)
-    found = adherence(model, tokenizer, asked, documents, sampling_options())
+    found = adherence(
+        partial(score, model),
+        Generator(TorchBackend(model), tokenizer),
+        asked,
+        documents,
+        sampling_options(),
+    )
     assert found.complete < 0.9
     assert found.fields["grape"].gain == 0 and found.fields["grape"].preferred == 0.5
 

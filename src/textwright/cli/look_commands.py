@@ -76,7 +76,7 @@ def inspect(
     if gates and not all(step.gates for step in steps):
         raise GenerationError(f"The model of {run} is not recurrent, so it has no gates.")
     if attention and not all(step.attention for step in steps):
-        raise GenerationError(f"The model of {run} is recurrent, so it has no attention.")
+        raise GenerationError(f"The model of {run} is no GPT, so it has no attention.")
     if as_json:
         print_json({"steps": [step.to_json() for step in steps]})
     else:

@@ -1,2 +1,1 @@
-"""What text repeats: n-gram counts of a corpus, smoothed into a language model, and its mixture with
-a neural one. NumPy alone."""
+"""What a corpus repeats: n-grams, counted into a language model, and mixed with a neural one."""

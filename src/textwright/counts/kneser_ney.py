@@ -2,7 +2,7 @@
 
 The probability of a token after a context is, with D a discount and γ what the discounts freed,
 
-    p(t | context) = (count(context t) − D) / count(context ·)  +  γ(context) · p(t | shorter context)
+    p(t | context) = (count(context t) − D) / count(context) + γ(context) · p(t | shorter context)
 
 down to the single token and to 1/V. In shorter contexts the count is the number of different tokens
 that come before (a token that follows one word alone says little about what follows others), except
@@ -134,14 +134,12 @@ class KneserNey:
     def _find(self, n: int, parents: Ids, ids: Ids) -> Ids:
         """The node at level n + 1 of each parent at level n followed by a token, or NONE."""
         keys = self.levels[n].keys
-        if not len(keys):
-            return np.full_like(ids, NONE)
         wanted = parents * self.vocab_size + ids
         places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         return np.where((parents != NONE) & (keys[places] == wanted), places, NONE)
 
 
-def count(
+def count_ngrams(
     ids: np.ndarray, starts: np.ndarray, stop: int, vocab_size: int, longest: int
 ) -> list[Counted]:
     """Count the n-grams of documents, up to the length `longest`.
@@ -162,6 +160,8 @@ def count(
     levels = [Counted(every, targets, np.zeros_like(every), np.zeros(vocab_size, bool))]
     for n in range(2, longest + 1):
         ends = np.flatnonzero(place >= n - 1)
+        if not len(ends):  # no document is as long
+            break
         keys, seen, node, counts = np.unique(
             nodes[ends - 1] * vocab_size + text[ends],
             return_index=True,

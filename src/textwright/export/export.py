@@ -43,12 +43,14 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class Exported:
-    """largest_difference: in log-probability (nats), over all tokens and places compared."""
+    """largest_difference: in log-probability (nats), over all tokens and places compared ·
+    without_counts: whether the run mixes counts with its model, which the format cannot hold."""
 
     format: str
     out: Path
     files: list[str]
     largest_difference: float
+    without_counts: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The document that `textwright export --json` prints."""
@@ -65,6 +67,11 @@ def export_run(
     """
     if to not in FORMATS:
         raise ExportError(f"There is no format {to!r}; choose {', '.join(FORMATS)}.")
+    if run.config.model.counted:
+        raise ExportError(
+            f"{run.path} is an n-gram model, which no other program reads in these formats; write "
+            "with it here, or export a neural run."
+        )
     form = FORMATS[to]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"{out} exists already; name another --out, or delete it.")
@@ -89,4 +96,4 @@ def export_run(
         reason = getattr(error, "strerror", None) or error
         raise ExportError(f"Cannot write to {out}: {reason}.") from None
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    return Exported(to, out, files, difference)
+    return Exported(to, out, files, difference, bool(run.config.counts.longest))

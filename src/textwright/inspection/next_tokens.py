@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textwright.backends.counts import MixedBackend
 from textwright.errors import GenerationError
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer
-from textwright.writing.backend import visible
+from textwright.writing.backend import Backend, visible
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_steps import log_probabilities, temper
 
@@ -48,9 +49,12 @@ class Token:
 
 @dataclass(frozen=True)
 class Candidate(Token):
-    """A token that may come next."""
+    """A token that may come next. neural, counts: its probability in each part of a mixture, at
+    temperature 1; None where the model is no mixture."""
 
     probability: float
+    neural: float | None = None
+    counts: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class NextTokens:
 
     tokens: those that the model has read, the stop that begins a text included. gates: the values
     in its cells at each of them; attention: that of its heads at the last one. Each is None unless
-    it was asked for and the model has it.
+    it was asked for and the model has it. share: of the counts, where the model is a mixture.
     """
 
     context: str
@@ -68,6 +72,7 @@ class NextTokens:
     next: dict[float, list[Candidate]]
     gates: Gates | None = None
     attention: Attention | None = None
+    share: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The step that `textwright inspect --json` prints."""
@@ -94,6 +99,7 @@ def next_tokens(
         ids = tokenizer.encode(context).tolist()
         seen = visible(ids, tokenizer.stop_id, backend.context_length)
         logits, _ = backend.prefill(seen[None], np.array([len(seen)]))
+        parts = _parts(backend, seen)
         entropy, tables = {}, {}
         for temperature in temperatures:
             logp = log_probabilities(temper(logits[0], temperature))
@@ -101,18 +107,40 @@ def next_tokens(
             entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
             best = np.argsort(-p, kind="stable")[:top]
             tables[temperature] = [
-                Candidate(**vars(token), probability=float(p[token.id]))
+                Candidate(
+                    **vars(token),
+                    probability=float(p[token.id]),
+                    neural=parts and float(parts[0][token.id]),
+                    counts=parts and float(parts[1][token.id]),
+                )
                 for token in _tokens(tokenizer, best)
             ]
         traced = trace(seen) if trace else None
         gates = list(map(_summarize, traced.gates)) if traced and traced.gates else None
         looks = list(map(_newest, traced.attention)) if traced and traced.attention else None
-        found.append(NextTokens(context, _tokens(tokenizer, seen), entropy, tables, gates, looks))
+        read = _tokens(tokenizer, seen)
+        share = backend.share if isinstance(backend, MixedBackend) else None
+        found.append(NextTokens(context, read, entropy, tables, gates, looks, share))
     return found
 
 
-def tracer(run: Run) -> Tracer:
-    """A function that traces a run's model by explicit equations. It needs torch; tables do not."""
+def _parts(
+    backend: Backend, seen: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """What the neural model and the counts of a mixture predict, (V,); None for other models."""
+    if not isinstance(backend, MixedBackend):
+        return None
+    lengths = np.array([len(seen)])
+    neural, _ = backend.neural.prefill(seen[None], lengths)
+    counts, _ = backend.counts.prefill(seen[None], lengths)
+    return np.exp(log_probabilities(neural[0])), np.exp(log_probabilities(counts[0]))
+
+
+def tracer(run: Run) -> Tracer | None:
+    """A function that traces a run's model by explicit equations, or None for counts, which have
+    nothing inside. It needs torch; tables do not."""
+    if run.config.model.counted:
+        return None
     import torch
 
     from textwright import models

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from textwright.errors import ConfigError
 from textwright.families import Family
 from textwright.models import build
 
@@ -15,6 +16,10 @@ def parameter_table(options: Family, vocab_size: int, context_length: int) -> di
 
     context_length: `data.context_length`, on which some options depend.
     """
+    if options.counted:
+        raise ConfigError(
+            f"A model of family {options.family} has no parameters: it is counted from a corpus."
+        )
     with torch.device("meta"):
         model = build(options, vocab_size, context_length)
     layers: dict[str, list[torch.Tensor]] = {}

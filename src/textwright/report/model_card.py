@@ -30,7 +30,7 @@ An autoregressive {model.title} language model, trained by textwright{_from(conf
 | model | {model.describe(config.data.context_length)} |
 | tokens | {config.tokenizer.kind}, {run.tokenizer.vocab_size:,} in the vocabulary |
 | computed on | {last["device"]}, {last["dtype"]}, {_workers(last)}, torch {last["torch"]} |
-{_begun(config, evaluations)}{_best(config, evaluations)}
+{_counts(run)}{_begun(config, evaluations)}{_best(config, evaluations)}
 ## Corpus
 
 {files}
@@ -46,6 +46,16 @@ textwright generate {run.path} --prompt "{config.train.sample_prompt}"
 
 The model repeats what its corpus contains, true or not, and may repeat passages of it.
 """,
+    )
+
+
+def _counts(run: Run) -> str:
+    """A row with the counts beside a neural model; empty if there are none."""
+    if not run.config.counts.longest or run.counts is None:
+        return ""
+    return (
+        f"| counts beside it | n-grams of up to {counted(run.counts.order, 'token')}, with a share "
+        f"of {run.share():.2f} |\n"
     )
 
 
@@ -70,10 +80,13 @@ def _best(config: Config, evaluations: list[dict[str, Any]]) -> str:
     if not best:
         return ""
     scores, epochs = best[-1]["scores"], best[-1]["epoch"]
-    steps, rows = counted(best[-1]["step"], "step"), counted(config.train.batch_size, "row")
     low, high = scores["interval"]
+    trained = f"| counted | n-grams of up to {counted(best[-1]['step'], 'token')} |\n"
+    steps, rows = counted(best[-1]["step"], "step"), counted(config.train.batch_size, "row")
+    if not config.model.counted:
+        trained = f"| trained | {steps} of {rows} ({epochs:.2f} epochs) |\n"
     return (
-        f"| trained | {steps} of {rows} ({epochs:.2f} epochs) |\n"
+        f"{trained}"
         f"| held-out loss | {scores['loss']:.4f} nats a token |\n"
         f"| held-out bits per character | {scores['bits_per_character']:.4f} "
         f"({low:.4f} to {high:.4f}) |\n"

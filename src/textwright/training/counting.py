@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from textwright.counts.kneser_ney import KneserNey, count, smooth
+from textwright.counts.kneser_ney import KneserNey, count_ngrams, smooth
 from textwright.evaluation.predictors import CountsPredictor
 from textwright.evaluation.scores import HeldOut, Scores, evaluate
 from textwright.training.encoded import Documents
@@ -18,7 +18,7 @@ def count_orders(
 ) -> Iterator[tuple[KneserNey, Scores, bool]]:
     """Models of order 1, 2, … longest, each with its scores, and whether it betters those before
     by enough to be kept. The last one that is kept is the model."""
-    counts = count(train.ids, train.starts, train.stop_id, vocab_size, longest)
+    counts = count_ngrams(train.ids, train.starts, train.stop_id, vocab_size, longest)
     best = float("inf")
     for order in range(1, longest + 1):
         model = smooth(counts[:order], vocab_size)

@@ -34,7 +34,7 @@ def choose_layout(config: Config, documents: Documents) -> Config:
     """The layout `auto` becomes rows if at least half the documents fit the context; else the last
     one that the family names: stream, or windows for a model that cannot carry its state."""
     options = config.data
-    if options.layout != "auto":
+    if options.layout != "auto" or config.model.counted:
         return config
     fit = len(documents) and np.median(documents.lengths) <= options.context_length
     data = options.model_copy(update={"layout": "rows" if fit else config.model.layouts[-1]})

@@ -175,6 +175,9 @@ def _choose_start(
         start = replace(start, origin=find_again(config.origin))
     if start.origin is None and start.checkpoint is None:
         config.tokenizer.treatment()  # raises if the tokenizer has to come with weights
+    if config.model.counted and (start.run or config.origin):
+        what = "is counted in one pass, so --resume" if start.run else "is counted, so --from"
+        raise ConfigError(f"An n-gram model {what} has no use here; leave it out.")
     if config.train.lora_rank and config.origin is None:
         raise ConfigError(
             "train.lora_rank adapts weights that were trained before; name them with --from."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -12,7 +13,9 @@ import torch
 from textwright.compute.device import choose_device, choose_dtype, set_threads
 from textwright.config import Config
 from textwright.corpus import Corpus
+from textwright.counts.kneser_ney import count_ngrams
 from textwright.errors import CorpusError
+from textwright.families import NGramOptions
 from textwright.models import build
 from textwright.tokenizer import Tokenizer
 from textwright.training.cache import encode_corpus
@@ -146,6 +149,11 @@ def _unknown(documents: Documents, tokenizer: Tokenizer) -> float:
 def _measure(documents: Documents, tokenizer: Tokenizer, config: Config) -> Estimate:
     """Train a throw-away model for a few seconds; the first step, which warms up, is not timed."""
     options = config.train
+    if isinstance(config.model, NGramOptions):
+        began = time.perf_counter()
+        stop, vocab_size = documents.stop_id, tokenizer.vocab_size
+        count_ngrams(documents.ids, documents.starts, stop, vocab_size, config.model.longest)
+        return Estimate(time.perf_counter() - began, _peak_memory(torch.device("cpu")))
     device = choose_device(options.device)
     set_threads(options.threads)
     model = build(config.model, tokenizer.vocab_size, config.data.context_length).to(device)

@@ -125,6 +125,11 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         """Whether Ctrl-C, in this process or another one, ended the training early."""
         return self.finished is None
 
+    @property
+    def counts(self) -> bool:
+        """Whether the model is counted, not trained by steps."""
+        return self.ready is not None and self.ready.run.config.model.counted
+
     def _ready(self, ready: Ready) -> None:
         self.ready, self.best = ready, None
         self.recent.clear()
@@ -141,9 +146,18 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             adapts = ready.trained < ready.parameters
             weights = counted(ready.parameters, "parameter")
             weights += f", {ready.trained:,} of them trained" if adapts else ""
-            err.print(
+            corpus = (
                 f"{counted(ready.documents, 'document')} ({counted(ready.tokens, 'token')}) to "
-                f"train on, {ready.held_out:,} held out. {weights}.\n"
+                f"train on, {ready.held_out:,} held out. "
+            )
+            if self.counts:
+                err.print(
+                    f"{corpus}\nCounting n-grams of up to {counted(ready.total_steps, 'token')}, "
+                    f"into {ready.run.path}"
+                )
+                return
+            err.print(
+                f"{corpus}{weights}.\n"
                 f"Training{at} to step {ready.total_steps:,} at most, on {ready.device} "
                 f"({ready.dtype}, {counted(ready.threads, 'thread')}), into {ready.run.path}"
             )
@@ -185,9 +199,11 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             self.board.add_scalar("bits per character", scores.bits_per_character, evaluation.step)
         if not self.quiet:
             training = f"training {self._loss():.3f}" if evaluation.step else "before training"
+            at = f"epoch {evaluation.epoch:.2f}  step {evaluation.step:,}  {training}"
+            if self.counts:
+                at = f"n-grams of up to {counted(evaluation.step, 'token')}"
             err.print(
-                f"epoch {evaluation.epoch:.2f}  step {evaluation.step:,}  "
-                f"{training}  held out {scores.loss:.3f} nats a token, "
+                f"{at}  held out {scores.loss:.3f} nats a token, "
                 f"{scores.bits_per_character:.3f} bits a character"
                 + ("  best so far" if evaluation.best else "")
             )
@@ -214,10 +230,12 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             if self.before:
                 before = {key: f"{value:.3f} → " for key, value in self.before.items()}
             err.print(
-                f"{reasons[finished.reason]} ({clock(finished.seconds)} of training). Best: "
+                f"{reasons[finished.reason]} ({clock(finished.seconds)} of "
+                f"{'counting' if self.counts else 'training'}). Best: "
                 f"{before['loss']}{self.best['loss']:.3f} nats a token, "
                 f"{before['bits_per_character']}{self.best['bits_per_character']:.3f} bits a "
-                f"character at step {self.best['step']:,}.\n"
+                f"character {'with n-grams of up to' if self.counts else 'at step'} "
+                f"{self.best['step']:,}{' tokens' if self.counts else ''}.\n"
                 f"Write with it: textwright generate {path}"
             )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from textwright.evaluation.adherence import Adherence, Interval
     from textwright.evaluation.scores import Scores
     from textwright.export import Exported
-    from textwright.inspection.next_tokens import NextTokens, Token
+    from textwright.inspection.next_tokens import Candidate, NextTokens, Token
     from textwright.training.cache import CachedCorpus
     from textwright.training.survey import Survey
 
@@ -161,6 +161,10 @@ def show_export(exported: Exported) -> None:
     out.print(f"{exported.out}: {', '.join(exported.files)}")
     difference = exported.largest_difference
     out.print(f"Read back, log-probabilities differ by {difference:.2g} nats at most.")
+    if exported.without_counts:
+        out.print(
+            "The counts stay behind: the export is the neural model alone, as it was compared."
+        )
 
 
 def show_tables(steps: list[NextTokens]) -> None:
@@ -172,12 +176,25 @@ def show_tables(steps: list[NextTokens]) -> None:
             entropy = step.entropy[temperature]
             table.add_column(f"T = {temperature:g}  ({entropy:.2f} nats)", min_width=24)
         for row in zip(*step.next.values(), strict=True):
-            table.add_row(*(f"{c.probability:7.2%}  {c.shown}" for c in row))
+            table.add_row(*(f"{c.probability:7.2%}  {c.shown}{_parts(c)}" for c in row))
         out.print(table)
+        if step.share is not None:
+            out.print(
+                f"In brackets: the probability by the model and by the counts, whose share is "
+                f"{step.share:.0%}.",
+                style="dim",
+            )
         for number, layer in enumerate(step.gates or [], 1):
             _show_gates(number, layer, step.tokens)
         for number, heads in enumerate(step.attention or [], 1):
             _show_attention(number, heads, step.tokens)
+
+
+def _parts(candidate: Candidate) -> str:
+    """The parts of a mixture that a probability was made of."""
+    if candidate.neural is None or candidate.counts is None:
+        return ""
+    return f"  ({candidate.neural:.1%}, {candidate.counts:.1%})"
 
 
 def _show_gates(number: int, layer: dict[str, dict[str, list[float]]], read: list[Token]) -> None:

@@ -1,0 +1,202 @@
+"""Runs with counts: n-grams alone, and beside a neural model."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import textwright.training.session
+from textwright import api, models
+from textwright.config import Config
+from textwright.corpus import Corpus
+from textwright.counts.kneser_ney import count_ngrams, smooth
+from textwright.errors import ConfigError, ExportError
+from textwright.evaluation.predictors import open_predictor
+from textwright.evaluation.runs import score_run
+from textwright.evaluation.scores import HeldOut, evaluate, score
+from textwright.export import export_run
+from textwright.inspection.next_tokens import next_tokens
+from textwright.models import TorchBackend
+from textwright.run import Run
+from textwright.training.session import train_run
+from textwright.training.trainer import Evaluation, Finished
+from textwright.writing.sampling_steps import log_probabilities
+
+# A neural model that learns enough to have a share, beside counts that do not know everything.
+BESIDE = [
+    "counts.longest=2",
+    "model.hidden_size=24",
+    "train.max_steps=60",
+    "train.evaluate_every=20",
+]
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def train(notes, tiny, tmp_path, monkeypatch):
+    """Train on the notes with counts beside the model → the run."""
+    monkeypatch.setattr(textwright.training.session, "draw_loss_curve", lambda run: False)
+
+    def go(*settings, out="run", **how):
+        config = Config.resolve("demo", settings=[*tiny, *BESIDE, *settings])
+        list(train_run([notes], tmp_path / out, config, **how))
+        return Run.load(tmp_path / out)
+
+    return go
+
+
+@pytest.fixture
+def count(notes, tmp_path):
+    """Train the preset `counts` on the notes → the events."""
+
+    def go(*settings, out="counted"):
+        config = Config.resolve("counts", settings=["tokenizer.vocab_size=300", *settings])
+        return list(train_run([notes], tmp_path / out, config))
+
+    return go
+
+
+def test_counting_tries_each_length_and_keeps_the_best(count, tmp_path):
+    events = count("model.longest=5")
+    tried = [event for event in events if isinstance(event, Evaluation)]
+    assert [event.step for event in tried] == [1, 2, 3, 4, 5]
+    assert isinstance(events[-1], Finished) and events[-1].reason == "counted"
+    run = Run.load(tmp_path / "counted")
+    best = [event for event in tried if event.best][-1]
+    assert run.counts.order == best.step
+    scores, _ = score_run(run, part="valid")
+    assert scores.bits_per_character == pytest.approx(best.scores.bits_per_character)
+    assert scores.bits_per_character <= min(e.scores.bits_per_character for e in tried) * 1.002
+
+
+def test_counted_runs_write_and_show_what_comes_next(count, tmp_path):
+    count()
+    writer = api.load(tmp_path / "counted")
+    first, again = writer.generate(num=3, seed=1), writer.generate(num=3, seed=1)
+    assert first == again and all(sample.text for sample in first)
+    [table] = next_tokens(writer.generator, [""], [1.0], top=300)
+    assert sum(c.probability for c in table.next[1.0]) == pytest.approx(1, abs=1e-5)
+    assert table.share is None and table.next[1.0][0].counts is None
+
+
+def test_a_mixture_weighs_each_probability(train):
+    run = train()
+    rows = HeldOut.of(run.held_out("valid"), run.tokenizer, run.escape).rows
+    neural = np.concatenate(score(models.load(run, "cpu"), rows))
+    counted = np.concatenate(run.counts.probabilities(rows))
+    mixed = np.concatenate(open_predictor(run, "cpu").score(rows))
+    share = run.share()
+    assert 0 < share < 1
+    assert mixed == pytest.approx(-np.log(share * counted + (1 - share) * np.exp(-neural)))
+    # No other share predicts the validation text better.
+    for other in (share - 0.02, share + 0.02):
+        assert mixed.sum() <= -np.log(other * counted + (1 - other) * np.exp(-neural)).sum()
+
+
+def test_bits_of_a_mixture_are_those_of_its_probabilities(train):
+    run = train()
+    [document] = list(run.held_out("test"))[:1]
+    held_out = HeldOut.of([document], run.tokenizer, run.escape)
+    scores = evaluate(open_predictor(run, "cpu").score, held_out)
+    backend = api.load(run.path).generator.backend
+    [row] = held_out.rows
+    bits = float(held_out.escape_bits.sum())
+    logits, state = backend.prefill(row[None, :1].astype(np.int64), np.array([1]))
+    for target in row[1:].tolist():
+        p = np.exp(log_probabilities(logits[0]))
+        assert p.sum() == pytest.approx(1)
+        bits -= math.log2(p[target])
+        logits, state = backend.step(np.array([target]), state)
+    assert scores.bits_per_character == pytest.approx(bits / len(document), rel=1e-4)
+
+
+def test_the_best_evaluation_is_of_the_mixture(train):
+    run = train()
+    evaluations = [m for m in run.metrics() if m["event"] == "evaluation"]
+    scores, _ = score_run(run, part="valid")
+    best = min(e["scores"]["loss"] for e in evaluations)
+    assert scores.loss == pytest.approx(best, rel=1e-6)
+    alone, _ = score_run(train("counts.longest=0", out="alone"), part="valid")
+    assert scores.bits_per_character < alone.bits_per_character
+
+
+def test_tables_name_both_parts(train):
+    run = train()
+    [table] = next_tokens(api.load(run.path).generator, ["a"], [1.0], top=10_000)
+    for candidate in table.next[1.0]:
+        mixed = run.share() * candidate.counts + (1 - run.share()) * candidate.neural
+        assert candidate.probability == pytest.approx(mixed, rel=1e-3, abs=1e-7)
+    assert json.dumps(table.to_json())
+
+
+def test_torch_and_numpy_write_the_same_mixture(train):
+    run = train()
+    plain = api.load(run.path).generator.backend
+    by_torch = open_predictor(run, "cpu").backend()
+    ids = np.array([[run.tokenizer.stop_id, 3, 4, 5], [run.tokenizer.stop_id, 6, 0, 0]])
+    lengths = np.array([4, 2])
+    expected, _ = by_torch.prefill(ids, lengths)
+    found, state = plain.prefill(ids, lengths)
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert np.exp(found).sum(1) == pytest.approx(1, abs=1e-4)
+    assert not isinstance(plain.neural, TorchBackend)
+    # Rows may leave, come twice and be joined with others.
+    chosen = type(state).concat([state.select([1]), state.select([0, 0])])
+    stepped, _ = plain.step(np.array([7, 8, 8]), chosen)
+    alone, _ = plain.step(np.array([7]), state.select([1]))
+    assert stepped[0] == pytest.approx(alone[0], abs=1e-5)
+    assert stepped[1] == pytest.approx(stepped[2])
+
+
+def test_a_resumed_mixture_goes_on_as_if_never_stopped(train, notes, tiny, tmp_path):
+    whole = train()
+    config = Config.resolve("demo", settings=[*tiny, *BESIDE])
+    events = train_run([notes], tmp_path / "cut", config)
+    for event in events:
+        if isinstance(event, Evaluation) and event.step == 40:
+            break
+    events.close()
+    (tmp_path / "cut" / "mixture.json").write_text('{"share": 0.99}\n')
+    list(train_run([], tmp_path / "cut", None, resume=True))
+    cut = Run.load(tmp_path / "cut")
+    assert cut.share() == pytest.approx(whole.share(), rel=1e-6)
+    for name, array in whole.weights().items():
+        assert (cut.weights()[name] == array).all()
+
+
+def test_only_training_documents_are_counted(train, notes):
+    run = train()
+    corpus = Corpus([notes], run.config.corpus)
+    corpus.scan()
+    documents = [run.tokenizer.encode(text) for text in corpus.documents("train")]
+    starts = np.cumsum([0, *map(len, documents)])
+    vocab_size, longest = run.tokenizer.vocab_size, run.counts.order
+    again = count_ngrams(
+        np.concatenate(documents), starts, run.tokenizer.stop_id, vocab_size, longest
+    )
+    for name, array in smooth(again, vocab_size).arrays().items():
+        assert (run.counts.arrays()[name] == array).all()
+
+
+def test_an_export_says_that_the_counts_stay_behind(train, tmp_path):
+    exported = export_run(train(), "transformers", tmp_path / "export")
+    assert exported.without_counts
+
+
+def test_what_counts_cannot_do_is_refused(train, count, notes, tmp_path):
+    count()
+    path = tmp_path / "counted"
+    with pytest.raises(ExportError, match="n-gram model"):
+        export_run(Run.load(path), "transformers", tmp_path / "export")
+    with pytest.raises(ConfigError, match="counted in one pass"):
+        list(train_run([], path, None, resume=True))
+    with pytest.raises(ConfigError, match="is counts itself"):
+        Config.resolve("counts", settings=["counts.longest=3"])
+    with pytest.raises(ConfigError, match=r"needs no data\.layout"):
+        Config.resolve("counts", settings=["data.layout=rows"])
+    run = train()
+    (run.path / "mixture.json").unlink()
+    with pytest.raises(Exception, match=r"no mixture\.json"):
+        api.load(run.path)
