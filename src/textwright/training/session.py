@@ -53,7 +53,8 @@ ROLES = ("sources", "valid", "test")
 @dataclass(frozen=True)
 class Ready:
     """Everything is prepared, and training begins or continues from an earlier step. changed: the
-    options that differ from those the run had before."""
+    options that differ from those the run had before. choices: what was chosen for the corpus, and how
+    to change it."""
 
     kind: ClassVar = "ready"
     run: Run
@@ -69,6 +70,7 @@ class Ready:
     dtype: str
     threads: int
     changed: list[str] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def train_run(
                     str(dtype).removeprefix("torch."),
                     threads,
                     start.changed,
+                    corpus.choices,
                 )
                 yield from _train(ready, trainer, prepared.tokenizer)
     finally:
@@ -228,7 +231,9 @@ def _open_run(
         valid=named["valid"],
         test=named["test"],
         whole_symbols=config.tokenizer.kind == "symbols",
+        like=start.origin.config.corpus if isinstance(start.origin, Run) else None,
     )
+    config = config.model_copy(update={"corpus": corpus.options})
     corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     run = start.run or (Run.create(out, config) if processes.leads() else Run(out, config))
     run.config = config
