@@ -80,9 +80,9 @@ def with_corpus(settings: list[str] | None, text: str, template: str, unit: str)
             "--text and --template both say what a document's text is; leave out one of them."
         )
     given = {"template": template or (text and "{" + text + "}"), "unit": unit}
-    # As JSON, since a setting is TOML, which would take quotes and braces for its own.
-    flags = [f"corpus.{key}={json.dumps(value)}" for key, value in given.items() if value]
-    return [*(settings or []), *flags]
+    # Quoted, since a setting is TOML, which would take quotes and braces for its own.
+    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in given.items() if value}
+    return [*(settings or []), *(f"corpus.{key}={value}" for key, value in quoted.items())]
 
 
 def with_threads(settings: list[str] | None, threads: int) -> list[str]:

@@ -61,12 +61,13 @@ def text_column(records: Sequence[Record]) -> str | None:
 
 
 def title_column(records: Sequence[Record], text: str) -> str | None:
-    """The column that best names a record, for a template to put before its text: another text,
-    much shorter, and as distinct as there is; else any other column."""
-    length = Column.of(text, records).text
+    """The column that best names a record, for a template to put before its text: the shortest of
+    the other texts that hardly repeat themselves; else any other column."""
     others = [Column.of(name, records) for name in columns_of(records) if name != text]
-    short = [column for column in others if 0 < column.text < length / 2]
-    best = max(short or others, key=lambda column: column.distinct, default=None)
+    texts = [column for column in others if column.text]
+    distinct = 0.9 * max([column.distinct for column in texts], default=0)
+    names = [column for column in texts if column.distinct >= distinct]
+    best = min(names or others, key=lambda column: column.text, default=None)
     return best.name if best else None
 
 

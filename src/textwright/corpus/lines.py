@@ -19,6 +19,7 @@ _FEW = 0.1  # in a list, no larger share of the lines does what lines of running
 _MOST = 0.7  # in a list, at least this share of the lines does what items do
 _LONGEST_ITEM = 280  # characters, as of a short message; paragraphs are longer
 _NAME_WORDS = 3  # words of a typical name; a line of verse has more
+_TURNS = 10  # of a speaker; the name of a series begins fewer titles
 
 _INDENTED = re.compile(r"\s")
 # Dialogue and Markdown: quotes, dashes, headings, list items, tables.
@@ -46,8 +47,8 @@ def why_running(lines: Sequence[str]) -> str:
         return "indented lines"
     if _share(items, _GOES_ON.fullmatch) > _FEW:
         return "lines that end in a comma, a colon or a dash"
-    if _FEW < _share(items, _MARKED.match) < 1 - _FEW:
-        return "some lines begin with a quote, a dash or a mark"
+    if _share(items, _MARKED.match) > _FEW:
+        return "lines that begin with a quote, a dash or a mark"
     if _are_turns(items):
         return "speakers take turns"
     if _share(items, _SENTENCE.fullmatch) < _MOST and not _are_names(items):
@@ -67,7 +68,7 @@ def _are_names(items: Sequence[str]) -> bool:
 def _are_turns(items: Sequence[str]) -> bool:
     """Several names, each with a colon, begin many lines again and again."""
     found = Counter(match[1] for match in map(_SPEAKER.match, items) if match)
-    turns = [count for count in found.values() if count > 1]
+    turns = [count for count in found.values() if count >= _TURNS]
     return len(turns) > 1 and sum(turns) > _FEW * len(items)
 
 

@@ -53,8 +53,8 @@ ROLES = ("sources", "valid", "test")
 @dataclass(frozen=True)
 class Ready:
     """Everything is prepared, and training begins or continues from an earlier step. changed: the
-    options that differ from those the run had before. choices: what was chosen for the corpus, and how
-    to change it."""
+    options that differ from those the run had before. choices: what was chosen for the corpus, and
+    how to change it."""
 
     kind: ClassVar = "ready"
     run: Run
