@@ -31,7 +31,10 @@ def write_table(path: Path, records: list[dict]) -> Path:
 def dishes(tmp_path) -> Path:
     return write_table(
         tmp_path / "dishes.csv",
-        [{"ID": n, "Dish": f"Dish {chr(97 + n % 26)}", "Note": t} for n, t in enumerate(NOTES)],
+        [
+            {"ID": n, "Dish": f"Dish {chr(97 + n % 26)}{chr(97 + n // 26)}", "Note": t}
+            for n, t in enumerate(NOTES)
+        ],
     )
 
 

@@ -40,7 +40,7 @@ def test_the_longest_text_is_chosen_and_a_title_is_named_beside_it():
     records = table(
         number=str,
         cook=lambda n: f"Cook {'ABC'[n % 3]}",
-        heading=lambda n: " ".join(NOTES[n].split()[:2]) + f" {NOTES[-n][:9]}",
+        heading=lambda n: " ".join(NOTES[n].split()[::5]),
         steps=lambda n: [NOTES[n], NOTES[-n], "Serve."],
         remark=lambda n: NOTES[n],
     )
