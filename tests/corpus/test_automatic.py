@@ -92,7 +92,7 @@ def test_a_list_is_read_by_line_and_running_text_by_file(tmp_path):
     assert running.options == CorpusOptions(template="", unit="file")
     (said,) = running.choices
     assert said.startswith("Documents: one a file (running text: lines ")
-    assert said.endswith(" Change with --unit line.")
+    assert said.endswith(" Change with --unit line or --unit block.")
 
 
 def test_what_is_given_is_kept_and_nothing_is_said(tmp_path, dishes):

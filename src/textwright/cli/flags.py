@@ -32,9 +32,7 @@ Settings = Annotated[
         "--set", help="One option: section.key=value, such as train.epochs=3. Repeatable."
     ),
 ]
-Text = Annotated[
-    str, typer.Option("--text", help="The column of a table that holds the text.", metavar="COLUMN")
-]
+Text = Annotated[str, typer.Option("--text", help="The column of a table that holds the text.")]
 TemplateText = Annotated[
     str,
     typer.Option(

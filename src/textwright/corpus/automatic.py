@@ -112,7 +112,10 @@ def _choose_unit(
     reasons = (why_running(_sample_lines(file, options, _PLACES // len(read))) for file in read)
     reason = next(filter(None, reasons), "")
     if reason:
-        return "file", f"Documents: one a file (running text: {reason}). Change with --unit line."
+        return "file", (
+            f"Documents: one a file (running text: {reason}). Change with --unit line or --unit "
+            "block."
+        )
     return "line", "Documents: one a line (a list of short lines). Change with --unit file."
 
 
