@@ -103,6 +103,11 @@ def test_what_is_given_is_kept_and_nothing_is_said(tmp_path, dishes):
     given = CorpusOptions(template="{Dish} | {Note}")
     corpus = Corpus(dishes, given)
     assert (corpus.options.template, corpus.choices) == (given.template, [])
+    write_table(dishes, [{"ID": n, "text": note} for n, note in enumerate(NOTES)])
+    before = CorpusOptions(template="", unit="file")  # as runs of older versions keep it
+    corpus = Corpus(dishes, before)
+    assert (corpus.options, corpus.choices) == (before, [])
+    assert {*corpus.documents("test")} <= {*NOTES}
 
 
 def test_a_chosen_option_gives_the_same_corpus_as_the_option_given(tmp_path, dishes):

@@ -122,14 +122,13 @@ def _choose_unit(
 def _sample_lines(file: SourceFile, options: CorpusOptions, most: int) -> list[str]:
     """Whole lines from up to so many places of a plain text."""
     lines: list[str] = []
-    for record in read_records(file, encoding=options.encoding, unit="file"):
-        text = record["text"]
-        places = text if isinstance(text, Stretches) else [text]
-        for at, place in enumerate(islice(places, most)):
-            found = place[:_PLACE].split("\n")
-            # The first line may have begun, and the last one may end, elsewhere.
-            lines += found[at > 0 : -1 if len(place) > _PLACE else None]
-        break  # The rest of the file need not be read.
+    records = read_records(file, encoding=options.encoding, unit="file")
+    text = next(records)["text"]
+    places = text if isinstance(text, Stretches) else [text]
+    for at, place in enumerate(islice(places, most)):
+        found = place[:_PLACE].split("\n")
+        # The first line may have begun, and the last one may end, elsewhere.
+        lines += found[at > 0 : -1 if len(place) > _PLACE else None]
     while lines and not lines[-1].strip():
         lines.pop()
     return lines
