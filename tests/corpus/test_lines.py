@@ -160,8 +160,8 @@ def test_a_few_empty_lines_and_odd_lines_leave_a_list_one():
 
 def test_a_list_too_short_to_be_divided_is_kept_whole():
     lines = [f"Name{'a' * n}" for n in range(199)]
-    assert why_running(lines) == "fewer than 200 lines"
-    assert why_running([]) == why_running(["", ""]) == "fewer than 200 lines"
+    assert why_running(lines) == "too few lines for a list"
+    assert why_running([]) == why_running(["", ""]) == "too few lines for a list"
     assert why_running([*lines, "Anna"]) == ""
 
 

@@ -38,7 +38,7 @@ def why_running(lines: Sequence[str]) -> str:
     """
     items = [line.rstrip() for line in lines if line.strip()]
     if len(items) < FEW_DOCUMENTS:
-        return f"fewer than {FEW_DOCUMENTS} lines"
+        return "too few lines for a list"
     if len(lines) - len(items) > _FEW * len(lines):
         return "empty lines between its parts"
     if quantiles(map(_width, items), n=20)[-1] > _LONGEST_ITEM:
