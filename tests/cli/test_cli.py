@@ -200,6 +200,78 @@ def test_a_run_is_named_after_its_corpus(sources, run):
     assert default_run([sources]) == Path("runs", run)
 
 
+@pytest.fixture
+def jokes(tmp_path):
+    """A table with a text and no column of that name."""
+    rows = (f'{n},"{note}"\n' for n, note in enumerate(grammar.documents(300, seed=6)))
+    (tmp_path / "jokes.csv").write_text("ID,Joke\n" + "".join(rows))
+    return "jokes.csv"
+
+
+QUICK = ["--set", "train.max_steps=1"]
+
+
+def test_the_text_of_a_table_is_chosen_said_and_kept(tw, tw_json, jokes, flags, tmp_path):
+    argv = ["train", jokes, "--preset", "demo", *flags, "--out", "run"]
+    code, _, err = tw(*argv, *QUICK)
+    assert code == 0, err
+    line = "Text column: Joke (of 2 columns). Choose another with --text COLUMN or --template "
+    assert line + "'{ID}: {Joke}'.\n" in err
+    assert Run.load(tmp_path / "run").config.corpus.template == "{Joke}"
+    assert Run.load(tmp_path / "run").corpus()["options"]["template"] == "{Joke}"
+    # Neither is it chosen again, nor said, when the run goes on or is scored.
+    code, _, err = tw(*argv, "--resume", "--set", "train.max_steps=2")
+    assert code == 0, err
+    assert "Text column" not in err and "corpus." not in err
+    assert tw_json("evaluate", "run", jokes)["documents"] == 300
+    refusal = refused(tw(*argv, "--resume", "--text", "ID"))
+    assert "cannot change corpus.template from '{Joke}' to '{ID}'" in refusal
+
+
+@pytest.mark.parametrize(
+    ("given", "template"),
+    [
+        (["--text", "ID"], "{ID}"),
+        (["--template", '"{ID}" = {Joke}'], '"{ID}" = {Joke}'),
+        (["--set", "corpus.template={ID} {Joke}"], "{ID} {Joke}"),
+    ],
+)
+def test_the_text_of_a_table_is_what_is_asked_for(tw, jokes, flags, tmp_path, given, template):
+    argv = ["train", jokes, "--preset", "demo", *flags, *QUICK, "--out", "run", *given]
+    code, _, err = tw(*argv)
+    assert code == 0, err
+    assert "Text column" not in err
+    assert Run.load(tmp_path / "run").config.corpus.template == template
+
+
+def test_a_run_to_begin_from_gives_its_template_to_the_same_table(tw, jokes, flags, tmp_path):
+    first = ["--preset", "demo", *flags, "--template", "{ID}: {Joke}", "--out", "a"]
+    assert tw("train", jokes, *first, *QUICK)[0] == 0
+    code, _, err = tw("train", jokes, "--from", "a", *QUICK, "--out", "b")
+    assert code == 0, err
+    assert "Template: {ID}: {Joke}, as in the run that training begins from." in err
+    assert Run.load(tmp_path / "b").config.corpus.template == "{ID}: {Joke}"
+
+
+def test_a_list_is_seen_to_be_one_and_said(tw, tw_json, notes, flags, monkeypatch, tmp_path):
+    monkeypatch.setattr(survey, "MEASURED_SECONDS", 0.0)
+    code, out, err = tw("corpus", notes)
+    assert code == 0, err
+    line = "Documents: one a line (a list of short lines). Change with --unit file."
+    assert out.splitlines()[0] == line
+    found = tw_json("corpus", notes)
+    assert (found["choices"], found["documents"]) == ([line], 300)
+    found = tw_json("corpus", notes, "--unit", "file")
+    assert (found["choices"], found["documents"]) == ([], 1)
+    few = ["--set", "model.hidden_size=8", *QUICK, "--out"]
+    code, _, err = tw("train", notes, *few, "run")
+    assert code == 0, err
+    assert line in err
+    assert Run.load(tmp_path / "run").config.corpus.unit == "line"
+    assert tw("train", notes, *few, "whole", "--unit", "file")[0] == 0
+    assert Run.load(tmp_path / "whole").config.corpus.unit == "file"
+
+
 def test_train_from_another_run(tw_json, notes, trained, tmp_path):
     more = ["--set", "train.max_steps=2", "--set", "train.threads=1", "--set", "train.dtype=fp32"]
     found = tw_json("train", notes, "--from", trained, "--out", "again", *more)
@@ -669,6 +741,14 @@ def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):
             "cannot change model.hidden_size from 8 to 9",
         ),
         (["train", "NOTES", "--out", "NOTES/run"], "Not a directory"),
+        (["train", "TABLE"], "has the columns id, price, none of which seems to hold text: name"),
+        (["corpus", "TABLE"], "with --text COLUMN, or several with --template '{id}: {price}'."),
+        (["train", "TABLE", "--text", "name"], "has no column name: name one of id, price"),
+        (
+            ["train", "TABLE", "--text", "id", "--template", "{id}"],
+            "--text and --template both say what a document's text is; leave out one of them.",
+        ),
+        (["corpus", "NOTES", "--unit", "page"], "'file', 'line' or 'block' (given: 'page')"),
         (["train", "NOTES", "--fast"], "No such option: --fast"),
         (["generate", "nowhere"], "No run at nowhere. Train one: textwright train"),
         (["generate"], "Missing argument"),
@@ -730,10 +810,17 @@ def test_wrong_use_is_one_sentence(tw, notes, trained, formed, tmp_path, argv, s
     names = {"NOTES": notes, "OTHER": other, "RUN": folder, "FORMED": formed}
     names["ONE"] = tmp_path / "one.txt"
     names["ONE"].write_text("a")
+    names["TABLE"] = tmp_path / "table.csv"
+    names["TABLE"].write_text("id,price\n" + "".join(f"{n},{n}.99\n" for n in range(300)))
     names["NOTES/run"] = notes / "run"
     names["NOTES/x.txt"] = notes / "x.txt"
     assert sentence in refused(tw(*(names.get(part, part) for part in argv)))
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["one.txt", "other.txt", "run"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == [
+        "one.txt",
+        "other.txt",
+        "run",
+        "table.csv",
+    ]
 
 
 def test_a_run_that_was_damaged_is_said(tw, trained, tmp_path):

@@ -75,13 +75,21 @@ def test_a_template_without_fields_or_with_a_lone_brace_is_refused(text):
     assert text in refusal(Template, text)
 
 
-def test_without_a_template_the_only_column_or_text_is_taken(tmp_path):
-    (document,), _ = clean(tmp_path, [{"story": "once upon a time there was"}])
+@pytest.mark.parametrize("template", ["auto", ""])
+def test_without_a_template_the_only_column_or_text_is_taken(tmp_path, template):
+    (document,), _ = clean(tmp_path, [{"story": "once upon a time there was"}], template=template)
     assert document == "once upon a time there was"
-    (document,), _ = clean(tmp_path, [{"id": "7", "text": "once upon a time there was"}])
+    records = [{"id": "7", "longer": "x" * 99, "text": "once upon a time there was"}]
+    (document,), _ = clean(tmp_path, records, template=template)
     assert document == "once upon a time there was"
+
+
+def test_without_a_choice_a_table_of_several_columns_is_refused(tmp_path):
     path = write(tmp_path / "r.json", [{"id": 7, "story": "once upon a time"}])
-    assert "{story}" in refusal(Corpus, path)
+    sentence = refusal(Corpus, path, CorpusOptions(template=""))
+    assert "id, story" in sentence
+    assert "--text COLUMN" in sentence
+    assert "--template '{id}: {story}'" in sentence
 
 
 def test_an_unknown_field_is_reported_with_the_existing_ones(tmp_path):
@@ -212,7 +220,7 @@ def anonymous():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 
 for path in sys.argv[1:]:
-    corpus = Corpus(path, CorpusOptions(lowercase=True))
+    corpus = Corpus(path, CorpusOptions(unit="file", lowercase=True))
     peak = 0
     def watch(done, total):
         global peak

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from textwright.errors import CorpusError
+from textwright.errors import ConfigError, CorpusError
 
 Sources = Annotated[
     list[str] | None,
@@ -30,6 +31,18 @@ Settings = Annotated[
     typer.Option(
         "--set", help="One option: section.key=value, such as train.epochs=3. Repeatable."
     ),
+]
+Text = Annotated[str, typer.Option("--text", help="The column of a table that holds the text.")]
+TemplateText = Annotated[
+    str,
+    typer.Option(
+        "--template",
+        help="A document's text from several columns, such as '{title} | {directions}'.",
+    ),
+]
+Unit = Annotated[
+    str,
+    typer.Option("--unit", help="Plain text: one document a file, line or block of lines."),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
@@ -56,6 +69,18 @@ def need(sources: list[str] | None) -> list[str]:
     if not sources:
         raise CorpusError("No corpus was named; give a file, a folder or a hub data set.")
     return sources
+
+
+def with_corpus(settings: list[str] | None, text: str, template: str, unit: str) -> list[str]:
+    """The settings, and those of the corpus that have flags of their own."""
+    if text and template:
+        raise ConfigError(
+            "--text and --template both say what a document's text is; leave out one of them."
+        )
+    given = {"template": template or (text and "{" + text + "}"), "unit": unit}
+    # Quoted, since a setting is TOML, which would take quotes and braces for its own.
+    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in given.items() if value}
+    return [*(settings or []), *(f"corpus.{key}={value}" for key, value in quoted.items())]
 
 
 def with_threads(settings: list[str] | None, threads: int) -> list[str]:

@@ -15,10 +15,14 @@ from textwright.cli.flags import (
     Settings,
     Sources,
     Start,
+    TemplateText,
     Test,
+    Text,
     Threads,
+    Unit,
     Valid,
     need,
+    with_corpus,
     with_threads,
 )
 from textwright.cli.shell import INTERRUPTED, print_json, speaks
@@ -47,6 +51,9 @@ def corpus(
     settings: Settings = None,
     valid: Valid = None,
     test: Test = None,
+    text: Text = "",
+    template: TemplateText = "",
+    unit: Unit = "",
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -54,17 +61,20 @@ def corpus(
     from textwright.cli.display import Progression, show_survey
     from textwright.corpus import Corpus
     from textwright.models.pretrained import find_origin
+    from textwright.run import Run
     from textwright.run.origin import choose_config
     from textwright.training.survey import survey
 
+    settings = with_threads(with_corpus(settings, text, template, unit), threads)
     origin = find_origin(start) if start else None
-    chosen = choose_config(preset, config, with_threads(settings, threads), init_from=origin)
+    chosen = choose_config(preset, config, settings, init_from=origin)
     named = Corpus(
         need(sources),
         chosen.corpus,
         valid=valid or [],
         test=test or [],
         whole_symbols=chosen.tokenizer.kind == "symbols",
+        like=origin.config.corpus if isinstance(origin, Run) else None,
     )
     with Progression(quiet=as_json) as shown:
         found = survey(named, chosen, shown.show, origin.tokenizer if origin else None)
@@ -86,6 +96,9 @@ def train(
     settings: Settings = None,
     valid: Valid = None,
     test: Test = None,
+    text: Text = "",
+    template: TemplateText = "",
+    unit: Unit = "",
     time_budget: Annotated[
         str, typer.Option("--time-budget", help="Stop after this time of training: 90s, 20m, 2h.")
     ] = "",
@@ -113,7 +126,7 @@ def train(
     from textwright.run.origin import choose_config
     from textwright.training.session import train_run
 
-    settings = with_threads(settings, threads)
+    settings = with_threads(with_corpus(settings, text, template, unit), threads)
     if time_budget:
         settings.append(f"train.time_budget={time_budget}")
     out = out or default_run(sources)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from textwright.corpus.automatic import choose_options, refuse_columns
 from textwright.corpus.documents import Cleaner, CorpusOptions, Template, text_of
 from textwright.corpus.json_values import Record
 from textwright.corpus.plain_text import STRETCH, Stretches, cut_after_space
@@ -36,7 +37,11 @@ class Corpus:
 
     `valid` and `test` name files that are held out as they are; the parts not given are held
     out of the sources. whole_symbols: documents split by position are cut after white space,
-    never inside a symbol. Raises CorpusError where a source does not exist.
+    never inside a symbol. like: options of the run whose weights a training begins from. Raises
+    CorpusError where a source does not exist.
+
+    `options` are those given, with a choice in place of each `auto`; `choices` has a line about
+    each, for whoever trains.
     """
 
     def __init__(
@@ -47,14 +52,17 @@ class Corpus:
         valid: Source | Sequence[Source] = (),
         test: Source | Sequence[Source] = (),
         whole_symbols: bool = False,
+        like: CorpusOptions | None = None,
     ):
-        self.options = options = options or CorpusOptions()
+        options = options or CorpusOptions()
         named = {"sources": _listed(sources), "valid": _listed(valid), "test": _listed(test)}
         self.files = {
             role: find_files(names, options.format, options.encoding)
             for role, names in named.items()
             if names or role == "sources"
         }
+        self.options, self.choices = choose_options(options, self.files["sources"], like)
+        options = self.options
         self.fingerprint = self._fingerprint(whole_symbols)
         self.template = Template(options.template) if options.template else self._only_column()
         self._split = Split(options.split_salt, self.files, whole_symbols)
@@ -319,11 +327,7 @@ class Corpus:
                 if len(record) == 1:
                     return Template("{" + next(iter(record)) + "}")
                 if record:
-                    longest = max(record, key=lambda name: len(str(record[name])))
-                    raise CorpusError(
-                        f"{file.path} has the columns {', '.join(record)}: name those of the text "
-                        f'by a template, such as "{{{longest}}}".'
-                    )
+                    raise refuse_columns(file, list(record))
         return Template("{text}")
 
     def _fingerprint(self, whole_symbols: bool) -> str:

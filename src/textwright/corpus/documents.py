@@ -28,13 +28,16 @@ class CorpusOptions(Options):
         "auto", description="file format; auto takes it from the name, else from the content"
     )
     encoding: str = Field("utf-8", description="character encoding of the files, such as cp1252")
-    unit: Literal["file", "line", "block"] = Field(
-        "file", description="plain text: one document a file, line or block between blank lines"
+    unit: Literal["auto", "file", "line", "block"] = Field(
+        "auto",
+        description="plain text: one document a file, line or block between blank lines; auto: "
+        "line for a list of short items, else file",
     )
     template: str = Field(
-        "",
+        "auto",
         description="a document's text with {field} where a field goes, such as "
-        "'Recipe for {title} | {directions}'; empty takes the only column, or the one named text",
+        "'Recipe for {title} | {directions}'; auto: the column that holds the most text; empty: "
+        "the only column, or the one named text",
     )
     drop_where: list[str] = Field(
         [], description="drop records: 'column=value', or 'column~value' for a column with a list"

@@ -65,14 +65,16 @@ def choose_config(
 
 
 def resumed(kept: Config, chosen: Config) -> Config:
-    """The config that a run continues with: `chosen`, with the run's layout for `auto`, and the
-    weights it began from unless these are named again.
+    """The config that a run continues with: `chosen`, with the run's own layout, template and unit
+    for `auto`, and the weights it began from unless these are named again.
 
     Raises ConfigError if the run would continue with other data, another model or other batches.
     """
-    if chosen.data.layout == "auto":
-        data = chosen.data.model_copy(update={"layout": kept.data.layout})
-        chosen = chosen.model_copy(update={"data": data})
+    for table, key in (("data", "layout"), ("corpus", "template"), ("corpus", "unit")):
+        options = getattr(chosen, table)
+        if getattr(options, key) == "auto":
+            own = options.model_copy(update={key: getattr(getattr(kept, table), key)})
+            chosen = chosen.model_copy(update={table: own})
     if chosen.origin is None and kept.origin is not None:
         chosen = chosen.beginning_from(kept.origin)
     for table, key, before, now in _differences(kept, chosen):

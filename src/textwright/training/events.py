@@ -13,7 +13,8 @@ from textwright.training.trainer import Evaluation, Finished, Progress, Step
 @dataclass(frozen=True)
 class Ready:
     """Everything is prepared, and training begins or continues from an earlier step. changed: the
-    options that differ from those the run had before."""
+    options that differ from those the run had before. choices: what was chosen for the corpus, and
+    how to change it."""
 
     kind: ClassVar = "ready"
     run: Run
@@ -29,6 +30,7 @@ class Ready:
     dtype: str
     threads: int
     changed: list[str] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

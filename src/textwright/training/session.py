@@ -119,6 +119,7 @@ def train_run(
                     str(dtype).removeprefix("torch."),
                     threads,
                     start.changed,
+                    corpus.choices,
                 )
                 yield from _train(ready, trainer, predictor, prepared.tokenizer)
     finally:
@@ -211,7 +212,9 @@ def _open_run(
         valid=named["valid"],
         test=named["test"],
         whole_symbols=config.tokenizer.kind == "symbols",
+        like=start.origin.config.corpus if isinstance(start.origin, Run) else None,
     )
+    config = config.model_copy(update={"corpus": corpus.options})
     corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     run = start.run or (Run.create(out, config) if processes.leads() else Run(out, config))
     run.config = config

@@ -56,6 +56,7 @@ class Survey:
     tokens: int
     layout: str
     repeated: dict[str, int]  # documents of given files that are in the sources too, by part
+    choices: list[str]  # what was chosen for the corpus, and how to change it
 
     def warnings(self) -> list[str]:
         """Notes that a person should read before training."""
@@ -124,6 +125,7 @@ def survey(
         tokens=documents.targets,
         layout=config.data.layout,
         repeated=summary.repeated,
+        choices=corpus.choices,
     )
 
 

@@ -142,6 +142,8 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         if not self.quiet:
             for change in ready.changed:
                 err.print(f"Changed for this run: {change}")
+            for choice in ready.choices:
+                err.print(choice)
             at = f" from step {done.step:,}" if done.step else ""
             adapts = ready.trained < ready.parameters
             weights = counted(ready.parameters, "parameter")

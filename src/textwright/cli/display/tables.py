@@ -26,6 +26,8 @@ ATTENTION_BAR = 20  # characters of the bar for a share of 1
 
 def show_survey(found: Survey, config: Config) -> None:
     """The report of `textwright corpus`."""
+    for choice in found.choices:
+        out.print(choice)
     table = Table(show_header=False, box=None, pad_edge=False)
     parts = ", ".join(f"{count:,} {part}" for part, count in found.parts.items())
     table.add_row("documents", f"{found.documents:,} ({parts})")
