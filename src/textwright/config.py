@@ -34,6 +34,7 @@ from textwright.writing.sampling_options import SamplingOptions
 FORMAT_VERSION = 3
 
 DEFAULT_MODEL = LSTMOptions()
+AUTO = "auto"  # the preset whose options are chosen when the corpus is known
 
 
 def _seconds(value: Any) -> Any:
@@ -318,14 +319,14 @@ def _override(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
     family = _family(above)
     if family and family != (_family(below) or DEFAULT_MODEL.family):
         below = {**below, "model": {}}
-    return _merge(below, above)
+    return merge(below, above)
 
 
 def _all_settings(settings: Iterable[str]) -> dict[str, Any]:
     """All settings in one dict, so that a family and its options may come in any order."""
     merged: dict[str, Any] = {}
     for setting in settings:
-        merged = _merge(merged, parse_setting(setting))
+        merged = merge(merged, parse_setting(setting))
     return merged
 
 
@@ -334,11 +335,12 @@ def _family(config: Mapping[str, Any]) -> Any:
     return model.get("family") if isinstance(model, Mapping) else None
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two nested dicts as one; the second takes precedence."""
     merged = dict(below)
     for key, value in above.items():
         nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if nested else value
+        merged[key] = merge(merged[key], value) if nested else value
     return merged
 
 

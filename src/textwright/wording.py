@@ -1,6 +1,13 @@
-"""Numbers with their nouns, in messages and model cards."""
+"""Numbers with their nouns, and times, in messages and model cards."""
 
 
 def counted(number: int, noun: str) -> str:
     """1 document, 2,000 documents."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:23 or 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

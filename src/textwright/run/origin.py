@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from textwright.config import Config, OriginRecord, presets
+from textwright.config import AUTO, Config, OriginRecord, presets
 from textwright.errors import ConfigError
 from textwright.run.arrays import Arrays
 from textwright.run.folder import Run
@@ -45,11 +45,15 @@ def choose_config(
     """The config for these options.
 
     Options left open come from the run that is resumed or from the weights to begin from, else from
-    the defaults. A preset named with `resume` changes only what the run's own preset set. Raises
-    ConfigError for options that these weights cannot have.
+    the defaults; the preset is `auto` where nothing is named. A preset named with `resume` changes
+    only what the run's own preset set. Raises ConfigError for options that these weights cannot
+    have.
     """
     taken = init_from.inherited() if init_from is not None else {}
-    if resume and (resume / "config.toml").exists():
+    continues = resume is not None and (resume / "config.toml").exists()
+    if not (preset or file or init_from or continues):
+        preset = AUTO
+    if resume is not None and continues:
         taken["base"] = _resumed_base(Run.load(resume).config, preset)
         preset = ""
     config = Config.resolve(preset, file, settings, **taken)

@@ -53,6 +53,7 @@ from textwright.training.preparation import (
     record_corpus,
     recorded_names,
 )
+from textwright.training.recipe import choose_recipe
 from textwright.training.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
 from textwright.writing.generator import Generator as TextGenerator
 from textwright.writing.stream import TextStream
@@ -97,10 +98,10 @@ def train_run(
             start = _choose_start(out, config, named, init_from, resume)
             dtype = choose_dtype(config.train.dtype, device)
             threads = set_threads(config.train.threads)
-            run, corpus = _open_run(out, start, private, on_progress)
+            run, corpus, choices = _open_run(out, start, private, on_progress)
             prepared = prepare_run(run, corpus, start.origin, on_progress)
-            if config.model.counted:
-                yield from _count(run, prepared, threads, on_progress)
+            if run.config.model.counted:
+                yield from _count(run, prepared, threads, choices, on_progress)
                 return
             with _reporting_full_memory():
                 trainer, predictor = _build_trainer(run, start, prepared, device, dtype)
@@ -119,7 +120,7 @@ def train_run(
                     str(dtype).removeprefix("torch."),
                     threads,
                     start.changed,
-                    corpus.choices,
+                    choices,
                 )
                 yield from _train(ready, trainer, predictor, prepared.tokenizer)
     finally:
@@ -203,8 +204,9 @@ def _continue(run: Run, start: _Start) -> _Start:
 
 def _open_run(
     out: Path, start: _Start, private: bool, on_progress: OnProgress
-) -> tuple[Run, Corpus]:
-    """Read the corpus, then make or open the folder. An unreadable corpus leaves no folder."""
+) -> tuple[Run, Corpus, list[str]]:
+    """Read the corpus, choose what was left open, then make or open the folder. An unreadable
+    corpus leaves no folder. The third value is a line about each choice."""
     config, named = start.config, start.named
     corpus = Corpus(
         named["sources"],
@@ -216,10 +218,14 @@ def _open_run(
     )
     config = config.model_copy(update={"corpus": corpus.options})
     corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
+    choices = list(corpus.choices)
+    if start.run is None:
+        config, choice = choose_recipe(config, corpus)
+        choices += [choice] if choice else []
     run = start.run or (Run.create(out, config) if processes.leads() else Run(out, config))
     run.config = config
     record_corpus(run, corpus, named, private)
-    return run, corpus
+    return run, corpus, choices
 
 
 def _build_trainer(
@@ -363,7 +369,9 @@ def _keep_preview(
     return Preview(evaluation.step, evaluation.epoch, text)
 
 
-def _count(run: Run, prepared: Prepared, threads: int, on_progress: OnProgress) -> TrainingEvents:
+def _count(
+    run: Run, prepared: Prepared, threads: int, choices: list[str], on_progress: OnProgress
+) -> TrainingEvents:
     """Count the n-grams of a run that is nothing else, one length after another."""
     started = time.perf_counter()
     config = run.config
@@ -384,6 +392,7 @@ def _count(run: Run, prepared: Prepared, threads: int, on_progress: OnProgress) 
         device="cpu",
         dtype="float32",
         threads=threads,
+        choices=choices,
     )
     if processes.leads():
         _note(run, event)

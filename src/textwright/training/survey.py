@@ -21,6 +21,7 @@ from textwright.tokenizer import Tokenizer
 from textwright.training.cache import encode_corpus
 from textwright.training.dataset import Rows, choose_layout, cut
 from textwright.training.encoded import Documents
+from textwright.training.recipe import choose_recipe
 from textwright.training.trainer import Trainer
 
 MEASURED_SECONDS = 5.0  # time spent on training for the estimate
@@ -99,6 +100,7 @@ def survey(
     tokenizer: one that comes with trained weights; else the corpus gives one.
     """
     summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
+    config, choice = choose_recipe(config, corpus)
     if tokenizer is None:  # a document may be a whole corpus
         on_progress("Building the vocabulary", 0, 0)
         pieces = (piece.text for piece in corpus.pieces("train"))
@@ -125,7 +127,7 @@ def survey(
         tokens=documents.targets,
         layout=config.data.layout,
         repeated=summary.repeated,
-        choices=corpus.choices,
+        choices=[*corpus.choices, *([choice] if choice else [])],
     )
 
 

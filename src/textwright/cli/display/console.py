@@ -14,10 +14,3 @@ def _width() -> int | None:
 # What is redirected has room for every column of a table.
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=_width())
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:23 or 1:02:03."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from textwright.cli.display.console import clock, err
+from textwright.cli.display.console import err
 from textwright.errors import RunError
-from textwright.wording import counted
+from textwright.wording import clock, counted
 
 if TYPE_CHECKING:
     from textwright.run import Run

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.filesize import decimal
 from rich.table import Table
 
-from textwright.cli.display.console import clock, out
-from textwright.wording import counted
+from textwright.cli.display.console import out
+from textwright.wording import clock, counted
 
 if TYPE_CHECKING:
     from textwright.config import Config

@@ -1,0 +1,119 @@
+"""Chooses what `textwright train my.txt` leaves open, from the corpus and the time there is.
+
+docs/training.md says what each choice gained, on which corpora, and what did not help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from textwright.config import AUTO, Config, merge
+from textwright.corpus import Corpus
+from textwright.wording import clock
+
+SECONDS = 600.0
+SAMPLED = 2_000_000  # characters, from which the alphabet is counted
+# Tokens that two cores read in a second, by which epochs are foreseen. It may be wrong by a factor
+# of two without harm.
+TOKENS_A_SECOND = 10_000
+
+# Up to so many seconds of training: layers, heads, width.
+SIZES = {90: (2, 4, 128), 900: (3, 6, 192), 5_400: (4, 8, 256), math.inf: (6, 12, 384)}
+# Up to so many epochs: dropout.
+DROPOUT = {1.5: 0.0, 5: 0.1, 15: 0.2, math.inf: 0.3}
+MOST_EPOCHS = 40.0  # after which held-out loss no longer falls, however small the corpus
+
+
+def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
+    """The config with a value for every option that was not set, and a line that says why.
+
+    Does nothing for a config of another preset.
+    """
+    if config.preset != AUTO:
+        return config, ""
+    given = config.model_dump(exclude_unset=True)
+    summary = corpus.scan()
+    seconds = config.train.time_budget or SECONDS
+    vocab_size, spelled = _vocabulary(corpus, summary.characters)
+    epochs = TOKENS_A_SECOND * seconds / (summary.characters / spelled)
+    recipe = _of_family(config.model.family, seconds, min(epochs, MOST_EPOCHS))
+    recipe["tokenizer"] = {"kind": "bpe", "vocab_size": vocab_size}
+    chosen = Config.check(merge(recipe, given), source="the options")
+    return chosen, _say(chosen, summary.characters)
+
+
+def _of_family(family: str, seconds: float, epochs: float) -> dict[str, Any]:
+    """The options of a family for this time, in which it reads the corpus about so many times."""
+    if family == "ngram":
+        return {}
+    train = {
+        "time_budget": seconds,
+        "epochs": MOST_EPOCHS,
+        "batch_size": 8,
+        "optimizer": "adamw",
+        "learning_rate": 3e-3,
+        "weight_decay": 0.1,
+        "beta2": 0.99,
+        "schedule": "linear",
+        "warmup_steps": 50,
+        "evaluate_every": max(50, round(seconds)),
+        "early_stopping": 0,
+        "evaluate_characters": 300_000,
+    }
+    dropout = _up_to(DROPOUT, epochs)
+    counts = {"longest": 8}
+    if family == "lstm":
+        return {"model": {"family": family, "dropout": dropout}, "counts": counts, "train": train}
+    layers, heads, width = _up_to(SIZES, seconds)
+    model = {
+        "family": family,
+        "layers": layers,
+        "heads": heads,
+        "width": width,
+        "activation": "swiglu",
+        "normalization": "rms",
+        "query_key_norm": True,
+        "biases": "none",
+        "positions": "rotary",
+        "dropout": dropout,
+    }
+    data = {"layout": "windows", "context_length": 128}
+    return {"data": data, "model": model, "counts": counts, "train": train}
+
+
+def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
+    """A size of the vocabulary, and how many characters a token of it spells on average.
+
+    A token should occur often enough to be learned, so the size grows with the square root of the
+    text; and a script of thousands of signs needs room for them.
+    """
+    signs: Counter[str] = Counter()
+    for piece in corpus.pieces("train"):
+        signs.update(piece.text[: SAMPLED - signs.total()])
+        if signs.total() >= SAMPLED:
+            break
+    common = sum(count >= 10 for count in signs.values())
+    size = 2 ** round(math.log2(2.4 * math.sqrt(characters)))
+    room = 2 ** math.ceil(math.log2(2 * common + 256))
+    return min(8_192, max(512, min(4_096, size), room)), 3.5 if common < 500 else 1.2
+
+
+def _up_to(table: Mapping[float, Any], value: float) -> Any:
+    return next(found for most, found in table.items() if value <= most)
+
+
+def _say(config: Config, characters: int) -> str:
+    model, train = config.model, config.train
+    what = f"{model.title} ({model.describe(config.data.context_length)})"
+    words = f"{config.tokenizer.vocab_size:,} {config.tokenizer.kind} tokens"
+    if model.counted:
+        return f"Chosen for {characters:,} characters: {what}, over {words}."
+    beside = " with counts beside it" if config.counts.longest else ""
+    return (
+        f"Chosen for {characters:,} characters and {clock(train.time_budget or 0)} of training: "
+        f"{what}{beside}, over {words}. Another time: --time-budget 1h (a larger model, "
+        "some percent fewer bits). Another choice: --preset NAME or --set OPTION."
+    )
