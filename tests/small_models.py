@@ -16,6 +16,9 @@ SMALL = {
     "gru": LSTMOptions(cell="gru", embedding_size=6, hidden_size=8, layers=2),
     "rnn": LSTMOptions(cell="rnn", embedding_size=6, hidden_size=8),
     "tied": LSTMOptions(embedding_size=8, hidden_size=8, tie_output=True, dropout=0.5),
+    "projected": LSTMOptions(
+        embedding_size=6, hidden_size=8, layers=2, tie_output=True, dropout=0.5, variational=True
+    ),
     "gpt": GPTOptions(layers=2, heads=2, width=8),
     "gpt-book": GPTOptions(
         layers=1,

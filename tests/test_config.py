@@ -114,8 +114,8 @@ def test_numbers_of_training_that_are_not_finite_are_refused(name, value):
 
 
 def test_options_that_contradict_each_other_are_refused():
-    with pytest.raises(ConfigError, match="tie_output needs embedding_size equal to hidden_size"):
-        Config.resolve(settings=["model.tie_output=true", "model.hidden_size=7"])
+    with pytest.raises(ConfigError, match="width is not a multiple of heads"):
+        Config.resolve(settings=["model.family=gpt", "model.width=7"])
 
 
 @pytest.mark.parametrize("name", presets())

@@ -64,7 +64,8 @@ class NumpyLSTM:
 
         embedding (V, E) · layers.{i}.input_weight (G·H, X) · layers.{i}.recurrent_weight (G·H, H) ·
         layers.{i}.bias (G·H), for a GRU also .recurrent_bias · output.weight (V, H), absent if it
-        is the embedding · output.bias (V). Raises RunError for names or shapes that do not fit.
+        is the embedding · output.projection (E, H), if it is that after a projection · output.bias
+        (V). Raises RunError for names or shapes that do not fit.
         """
         named = NumpyWeights(weights)
         self._embedding = named.take("embedding", (None, None))
@@ -78,6 +79,8 @@ class NumpyLSTM:
                 raise RunError(f"The layers differ in kind or width. {REMEDY}")
         tied = "output.weight" not in weights
         output = self._embedding if tied else named.take("output.weight", (self.vocab_size, width))
+        if tied and "output.projection" in weights:
+            output = output @ named.take("output.projection", (output.shape[1], width))
         if output.shape[1] != width:
             raise RunError(
                 f"output.weight is missing, and the embedding, {output.shape[1]} wide, cannot "

@@ -26,7 +26,7 @@ GATE_ORDER = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2], "rnn": [0]}
 def onnx_graph(model: LSTM) -> ModelProto:
     """The equations of models/lstm.py."""
     options = model.options
-    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    weights = weights_of(model)
     graph = Graph()
     names = ["hidden", "cell"] if options.cell == "lstm" else ["hidden"]
     embedding = graph.constant(weights["embedding"], "embedding")
@@ -68,10 +68,11 @@ def onnx_graph(model: LSTM) -> ModelProto:
 
 def transformers_files(model: LSTM, vocab_size: int, stop_id: int) -> tuple[dict[str, Any], Arrays]:
     """The files of custom_model/lstm.py; transformers has no recurrent language model."""
-    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    weights = weights_of(model)
     config = custom_config(model.options, vocab_size)
-    del config["initialization"]  # it has no effect on trained weights
-    return config, torch_tensors(weights, model.options)
+    del config["initialization"], config["variational"]  # they matter in training alone
+    config["tie_output"] = "output_weight" not in (tensors := torch_tensors(weights, model.options))
+    return config, tensors
 
 
 def gguf_config(model: LSTM, vocab_size: int, stop_id: int) -> dict[str, Any]:
@@ -79,10 +80,19 @@ def gguf_config(model: LSTM, vocab_size: int, stop_id: int) -> dict[str, Any]:
     raise ConfigError("the model is recurrent")
 
 
+def weights_of(model: LSTM) -> Arrays:
+    """Weights by canonical name. A projection is multiplied into an output matrix of its own: two
+    matrices in a row are one."""
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    if model.options.projects:
+        weights["output.weight"] = weights["embedding"] @ weights.pop("output.projection")
+    return weights
+
+
 def torch_tensors(weights: Arrays, options: LSTMOptions) -> Arrays:
     """Weights by canonical name, renamed as in `torch.nn.LSTM`, GRU and RNN."""
     tensors = {"embedding.weight": weights["embedding"], "output_bias": weights["output.bias"]}
-    if not options.tie_output:
+    if "output.weight" in weights:
         tensors["output_weight"] = weights["output.weight"]
     for layer in range(options.layers):
         bias = weights[f"layers.{layer}.bias"]

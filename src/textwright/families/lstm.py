@@ -21,8 +21,15 @@ class LSTMOptions(Family):
     hidden_size: int = Field(256, ge=1, description="Units in each layer.")
     layers: int = Field(1, ge=1, description="Recurrent layers, stacked.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share dropped after each layer.")
+    variational: bool = Field(
+        False,
+        description="Drop the same units at every place of a row, after the embedding too (Gal & "
+        "Ghahramani 2016).",
+    )
     tie_output: bool = Field(
-        False, description="Use the embedding as output matrix (needs equal widths)."
+        False,
+        description="Use the embedding as output matrix; where the widths differ, the last layer "
+        "is projected to the embedding's width before.",
     )
     initialization: Literal["keras", "torch"] = Field(
         "keras",
@@ -30,9 +37,10 @@ class LSTMOptions(Family):
         "three layers need to begin learning.",
     )
 
-    def model_post_init(self, _: object) -> None:
-        if self.tie_output and self.embedding_size != self.hidden_size:
-            raise ValueError("tie_output needs embedding_size equal to hidden_size")
+    @property
+    def projects(self) -> bool:
+        """Whether there is a projection between the last layer and the output."""
+        return self.tie_output and self.embedding_size != self.hidden_size
 
     @property
     def title(self) -> str:

@@ -2,6 +2,9 @@
 
     embedding (V, E) → cell × layers, dropout after each → output (V, H)
 
+or, where the embedding is the output matrix and narrower or wider than the cells, with a projection
+(E, H) before it (Press & Wolf 2017; Inan et al. 2017).
+
 The LSTM cell, as in Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000):
 
     f = σ(W_f·[x, h] + b_f)    i = σ(W_i·[x, h] + b_i)    C̃ = tanh(W_C·[x, h] + b_C)
@@ -185,6 +188,8 @@ class LSTM(LanguageModel):
         self.output = nn.ParameterDict({"bias": torch.zeros(vocab_size)})
         if not options.tie_output:
             self.output["weight"] = torch.empty(vocab_size, width)
+        if options.projects:
+            self.output["projection"] = torch.empty(options.embedding_size, width)
         self._initialize(options.initialization)
 
     def _initialize(self, like: str) -> None:
@@ -192,6 +197,8 @@ class LSTM(LanguageModel):
             nn.init.normal_(self.embedding)
         else:
             nn.init.uniform_(self.embedding, -0.05, 0.05)
+        if self.options.projects:
+            nn.init.xavier_uniform_(self.output["projection"])
         for layer in self.layers:
             cast(Layer, layer).initialize(like)
         if not self.options.tie_output:
@@ -203,7 +210,7 @@ class LSTM(LanguageModel):
 
     @property
     def output_weight(self) -> Tensor:
-        """(V, H): a matrix of its own, or the embedding's (Press & Wolf 2017)."""
+        """(V, H), or (V, E) after a projection: a matrix of its own, or the embedding's (Press & Wolf 2017)."""
         return self.embedding if self.options.tie_output else self.output["weight"]
 
     @property
@@ -213,7 +220,7 @@ class LSTM(LanguageModel):
     def encode(
         self, ids: Tensor, state: RecurrentState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, RecurrentState]:
-        """ids (B, T) → hidden (B, T, H) and the state after them.
+        """ids (B, T) → hidden (B, T, H), or (B, T, E) after a projection, and the state.
 
         Rows shorter than T are padded on the right; `lengths` (B,) gives their lengths, and the
         state is the one after each row's last real id.
@@ -221,6 +228,7 @@ class LSTM(LanguageModel):
         if state is None:
             state = self.start(len(ids))
         x = nn.functional.embedding(ids, self.embedding)
+        x = self._drop(x) if self.options.variational else x
         hiddens, cells = [], []
         for index, layer in enumerate(self.layers):
             cell = None if state.cell is None else state.cell[index]
@@ -228,10 +236,19 @@ class LSTM(LanguageModel):
                 x, hidden, cell = layer(x, state.hidden[index], cell, lengths)
             hiddens.append(hidden)
             cells.append(cell)
-            x = self.dropout(x)
+            x = self._drop(x)
         read = lengths.to(ids.device) if lengths is not None else ids.shape[1]
         cell = None if state.cell is None else torch.stack([c for c in cells if c is not None])
-        return x, RecurrentState(torch.stack(hiddens), cell, state.lengths + read)
+        return self._projected(x), RecurrentState(torch.stack(hiddens), cell, state.lengths + read)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        """Dropout in training; variational, one mask for all places of a row."""
+        if not (self.options.variational and self.training):
+            return cast(Tensor, self.dropout(x))
+        return x * self.dropout(torch.ones_like(x[:, :1]))
+
+    def _projected(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.output["projection"]) if self.options.projects else x
 
     def start(self, rows: int) -> RecurrentState:
         """The state before the first id."""
@@ -245,5 +262,5 @@ class LSTM(LanguageModel):
         gates = []
         for layer in self.layers:
             gates.append(cast(Layer, layer).trace(x))
-            x = self.dropout(gates[-1]["h"])
-        return Trace(hidden=x, gates=gates)
+            x = self._drop(gates[-1]["h"])
+        return Trace(hidden=self._projected(x), gates=gates)

@@ -165,6 +165,12 @@ def _choose_start(
     """Decide between a new run, one that continues, and one whose first attempt left nothing."""
     if origin is not None:
         config = config.beginning_from(origin.record())
+    if config.model.counted and (config.origin or (resume and (out / "config.toml").exists())):
+        flag = "--from" if config.origin else "--resume"
+        raise ConfigError(
+            f"An n-gram model is counted in one pass: leave out {flag}, and name another --out if "
+            "there is a run already."
+        )
     start = _Start(config, named, origin)
     if resume and (out / "config.toml").exists():
         start = _continue(Run.load(out), start)
@@ -177,9 +183,6 @@ def _choose_start(
         start = replace(start, origin=find_again(config.origin))
     if start.origin is None and start.checkpoint is None:
         config.tokenizer.treatment()  # raises if the tokenizer has to come with weights
-    if config.model.counted and (start.run or config.origin):
-        what = "is counted in one pass, so --resume" if start.run else "is counted, so --from"
-        raise ConfigError(f"An n-gram model {what} has no use here; leave it out.")
     if config.train.lora_rank and config.origin is None:
         raise ConfigError(
             "train.lora_rank adapts weights that were trained before; name them with --from."
