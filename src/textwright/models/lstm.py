@@ -210,7 +210,7 @@ class LSTM(LanguageModel):
 
     @property
     def output_weight(self) -> Tensor:
-        """(V, H), or (V, E) after a projection: a matrix of its own, or the embedding's (Press & Wolf 2017)."""
+        """(V, H): a matrix of its own; or the embedding (V, E), for hidden of its width."""
         return self.embedding if self.options.tie_output else self.output["weight"]
 
     @property

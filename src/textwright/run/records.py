@@ -18,6 +18,7 @@ METRICS = {
     "ready": {"device", "dtype", "threads", "processes", "torch"},
     "step": {"epoch", "loss"},
     "evaluation": {"epoch", "scores", "best"},
+    "copied": {"written", "held_out"},
 }
 SCORES = {"loss", "bits_per_character", "interval"}
 
@@ -40,7 +41,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
 def metrics_until(file: Path, step: int, evaluated: int) -> str:
     """The lines up to a checkpoint's step and its last evaluation. Raises RunError if the file ends
     before them."""
-    last = {"ready": step, "step": step, "evaluation": evaluated}
+    last = {"ready": step, "step": step, "evaluation": evaluated, "copied": step}
     kept = [m for m in read_metrics(file) if m["step"] <= last[m["event"]]]
     if file.exists() and step and all(m["step"] != step for m in kept):
         raise RunError(

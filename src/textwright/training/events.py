@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from textwright.evaluation.copying import Copying
 from textwright.run import Run
 from textwright.training.trainer import Evaluation, Finished, Progress, Step
 
@@ -43,5 +44,13 @@ class Preview:
     text: str
 
 
-TrainingEvent = Ready | Step | Evaluation | Preview | Finished
+@dataclass(frozen=True)
+class Copied:
+    """How much of what a run with counts writes stands in its training text."""
+
+    kind: ClassVar = "copied"
+    copying: Copying
+
+
+TrainingEvent = Ready | Step | Evaluation | Preview | Copied | Finished
 TrainingEvents = Generator[TrainingEvent]

@@ -23,11 +23,13 @@ from textwright.compute.memory import memory_errors
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import ConfigError, GenerationError, RunError, TrainingError
+from textwright.evaluation.copying import measure_copying
 from textwright.evaluation.predictors import (
     CountsPredictor,
     MixedPredictor,
     NeuralPredictor,
     Predictor,
+    open_predictor,
 )
 from textwright.evaluation.scores import evaluate
 from textwright.families import NGramOptions
@@ -42,6 +44,7 @@ from textwright.run.origin import Origin, changes, choose_config, resumed
 from textwright.tokenizer import Tokenizer
 from textwright.training.counting import count_orders
 from textwright.training.dataset import choose_layout, cut
+from textwright.training.events import Copied as Copied
 from textwright.training.events import Preview as Preview
 from textwright.training.events import Ready as Ready
 from textwright.training.events import TrainingEvent as TrainingEvent
@@ -122,7 +125,7 @@ def train_run(
                     start.changed,
                     choices,
                 )
-                yield from _train(ready, trainer, predictor, prepared.tokenizer)
+                yield from _train(ready, trainer, predictor, prepared)
     finally:
         processes.stop()
 
@@ -297,7 +300,7 @@ def _restore(run: Run, trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 
 def _train(
-    ready: Ready, trainer: Trainer, predictor: Predictor, tokenizer: Tokenizer
+    ready: Ready, trainer: Trainer, predictor: Predictor, prepared: Prepared
 ) -> TrainingEvents:
     """The trainer's events. Everything that an event brings is kept in the run folder before it is
     passed on, so nothing is lost if the iteration stops there."""
@@ -305,11 +308,15 @@ def _train(
     every = run.config.train.checkpoint_every
     saved = trainer.progress.step
     for event in chain([ready], trainer.run()):
+        if isinstance(event, Finished) and processes.leads():
+            yield from _copied(run, prepared, event.step)
         news: list[TrainingEvent] = [event]
         if processes.leads():
             _note(run, event)
             if isinstance(event, Evaluation):
-                news.append(_keep_evaluation(run, event, trainer.model, predictor, tokenizer))
+                news.append(
+                    _keep_evaluation(run, event, trainer.model, predictor, prepared.tokenizer)
+                )
         due = isinstance(event, Step) and every and event.step % every == 0
         if due or isinstance(event, Evaluation):
             saved = _save(run, trainer)
@@ -364,6 +371,23 @@ def _keep_evaluation(
     return _keep_preview(run, evaluation, predictor, tokenizer)
 
 
+def _copied(run: Run, prepared: Prepared, step: int) -> Iterator[Copied]:
+    """How much a run with counts copies; nothing for a run without."""
+    if run.counts is None:
+        return
+    train = prepared.train
+    copying = measure_copying(
+        open_predictor(run, "cpu"),
+        prepared.tokenizer,
+        train.ids,
+        train.starts,
+        prepared.held_out.rows,
+    )
+    record = {"event": Copied.kind, "step": step, **copying.to_json()}
+    run.append("metrics.jsonl", json.dumps(record) + "\n")
+    yield Copied(copying)
+
+
 def _keep_preview(
     run: Run, evaluation: Evaluation, predictor: Predictor, tokenizer: Tokenizer
 ) -> Preview:
@@ -410,6 +434,7 @@ def _count(
         yield event
     if processes.leads():
         yield preview
+        yield from _copied(run, prepared, longest)
         write_model_card(run)
     yield Finished(longest, 1.0, "counted", time.perf_counter() - started)
 

@@ -20,7 +20,7 @@ from textwright.wording import clock, counted
 
 if TYPE_CHECKING:
     from textwright.run import Run
-    from textwright.training.session import Preview, Ready, TrainingEvent
+    from textwright.training.session import Copied, Preview, Ready, TrainingEvent
     from textwright.training.trainer import Evaluation, Finished, Step
 
 PLAIN_INTERVAL = 10.0  # seconds of training between progress lines where there is no terminal
@@ -96,7 +96,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
 
     def follow(self, events: Generator[TrainingEvent]) -> dict[str, Any]:
         """Show events to the end, or until Ctrl-C → the summary that `train --json` prints."""
-        from textwright.training.session import Preview, Ready
+        from textwright.training.session import Copied, Preview, Ready
         from textwright.training.trainer import Evaluation, Finished, Step
 
         self.ready = self.finished = None
@@ -111,6 +111,8 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                         self._evaluation(event)
                     case Preview():
                         self._preview(event)
+                    case Copied():
+                        self._copied(event)
                     case Finished():
                         self._finished(event)
                 if self.stopping:
@@ -216,6 +218,15 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         if not self.quiet:
             for line in preview.text.splitlines() or [""]:
                 err.print(textwrap.fill(line, 96, initial_indent="  │ ", subsequent_indent="  │ "))
+
+    def _copied(self, copied: Copied) -> None:
+        found = copied.copying
+        alone = "" if found.neural is None else f" ({found.neural:.0%} without the counts)"
+        if not self.quiet:
+            err.print(
+                f"Of the sequences of {found.length} tokens that it writes, {found.written:.0%} "
+                f"are new{alone}; of held-out text, {found.held_out:.0%}."
+            )
 
     def _finished(self, finished: Finished) -> None:
         self.finished = finished

@@ -1,0 +1,76 @@
+"""How much of what a model writes stands in its training text, word for word.
+
+Measured by the share of sequences of LENGTH tokens that occur nowhere in the training documents,
+beside the same share of held-out text: a writer of the same kind of text who had not read them.
+Counts copy more than a neural model, so a mixture is measured with them and without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from textwright.evaluation.predictors import MixedPredictor, NeuralPredictor, Predictor
+from textwright.tokenizer import Tokenizer
+from textwright.writing.generator import Generator
+from textwright.writing.sampling_options import SamplingOptions
+
+LENGTH = 8  # tokens, about five words
+TEXTS, TOKENS = 64, 128  # written for the measurement, at temperature 1
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # of a hash of LENGTH ids in 64 bits
+
+
+@dataclass(frozen=True)
+class Copying:
+    """Shares of sequences of `length` tokens that are new: of what the run writes, of what its
+    neural part writes alone (None if it has no other), and of held-out text."""
+
+    length: int
+    written: float
+    neural: float | None
+    held_out: float
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def measure_copying(
+    predictor: Predictor,
+    tokenizer: Tokenizer,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    held_out: Sequence[np.ndarray],
+    *,
+    seed: int = 0,
+) -> Copying:
+    """ids (N,), starts (documents + 1,): the training documents · held_out: rows of others."""
+    known = np.unique(_sequences(ids, starts))
+
+    def new(rows: Sequence[np.ndarray]) -> float:
+        lengths = [len(row) for row in rows]
+        found = _sequences(np.concatenate(rows), np.cumsum([0, *lengths]))
+        return float(np.mean(~np.isin(found, known))) if len(found) else 1.0
+
+    def written(by: Predictor) -> float:
+        generator = Generator(by.backend(), tokenizer)
+        options = SamplingOptions(temperature=1.0, max_new_tokens=TOKENS)
+        samples = generator.generate("", options, num=TEXTS, seed=seed)
+        return new([np.array(sample.ids, np.int64) for sample in samples])
+
+    alone = None
+    if isinstance(predictor, MixedPredictor):
+        alone = written(NeuralPredictor(predictor.model))
+    return Copying(LENGTH, written(predictor), alone, new([row[1:-1] for row in held_out]))
+
+
+def _sequences(ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """A hash of each sequence of LENGTH ids that lies in one document, (M,) uint64."""
+    count = max(0, len(ids) - LENGTH + 1)
+    hashes = np.zeros(count, np.uint64)
+    for place in range(LENGTH):
+        hashes = hashes * _FACTOR + ids[place : place + count].astype(np.uint64) + np.uint64(1)
+    document = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    whole: np.ndarray = hashes[document[:count] == document[LENGTH - 1 :][:count]]
+    return whole
