@@ -1,4 +1,4 @@
-"""What lets a command begin sooner: compiled modules that are kept, imports without interruption."""
+"""What lets a command begin sooner: bytecode that is kept, imports without interruption."""
 
 from __future__ import annotations
 
