@@ -1,4 +1,5 @@
-"""Writing files so that a crash leaves either the old file or the new one, never half of one."""
+"""Writing files so that a crash leaves either the old file or the new one, never half of one; and
+the folder of what may be written again at any time, the cache."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+BYTECODE = "bytecode"  # the folder in the cache of what cli/starting.py lets Python compile
 
 
 @contextmanager
@@ -92,3 +95,9 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def cache_folder() -> Path:
+    """The folder of the cache: TEXTWRIGHT_CACHE, else in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("TEXTWRIGHT_CACHE") or Path(base) / "textwright")

@@ -73,6 +73,14 @@ def test_clearing_frees_what_is_printed(tw, home):
     assert tw() == f"0 encoded corpora, 0 bytes, in {home}\n"
 
 
+def test_clearing_removes_bytecode_too(tw, home):
+    tw("--clear")
+    (kept := home / "bytecode" / "torch").mkdir(parents=True)
+    (kept / "__init__.pyc").write_bytes(b"compiled")
+    assert tw("--clear") == f"Freed 8 bytes in {home}.\n"
+    assert list(home.iterdir()) == []
+
+
 def test_clearing_gives_json(tw, home):
     (entry,) = list_cache()
     freed = json.loads(tw("--clear", "--json"))

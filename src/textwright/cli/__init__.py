@@ -17,6 +17,7 @@ from textwright import __version__
 from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks
+from textwright.cli.starting import keep_bytecode
 from textwright.cli.train_commands import corpus, demo, train
 from textwright.cli.write_commands import generate
 from textwright.errors import TextwrightError
@@ -81,6 +82,7 @@ for command in (demo, corpus, train, generate, evaluate, inspect, export, cache,
 
 def main() -> None:
     """Run the command line; every error that a user can cause is one sentence and exit code 2."""
+    keep_bytecode()
     for stream in (sys.stdout, sys.stderr):  # Windows redirects in an encoding of its own
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
             stream.reconfigure(encoding="utf-8")

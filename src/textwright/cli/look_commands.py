@@ -115,12 +115,8 @@ def cache(
 ) -> None:
     """List the encoded corpora that trainings keep on this machine, or remove them."""
     from textwright.cli.display import show_cache
-    from textwright.training.cache import (
-        cache_folder,
-        clear_cache,
-        list_cache,
-        remove_abandoned,
-    )
+    from textwright.files import cache_folder
+    from textwright.training.cache import clear_cache, list_cache, remove_abandoned
 
     freed = clear_cache() if clear else remove_abandoned()
     corpora = list_cache()

@@ -26,6 +26,7 @@ from textwright.cli.flags import (
     with_threads,
 )
 from textwright.cli.shell import INTERRUPTED, print_json, speaks
+from textwright.cli.starting import importing
 
 
 def demo(
@@ -34,8 +35,9 @@ def demo(
     ] = Path("runs/demo"),
 ) -> None:
     """Train a small LSTM and a small GPT on the built-in corpus and compare them (90 seconds)."""
-    from textwright.cli.demo_runs import run_demo
-    from textwright.cli.display import TrainDisplay
+    with importing():
+        from textwright.cli.demo_runs import run_demo
+        from textwright.cli.display import TrainDisplay
 
     with TrainDisplay() as display:
         run_demo(out, display)
@@ -121,10 +123,11 @@ def train(
     all that generate, evaluate and inspect need. Ctrl-C stops after the current step, and --resume
     continues from there.
     """
-    from textwright.cli.display import TrainDisplay, err
-    from textwright.models.pretrained import find_origin
-    from textwright.run.origin import choose_config
-    from textwright.training.session import train_run
+    with importing():
+        from textwright.cli.display import TrainDisplay, err
+        from textwright.models.pretrained import find_origin
+        from textwright.run.origin import choose_config
+        from textwright.training.session import train_run
 
     settings = with_threads(with_corpus(settings, text, template, unit), threads)
     if time_budget:

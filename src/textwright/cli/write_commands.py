@@ -13,6 +13,7 @@ import typer
 
 from textwright.cli.flags import AsJson, RunPath
 from textwright.cli.shell import print_json
+from textwright.cli.starting import importing
 from textwright.errors import GenerationError
 
 if TYPE_CHECKING:
@@ -65,9 +66,10 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Write text with a trained run. Sampling options that are not given are the run's own."""
-    from textwright.api import load
-    from textwright.cli.display import converse, show_stream, warn_of_prompts, warn_of_texts
-    from textwright.writing.sampling_options import explain as explain_sampling
+    with importing():
+        from textwright.api import load
+        from textwright.cli.display import converse, show_stream, warn_of_prompts, warn_of_texts
+        from textwright.writing.sampling_options import explain as explain_sampling
 
     if greedy and "temperature" in sampling:
         raise GenerationError("--greedy is temperature 0: leave out --temperature.")

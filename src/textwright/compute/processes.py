@@ -56,7 +56,7 @@ def start(device: torch.device) -> torch.device:
             )
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        # torch's optimizers import this module, and its functions keep the group that exists then
+        # torch's compiler imports this module, and its functions keep the group that exists then
         # as a default: imported later, it would keep ours, and its threads, until Python ends.
         import_module("torch.distributed.nn.functional")
         backend = "nccl" if device.type == "cuda" else "gloo"

@@ -2,6 +2,7 @@
 
     <corpus>-<tokenizer>-<version>/   an encoded corpus, whole: it was renamed to this name
     building-…/                       one being encoded, or removed, under a lock of its own
+    bytecode/                         Python's compiled modules, see cli/starting.py
 
 The system drops the lock when its process ends, however it ends. What a killed process left is
 therefore recognized by its free lock, and the next one to come removes it.
@@ -27,7 +28,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from textwright.corpus import Corpus, Part
 from textwright.errors import CorpusError
-from textwright.files import sync, sync_tree
+from textwright.files import BYTECODE, cache_folder, sync, sync_tree
 from textwright.tokenizer import Tokenizer
 from textwright.training.encoded import (
     META,
@@ -63,12 +64,6 @@ class CachedCorpus:
         """As `textwright cache --json` prints it; the time in UTC."""
         used = datetime.fromtimestamp(self.used, UTC).isoformat(timespec="seconds")
         return {**asdict(self), "folder": self.folder.name, "used": used}
-
-
-def cache_folder() -> Path:
-    """The folder of encoded corpora: TEXTWRIGHT_CACHE, else in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("TEXTWRIGHT_CACHE") or Path(base) / "textwright")
 
 
 def encode_corpus(
@@ -133,12 +128,14 @@ def list_cache() -> list[CachedCorpus]:
 
 
 def clear_cache() -> int:
-    """Remove all encoded corpora; returns the bytes freed.
+    """Remove all encoded corpora and compiled modules; returns the bytes freed.
 
     Trainings that use one continue: a mapped file lives until it is unmapped. Where the system
     does not allow that (Windows), that corpus stays.
     """
-    freed = remove_abandoned()
+    bytecode = cache_folder() / BYTECODE
+    freed = remove_abandoned() + _size(bytecode)
+    shutil.rmtree(bytecode, ignore_errors=True)
     for corpus in list_cache():
         # Renamed first, so that half of it is never found.
         with suppress(OSError), _new_build() as build:

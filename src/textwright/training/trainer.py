@@ -29,6 +29,7 @@ from textwright.models.lora import trained
 from textwright.models.loss import PADDING_TARGET
 from textwright.training.dataset import Layout
 from textwright.training.micro_batches import micro_batches_that_fit
+from textwright.training.optimizer import Adam
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Trainer:
         self.evaluate, self.dtype, self.evaluate_first = evaluate, dtype, evaluate_first
         self.device = next(model.parameters()).device
         model.recompute_blocks = options.recompute_blocks
-        self.optimizer = _optimizer(model, options, self.device)
+        self.optimizer = _optimizer(model, options)
         self.progress = Progress()
         self.states: list[ModelState | None] = [None] * options.accumulate
         steps = math.ceil(options.epochs * layout.steps_per_epoch)
@@ -181,7 +182,7 @@ class Trainer:
         self.model.train()
         if rank := processes.rank_and_world()[0]:  # otherwise all would drop the same places
             torch.manual_seed(hash((self.options.seed, step, rank)) % 2**63)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         nats, count = self._fitting_backward(step)
         limit = self.options.clip_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
@@ -240,7 +241,7 @@ class Trainer:
                     ) from error
             # Out of the handler, so that what it held is free.
             self.progress = replace(self.progress, micro_batches=2 * self.micro_batches)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             torch.cuda.empty_cache()
 
     def _backward(self, step: int, micro_batches: int) -> tuple[float, int]:
@@ -293,7 +294,7 @@ class Trainer:
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         weights = trained(self.model)
         for name, parameter in weights.items():
-            for key, value in self.optimizer.state[parameter].items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = value
         if state := self._gather_state():
             tensors |= {f"carried.{key}": value for key, value in state.tensors().items()}
@@ -352,19 +353,16 @@ class Trainer:
         return state.select(np.argsort(order).tolist())
 
 
-def _optimizer(
-    model: LanguageModel, options: TrainOptions, device: torch.device
-) -> torch.optim.Optimizer:
+def _optimizer(model: LanguageModel, options: TrainOptions) -> Adam:
     """Adam or AdamW, with weight decay on matrices only, not on biases and norms."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer]
     parameters = list(trained(model).values())
+    decay = options.weight_decay if options.optimizer == "adamw" else 0.0
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     betas = (options.beta1, options.beta2)
-    fused = device.type in ("cpu", "cuda")
-    return kind(groups, lr=options.learning_rate, betas=betas, eps=options.epsilon, fused=fused)
+    return Adam(groups, options.learning_rate, betas, options.epsilon)
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,100 @@
+"""Adam (Kingma & Ba 2015, algorithm 1) with the decay of AdamW (Loshchilov & Hutter 2019).
+
+torch.optim gives the same weights, but its optimizers import torch's compiler when they are made,
+which takes as long as importing torch itself; nothing here is ever compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FUSED = ("cpu", "cuda")  # devices where torch updates all parameters in one pass over memory
+
+
+class Adam:
+    """Adam over groups of parameters, each with its learning rate and weight decay.
+
+    It is driven as torch's optimizers are, so that one of them can stand in its place.
+    param_groups: dicts of `params`, `lr` and `weight_decay`, which may be changed between steps ·
+    state: of each parameter that has had a gradient, `step`, `exp_avg` and `exp_avg_sq`.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[dict[str, Any]],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ):
+        """groups: dicts of `params` and `weight_decay`; the parameters of one are of one device and
+        type. Without weight decay this is Adam, with it AdamW."""
+        self.param_groups = [{"lr": lr, **group} for group in groups]
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+        self._betas, self._eps = betas, eps
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        beta1, beta2 = self._betas
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            gradients = [p.grad for p in parameters]
+            states = [self._state_of(p) for p in parameters]
+            means, squares, steps = (
+                [state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "step")
+            )
+            torch._foreach_add_(steps, 1)
+            options = {"lr": group["lr"], "weight_decay": group["weight_decay"]}
+            options |= {"beta1": beta1, "beta2": beta2, "eps": self._eps}
+            if parameters[0].device.type in FUSED:
+                largest: list[Tensor] = []  # of the squares, for a variant that is not offered
+                tensors = (parameters, gradients, means, squares, largest, steps)
+                torch._fused_adamw_(*tensors, amsgrad=False, maximize=False, **options)
+            else:
+                for each in zip(parameters, gradients, means, squares, steps, strict=True):
+                    _update(*each, **options)
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        if parameter not in self.state:
+            # Where the step is read as a number, it is kept where that does not wait for a device.
+            device = parameter.device if parameter.device.type in FUSED else "cpu"
+            self.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+        return self.state[parameter]
+
+
+def _update(
+    parameter: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    step: Tensor,
+    *,
+    lr: float,
+    weight_decay: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """The equations, in place."""
+    t = step.item()
+    parameter.mul_(1 - lr * weight_decay)
+    mean.lerp_(gradient, 1 - beta1)
+    square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    deviation = (square / (1 - beta2**t)).sqrt_().add_(eps)
+    parameter.addcdiv_(mean, deviation, value=-lr / (1 - beta1**t))
