@@ -14,8 +14,8 @@ from textwright.escape import EscapeCode
 from textwright.evaluation.scores import HeldOut
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 
-LOOKS = 20  # times that held-out text is looked at during a training
-LOOK_TARGETS = 10_000  # targets of it that are scored each time
+LOOKS = 10  # times that held-out text is looked at during a training
+LOOK_TARGETS = 5_000  # targets of it that are scored each time
 ESCAPE_CHARACTERS = 4_000_000  # that the escape code is fitted on, as in a run of textwright
 
 # The nats of targets (B, T), each predicted from the inputs (B, T) up to it.
