@@ -151,7 +151,8 @@ def contexts_of(row: np.ndarray, length: int, filler: int) -> tuple[np.ndarray, 
     Contexts are filled on the left where a document has begun less than `length` ids before.
     """
     filled = np.concatenate([np.full(length - 1, filler, np.int64), row.astype(np.int64)])
-    return sliding_window_view(filled, length)[:-1], row[1:].astype(np.int64)
+    contexts = sliding_window_view(filled, length)[:-1].copy()
+    return contexts, row[1:].astype(np.int64)
 
 
 def beginning(rows: list[np.ndarray]) -> list[np.ndarray]:
