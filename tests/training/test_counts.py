@@ -26,9 +26,10 @@ from textwright.writing.sampling_steps import log_probabilities
 # A neural model that learns enough to have a share, beside counts that do not know everything.
 BESIDE = [
     "counts.longest=2",
-    "model.hidden_size=24",
-    "train.max_steps=60",
-    "train.evaluate_every=20",
+    "model.hidden_size=32",
+    "train.learning_rate=0.01",
+    "train.max_steps=240",
+    "train.evaluate_every=80",
 ]
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -155,7 +156,7 @@ def test_a_resumed_mixture_goes_on_as_if_never_stopped(train, notes, tiny, tmp_p
     config = Config.resolve("demo", settings=[*tiny, *BESIDE])
     events = train_run([notes], tmp_path / "cut", config)
     for event in events:
-        if isinstance(event, Evaluation) and event.step == 40:
+        if isinstance(event, Evaluation) and event.step == 160:
             break
     events.close()
     (tmp_path / "cut" / "mixture.json").write_text('{"share": 0.99}\n')

@@ -1,0 +1,111 @@
+"""What is chosen for a corpus where nothing is said."""
+
+from pathlib import Path
+
+import pytest
+
+from textwright.corpus import Corpus
+from textwright.run import Run
+from textwright.run.origin import choose_config
+from textwright.training.recipe import choose_recipe
+from textwright.training.session import Ready, train_run
+from textwright.training.survey import survey
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+WORDS = ("the", "a", "river", "carried", "old", "wooden", "boats", "slowly", "towards", "sea")
+
+
+def novel(folder: Path, sentences: int) -> Path:
+    """A text of so many sentences."""
+    lines = []
+    for number in range(sentences):
+        words = [WORDS[(number * k + k * k) % len(WORDS)] for k in range(3, 12)]
+        lines.append(" ".join(words).capitalize() + ".")
+    file = folder / "novel.txt"
+    file.write_text("\n\n".join(" ".join(lines[i : i + 4]) for i in range(0, len(lines), 4)))
+    return file
+
+
+def chosen(file: Path, *settings: str):
+    config = choose_config(settings=settings)
+    corpus = Corpus([file], config.corpus)
+    corpus.scan()
+    return choose_recipe(config, corpus)
+
+
+def test_nothing_named_means_the_preset_auto(tmp_path):
+    config, line = chosen(novel(tmp_path, 400))
+    assert config.preset == "auto"
+    assert (config.model.family, config.model.activation) == ("gpt", "swiglu")
+    assert config.train.time_budget == 600
+    assert config.counts.longest > 0
+    assert "10:00" in line and "--time-budget" in line and "--preset" in line
+
+
+def test_what_is_set_stays(tmp_path):
+    file = novel(tmp_path, 400)
+    config, _ = chosen(file, "model.width=64", "model.heads=2", "train.learning_rate=0.001")
+    assert (config.model.width, config.model.heads) == (64, 2)
+    assert config.train.learning_rate == 0.001
+    assert config.model.activation == "swiglu"
+    assert chosen(file, "tokenizer.kind=char")[0].tokenizer.kind == "char"
+    assert chosen(file, "counts.longest=0")[0].counts.longest == 0
+
+
+def test_a_longer_time_trains_a_larger_model(tmp_path):
+    file = novel(tmp_path, 400)
+    quick, long = (chosen(file, f"train.time_budget={time}")[0] for time in ("1m", "1h"))
+    assert quick.model.width < long.model.width
+    assert quick.train.time_budget == 60
+
+
+def test_a_larger_corpus_has_a_larger_vocabulary_and_less_dropout(tmp_path):
+    small, _ = chosen(novel(tmp_path, 300))
+    large, _ = chosen(novel(tmp_path, 60_000))
+    assert small.tokenizer.vocab_size < large.tokenizer.vocab_size
+    assert small.model.dropout > large.model.dropout
+
+
+def test_a_script_of_many_signs_has_room_for_them(tmp_path):
+    file = tmp_path / "signs.txt"
+    signs = [chr(0x4E00 + n) for n in range(2_000)]
+    file.write_text("".join("".join(signs[n::7]) + "。\n" for n in range(7)) * 20)
+    assert chosen(file)[0].tokenizer.vocab_size >= 4_096
+
+
+@pytest.mark.parametrize("family", ["lstm", "ngram"])
+def test_another_family_has_a_recipe_too(tmp_path, family):
+    config, line = chosen(novel(tmp_path, 400), f"model.family={family}")
+    assert config.model.family == family
+    assert config.model.title in line
+
+
+def test_other_presets_are_left_alone(tmp_path):
+    config = choose_config("demo")
+    corpus = Corpus([novel(tmp_path, 400)], config.corpus)
+    assert choose_recipe(config, corpus) == (config, "")
+
+
+def test_training_says_the_choice_keeps_it_and_does_not_choose_again(tmp_path):
+    file = novel(tmp_path, 600)
+    tiny = ["model.width=16", "model.heads=2", "model.layers=1", "train.max_steps=4"]
+    config = choose_config(settings=tiny)
+    events = list(train_run([file], tmp_path / "run", config))
+    [ready] = [event for event in events if isinstance(event, Ready)]
+    expected, line = chosen(file, *tiny)
+    assert line in ready.choices
+    kept = Run.load(tmp_path / "run").config
+    for table in ("tokenizer", "model", "counts", "train"):
+        assert getattr(kept, table) == getattr(expected, table)
+    again = choose_config(settings=["train.max_steps=6"], resume=tmp_path / "run")
+    list(train_run([], tmp_path / "run", again, resume=True))
+    assert Run.load(tmp_path / "run").config.model == kept.model
+
+
+def test_the_survey_shows_the_same_choice(tmp_path):
+    file = novel(tmp_path, 400)
+    settings = ["model.width=16", "model.heads=2", "train.threads=1"]
+    config = choose_config(settings=settings)
+    found = survey(Corpus([file], config.corpus), config)
+    assert chosen(file, *settings)[1] in found.choices
