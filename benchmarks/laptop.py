@@ -216,7 +216,8 @@ def fill(given: argparse.Namespace) -> bool:
             minutes = "" if cell.minutes is None else f", {cell.minutes:g} min"
             rate = f", rate {cell.rate:g}" if cell.rate else ""
             title = f"{at}/{total} {cell.corpus}, {cell.row}{minutes}{rate}"
-            busy, begun = busy_share(), time.perf_counter()
+            busy, commit = busy_share(), commit_of(cell.source)
+            begun = time.perf_counter()
             found = measure(cell, documents, given.threads)
             if isinstance(found, str):
                 print(f"{title}: {found}", flush=True)
@@ -227,7 +228,7 @@ def fill(given: argparse.Namespace) -> bool:
                 continue
             table["rows"][cell.row] = cell.base.what
             wall = round(time.perf_counter() - begun, 1)
-            facts = {"commit": commit_of(cell.source), "busy_before": busy, "wall_seconds": wall}
+            facts = {"commit": commit, "busy_before": busy, "wall_seconds": wall}
             results.append({**cell.key, **found, **facts})
             save()
             low, high = found["test"]["interval"]

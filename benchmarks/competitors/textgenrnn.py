@@ -115,8 +115,8 @@ ROWS = [
         "textgenrnn",
         "The network of github.com/minmaxir/textgenrnn with its defaults, written in PyTorch: "
         "embedding 100, two LSTMs of 128, attention-weighted average, windows of 40 characters "
-        "with one target each, batch 128, Adam, the rate falling linearly over the budget; its "
-        "rate is 4e-3.",
+        "with one target each, batch 128, Adam, the rate falling linearly over the budget; "
+        "its rate is 4e-3.",
         measure,
         rates=(1e-3, 4e-3, 1.2e-2),
     )
