@@ -37,6 +37,7 @@ from textwright.backends.numpy_gpt import rotary_waves, sinusoids
 from textwright.compute.memory import memory_errors
 from textwright.families import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
+from textwright.models.dropout import Dropout
 
 INITIAL_SPREAD = 0.02  # standard deviation of fresh weights, as in GPT-2
 
@@ -193,7 +194,7 @@ class Block(nn.Module):
         self.attention_norm = _norm(options)
         self.feedforward = FeedForward(options)
         self.feedforward_norm = _norm(options)
-        self.dropout = nn.Dropout(options.dropout)
+        self.dropout = Dropout(options.dropout)
 
     def forward(self, x: Tensor, attend: Attend) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
@@ -347,7 +348,12 @@ def _norm(options: GPTOptions) -> nn.Module:
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
     """softmax(Q·Kᵀ/√K + mask)·V, by PyTorch's kernels."""
-    return scaled_dot_product_attention(q, k, v, enable_gqa=q.shape[1] != k.shape[1], **how)
+    shared = q.shape[1] != k.shape[1]
+    if q.device.type != "cpu":
+        return scaled_dot_product_attention(q, k, v, enable_gqa=shared, **how)
+    with torch.autocast("cpu", enabled=False):  # its kernel takes three times as long for bf16
+        q, k, v = q.float(), k.float(), v.float()
+        return scaled_dot_product_attention(q, k, v, enable_gqa=shared, **how)
 
 
 def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:

@@ -32,6 +32,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from textwright.compute.memory import memory_errors
 from textwright.families import LSTMOptions
 from textwright.models.contract import LanguageModel, Trace
+from textwright.models.dropout import Dropout
 
 # Weights are parameters of their own, which cuDNN joins anew at each call, and warns each time.
 warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
@@ -184,7 +185,7 @@ class LSTM(LanguageModel):
         self.layers = nn.ModuleList(
             Layer(options.cell, inputs, outputs) for inputs, outputs in pairwise(widths)
         )
-        self.dropout = nn.Dropout(options.dropout)
+        self.dropout = Dropout(options.dropout)
         self.output = nn.ParameterDict({"bias": torch.zeros(vocab_size)})
         if not options.tie_output:
             self.output["weight"] = torch.empty(vocab_size, width)

@@ -160,9 +160,11 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                     f"into {ready.run.path}"
                 )
                 return
+            budget = ready.run.config.train.time_budget
+            end = f"for {clock(budget)}" if budget else f"to step {ready.total_steps:,}"
             err.print(
                 f"{corpus}{weights}.\n"
-                f"Training{at} to step {ready.total_steps:,} at most, on {ready.device} "
+                f"Training{at} {end} at most, on {ready.device} "
                 f"({ready.dtype}, {counted(ready.threads, 'thread')}), into {ready.run.path}"
             )
         self._report_micro_batches(done.micro_batches)
