@@ -23,7 +23,7 @@ TOKENS_A_SECOND = 10_000
 # Up to so many seconds of training: layers, heads, width.
 SIZES = {90: (2, 4, 128), 900: (3, 6, 192), 5_400: (4, 8, 256), math.inf: (6, 12, 384)}
 # Up to so many epochs: dropout.
-DROPOUT = {1.5: 0.0, 5: 0.1, 15: 0.2, math.inf: 0.3}
+DROPOUT = {2: 0.0, 6: 0.1, 25: 0.2, math.inf: 0.3}
 MOST_EPOCHS = 40.0  # after which held-out loss no longer falls, however small the corpus
 
 
@@ -87,8 +87,8 @@ def _of_family(family: str, seconds: float, epochs: float) -> dict[str, Any]:
 def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
     """A size of the vocabulary, and how many characters a token of it spells on average.
 
-    A token should occur often enough to be learned, so the size grows with the square root of the
-    text; and a script of thousands of signs needs room for them.
+    A token should occur often enough to be learned, so the vocabulary grows with the text, a little
+    more slowly; and a script of thousands of signs needs room for them.
     """
     signs: Counter[str] = Counter()
     for piece in corpus.pieces("train"):
@@ -96,9 +96,10 @@ def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
         if signs.total() >= SAMPLED:
             break
     common = sum(count >= 10 for count in signs.values())
-    size = 2 ** round(math.log2(2.4 * math.sqrt(characters)))
+    size = 2 ** round(math.log2(1_024 * (characters / 600_000) ** 0.8))
     room = 2 ** math.ceil(math.log2(2 * common + 256))
-    return min(8_192, max(512, min(4_096, size), room)), 3.5 if common < 500 else 1.2
+    size = min(8_192, max(512, min(4_096, size), room))
+    return size, 2.5 + 0.4 * math.log2(size / 1_024) if common < 500 else 1.2
 
 
 def _up_to(table: Mapping[float, Any], value: float) -> Any:
