@@ -38,7 +38,7 @@ def test_a_flag_beats_the_file_beats_the_preset_beats_the_default(file):
     assert train.learning_rate == 0.25
     assert train.epochs == 3 != preset["epochs"]
     assert train.batch_size == preset["batch_size"] != TrainOptions().batch_size
-    assert train.optimizer == TrainOptions().optimizer
+    assert train.beta1 == TrainOptions().beta1
 
 
 def test_the_last_of_two_settings_counts():

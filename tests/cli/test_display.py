@@ -35,6 +35,7 @@ def survey_that_dropped(reason: str) -> Survey:
         tokens=900,
         layout="stream",
         repeated={},
+        choices=[],
     )
 
 

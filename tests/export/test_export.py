@@ -391,6 +391,7 @@ def test_the_command_prints_what_it_wrote(tw, gpt2, tmp_path):
     assert code == 0
     found = json.loads(printed)
     assert found.pop("largest_difference") < 3e-3
+    assert found.pop("without_counts") is False
     assert found == {"format": "gguf", "out": str(out), "files": ["README.md", "model.gguf"]}
     code, printed, err = tw(gpt2.path, "--to", "gguf", "--out", tmp_path / "c")
     assert "model.gguf" in printed and "log-probabilities differ by" in printed

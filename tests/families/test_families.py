@@ -126,5 +126,5 @@ def test_an_unknown_family_is_refused():
 
 @pytest.mark.parametrize("family", FAMILIES.values())
 def test_the_code_that_a_family_names_can_be_imported(family):
-    for reference in (family.model, family.backend, family.exports):
+    for reference in filter(None, (family.model, family.backend, family.exports)):
         assert implementation(reference)

@@ -41,6 +41,12 @@ class Family(Options):
         """Name of the kind of model."""
         raise NotImplementedError
 
+    @classmethod
+    def suited(cls, seconds: float, dropout: float) -> dict[str, dict[str, Any]]:
+        """Tables of options (`model`, `data`, `train`) for so many seconds of training on two
+        cores, which the preset `auto` takes where nothing is set."""
+        return {}
+
     def with_context(self, context_length: int) -> Self:
         """The same options, with those set that depend on `data.context_length`."""
         return self

@@ -1,11 +1,15 @@
 """The attention family: the block of GPT-2, that of Llama and Qwen, and the first Transformer's."""
 
-from typing import ClassVar, Literal, Self
+import math
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from textwright.families.family import Family
 from textwright.wording import counted
+
+# Up to so many seconds of training on two cores: layers, heads, width.
+SIZES = {90: (2, 4, 128), 900: (3, 6, 192), 5_400: (4, 8, 256), math.inf: (6, 12, 384)}
 
 
 class GPTOptions(Family):
@@ -103,6 +107,22 @@ class GPTOptions(Family):
     @property
     def title(self) -> str:
         return "GPT"
+
+    @classmethod
+    def suited(cls, seconds: float, dropout: float) -> dict[str, dict[str, Any]]:
+        layers, heads, width = next(size for most, size in SIZES.items() if seconds <= most)
+        model = {
+            "layers": layers,
+            "heads": heads,
+            "width": width,
+            "activation": "swiglu",
+            "normalization": "rms",
+            "query_key_norm": True,
+            "biases": "none",
+            "positions": "rotary",
+            "dropout": dropout,
+        }
+        return {"model": model, "data": {"layout": "windows", "context_length": 128}}
 
     @property
     def head_widths(self) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The recurrent family: LSTM, GRU and plain tanh RNN."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,19 @@ class LSTMOptions(Family):
         description="How fresh weights are drawn: as in Keras, or larger, as in PyTorch, which "
         "three layers need to begin learning.",
     )
+
+    @classmethod
+    def suited(cls, seconds: float, dropout: float) -> dict[str, dict[str, Any]]:
+        embedding, hidden = (192, 384) if seconds <= 900 else (256, 640)
+        model = {
+            "embedding_size": embedding,
+            "hidden_size": hidden,
+            "dropout": dropout,
+            "variational": True,
+            "tie_output": True,
+        }
+        data = {"layout": "stream", "context_length": 64}
+        return {"model": model, "data": data, "train": {"batch_size": 16}}
 
     @property
     def projects(self) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 from textwright.config import AUTO, Config, merge
@@ -20,11 +19,21 @@ SAMPLED = 2_000_000  # characters, from which the alphabet is counted
 # of two without harm.
 TOKENS_A_SECOND = 10_000
 
-# Up to so many seconds of training: layers, heads, width.
-SIZES = {90: (2, 4, 128), 900: (3, 6, 192), 5_400: (4, 8, 256), math.inf: (6, 12, 384)}
 # Up to so many epochs: dropout.
 DROPOUT = {2: 0.0, 6: 0.1, 25: 0.2, math.inf: 0.3}
-MOST_EPOCHS = 40.0  # after which held-out loss no longer falls, however small the corpus
+LONGEST = 8  # n-gram that may be counted beside the model
+TRAINING = {
+    "epochs": 40,  # after which held-out loss no longer falls, however small the corpus
+    "batch_size": 8,
+    "optimizer": "adamw",
+    "learning_rate": 3e-3,
+    "weight_decay": 0.1,
+    "beta2": 0.99,
+    "schedule": "linear",
+    "warmup_steps": 50,
+    "early_stopping": 0,  # the rate reaches 0 at the end of the time, and not before
+    "evaluate_characters": 300_000,
+}
 
 
 def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
@@ -38,50 +47,19 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     summary = corpus.scan()
     seconds = config.train.time_budget or SECONDS
     vocab_size, spelled = _vocabulary(corpus, summary.characters)
-    epochs = TOKENS_A_SECOND * seconds / (summary.characters / spelled)
-    recipe = _of_family(config.model.family, seconds, min(epochs, MOST_EPOCHS))
-    recipe["tokenizer"] = {"kind": "bpe", "vocab_size": vocab_size}
+    recipe: dict[str, Any] = {"tokenizer": {"kind": "bpe", "vocab_size": vocab_size}}
+    if not config.model.counted:
+        epochs = TOKENS_A_SECOND * seconds / (summary.characters / spelled)
+        dropout = next(rate for most, rate in DROPOUT.items() if epochs <= most)
+        training = {
+            **TRAINING,
+            "time_budget": seconds,
+            "evaluate_every": max(50, round(seconds)),  # some ten times, whatever the time
+        }
+        recipe |= {"counts": {"longest": LONGEST}, "train": training}
+        recipe = merge(recipe, config.model.suited(seconds, dropout))
     chosen = Config.check(merge(recipe, given), source="the options")
     return chosen, _say(chosen, summary.characters)
-
-
-def _of_family(family: str, seconds: float, epochs: float) -> dict[str, Any]:
-    """The options of a family for this time, in which it reads the corpus about so many times."""
-    if family == "ngram":
-        return {}
-    train = {
-        "time_budget": seconds,
-        "epochs": MOST_EPOCHS,
-        "batch_size": 8,
-        "optimizer": "adamw",
-        "learning_rate": 3e-3,
-        "weight_decay": 0.1,
-        "beta2": 0.99,
-        "schedule": "linear",
-        "warmup_steps": 50,
-        "evaluate_every": max(50, round(seconds)),
-        "early_stopping": 0,
-        "evaluate_characters": 300_000,
-    }
-    dropout = _up_to(DROPOUT, epochs)
-    counts = {"longest": 8}
-    if family == "lstm":
-        return {"model": {"family": family, "dropout": dropout}, "counts": counts, "train": train}
-    layers, heads, width = _up_to(SIZES, seconds)
-    model = {
-        "family": family,
-        "layers": layers,
-        "heads": heads,
-        "width": width,
-        "activation": "swiglu",
-        "normalization": "rms",
-        "query_key_norm": True,
-        "biases": "none",
-        "positions": "rotary",
-        "dropout": dropout,
-    }
-    data = {"layout": "windows", "context_length": 128}
-    return {"data": data, "model": model, "counts": counts, "train": train}
 
 
 def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
@@ -100,10 +78,6 @@ def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
     room = 2 ** math.ceil(math.log2(2 * common + 256))
     size = min(8_192, max(512, min(4_096, size), room))
     return size, 2.5 + 0.4 * math.log2(size / 1_024) if common < 500 else 1.2
-
-
-def _up_to(table: Mapping[float, Any], value: float) -> Any:
-    return next(found for most, found in table.items() if value <= most)
 
 
 def _say(config: Config, characters: int) -> str:
