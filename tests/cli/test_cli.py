@@ -263,7 +263,7 @@ def test_a_list_is_seen_to_be_one_and_said(tw, tw_json, notes, flags, monkeypatc
     assert (found["choices"][0], found["documents"]) == (line, 300)
     found = tw_json("corpus", notes, "--unit", "file")
     assert (len(found["choices"]), found["documents"]) == (1, 1)
-    few = ["--set", "model.hidden_size=8", *QUICK, "--out"]
+    few = ["--set", "model.family=lstm", "--set", "model.hidden_size=8", *QUICK, "--out"]
     code, _, err = tw("train", notes, *few, "run")
     assert code == 0, err
     assert line in err
