@@ -365,7 +365,7 @@ def test_evaluate_fields(tw, tw_json, formed):
 def test_inspect(tw, tw_json, trained):
     argv = ["inspect", trained, "--prompt", "Slow", "--temperatures", "1.0,0.5", "--top", "3"]
     (step,) = tw_json(*argv)["steps"]
-    keys = {"context", "tokens", "entropy", "next", "attention", "gates", "share"}
+    keys = {"context", "tokens", "entropy", "next", "attention", "gates", "shares"}
     assert set(step) == keys
     assert step["context"] == "Slow"
     assert set(step["next"]) == set(step["entropy"]) == {"1.0", "0.5"}

@@ -11,6 +11,8 @@ from textwright import api, models
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.counts.kneser_ney import count_ngrams, smooth
+from textwright.counts.memory import recall_targets
+from textwright.counts.mixture import Shares, mix
 from textwright.errors import ConfigError, ExportError
 from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.runs import score_run
@@ -24,6 +26,7 @@ from textwright.training.trainer import Evaluation, Finished
 from textwright.writing.sampling_steps import log_probabilities
 
 BESIDE = ["counts.longest=2"]
+SHARES = Shares(0.5, 0.3, 0.2)
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -33,8 +36,9 @@ def train(notes, tiny, tmp_path, monkeypatch):
     """Train on the notes with counts beside the model → the run."""
     monkeypatch.setattr(textwright.training.session, "draw_loss_curve", lambda run: False)
 
-    def go(*settings, out="run", **how):
-        config = Config.resolve("demo", settings=[*tiny, *BESIDE, *settings])
+    def go(*settings, out="run", preset="demo", **how):
+        common = [s for s in tiny if preset == "demo" or not s.startswith("model.")]
+        config = Config.resolve(preset, settings=[*common, *BESIDE, *settings])
         list(train_run([notes], tmp_path / out, config, **how))
         return Run.load(tmp_path / out)
 
@@ -72,22 +76,23 @@ def test_counted_runs_write_and_show_what_comes_next(count, tmp_path):
     assert first == again and all(sample.text for sample in first)
     [table] = next_tokens(writer.generator, [""], [1.0], top=300)
     assert sum(c.probability for c in table.next[1.0]) == pytest.approx(1, abs=1e-5)
-    assert table.share is None and table.next[1.0][0].counts is None
+    assert table.shares is None and table.next[1.0][0].counts is None
 
 
 def test_a_mixture_weighs_each_probability(train):
     run = train()
-    run.keep_share(0.3)
+    run.keep_shares(SHARES)
     rows = HeldOut.of(run.held_out("valid"), run.tokenizer, run.escape).rows
     neural = np.concatenate(score(models.load(run, "cpu"), rows))
     counted = np.concatenate(run.counts.probabilities(rows))
+    recalled = np.concatenate(recall_targets(rows, run.counts.probabilities(rows)))
     mixed = np.concatenate(open_predictor(run, "cpu").score(rows))
-    assert mixed == pytest.approx(-np.log(0.3 * counted + 0.7 * np.exp(-neural)))
+    assert np.exp(-mixed) == pytest.approx(mix(SHARES, np.exp(-neural), counted, recalled))
 
 
 def test_bits_of_a_mixture_are_those_of_its_probabilities(train):
     run = train()
-    run.keep_share(0.3)
+    run.keep_shares(SHARES)
     [document] = list(run.held_out("test"))[:1]
     held_out = HeldOut.of([document], run.tokenizer, run.escape)
     scores = evaluate(open_predictor(run, "cpu").score, held_out)
@@ -115,17 +120,17 @@ def test_the_best_evaluation_is_of_the_mixture(train):
 
 def test_tables_name_both_parts(train):
     run = train()
-    run.keep_share(0.3)
+    run.keep_shares(SHARES)
     [table] = next_tokens(api.load(run.path).generator, ["a"], [1.0], top=10_000)
     for candidate in table.next[1.0]:
-        mixed = run.share() * candidate.counts + (1 - run.share()) * candidate.neural
+        mixed = mix(run.shares(), candidate.neural, candidate.counts, candidate.memory)
         assert candidate.probability == pytest.approx(mixed, rel=1e-3, abs=1e-7)
     assert json.dumps(table.to_json())
 
 
 def test_torch_and_numpy_write_the_same_mixture(train):
     run = train()
-    run.keep_share(0.3)
+    run.keep_shares(SHARES)
     plain = api.load(run.path).generator.backend
     by_torch = open_predictor(run, "cpu").backend()
     ids = np.array([[run.tokenizer.stop_id, 3, 4, 5], [run.tokenizer.stop_id, 6, 0, 0]])
@@ -143,6 +148,26 @@ def test_torch_and_numpy_write_the_same_mixture(train):
     assert stepped[1] == pytest.approx(stepped[2])
 
 
+def test_a_text_longer_than_the_context_is_written_as_it_is_scored(train):
+    """The neural part forgets what its context cannot hold; the memory does not."""
+    small = ["model.layers=1", "model.heads=2", "model.width=8", "train.max_steps=4"]
+    run = train("data.context_length=8", *small, preset="demo-gpt")
+    run.keep_shares(SHARES)
+    ids = np.random.default_rng(0).integers(2, run.tokenizer.vocab_size, (2, 30))
+    rows = [np.array([run.tokenizer.stop_id, *row]) for row in ids]
+    scored = open_predictor(run, "cpu").score(rows)
+    backend = api.load(run.path).generator.backend
+    read = [3, 2]  # so that the two rows meet their full contexts at different times
+    logits, state = backend.prefill(np.stack([rows[0][:3], rows[1][:3]]), np.array(read))
+    for _ in range(20):
+        following = np.array([row[count] for row, count in zip(rows, read, strict=True)])
+        for number, target in enumerate(following):
+            nats = scored[number][read[number] - 1]
+            assert -logits[number, target] == pytest.approx(nats, abs=1e-4)
+        logits, state = backend.step(following, state)
+        read = [count + 1 for count in read]
+
+
 def test_a_resumed_mixture_goes_on_as_if_never_stopped(train, notes, tiny, tmp_path):
     whole = train()
     config = Config.resolve("demo", settings=[*tiny, *BESIDE])
@@ -151,10 +176,10 @@ def test_a_resumed_mixture_goes_on_as_if_never_stopped(train, notes, tiny, tmp_p
         if isinstance(event, Evaluation) and event.step == 10:
             break
     events.close()
-    (tmp_path / "cut" / "mixture.json").write_text('{"share": 0.99}\n')
+    Run.load(tmp_path / "cut").keep_shares(SHARES)
     list(train_run([], tmp_path / "cut", None, resume=True))
     cut = Run.load(tmp_path / "cut")
-    assert cut.share() == pytest.approx(whole.share(), rel=1e-6)
+    assert cut.shares() == pytest.approx(whole.shares(), rel=1e-6)
     for name, array in whole.weights().items():
         assert (cut.weights()[name] == array).all()
 

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textwright.counts.kneser_ney import KneserNey
-from textwright.counts.mixture import mix
+from textwright.counts.memory import recall
+from textwright.counts.mixture import Shares, mix
 from textwright.families import NGramOptions
 from textwright.run import Run
-from textwright.writing.backend import Backend, BackendState
+from textwright.writing.backend import Backend, window_start
 from textwright.writing.sampling_steps import log_probabilities
 
 Ids = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Logits = NDArray[np.float32]
 
 
@@ -55,77 +57,129 @@ class CountsBackend:
         self.counts = counts
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Logits, CountsState]:
-        state = self.read(ids, lengths)
-        return self._logits(state), state
-
-    def step(self, ids: Ids, state: CountsState) -> tuple[Logits, CountsState]:
-        state = self.follow(ids, state)
-        return self._logits(state), state
-
-    def read(self, ids: Ids, lengths: Ids) -> CountsState:
-        """The state after rows: ids (B, T) padded on the right, lengths (B,)."""
+        """ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
         contexts = self.counts.begin(len(ids))
         for back in range(self.counts.order - 1, 0, -1):
             rows = np.flatnonzero(lengths >= back)
             contexts[rows] = self.counts.read(contexts[rows], ids[rows, lengths[rows] - back])
-        return CountsState(contexts, np.asarray(lengths, np.int64))
+        return self._predicted(CountsState(contexts, np.asarray(lengths, np.int64)))
 
-    def follow(self, ids: Ids, state: CountsState) -> CountsState:
-        """The state after one more id of each row."""
-        return CountsState(self.counts.read(state.contexts, ids), state.lengths + 1)
+    def step(self, ids: Ids, state: CountsState) -> tuple[Logits, CountsState]:
+        """Read one more id of each row: ids (B,) → logits (B, V), state."""
+        contexts = self.counts.read(state.contexts, ids)
+        return self._predicted(CountsState(contexts, state.lengths + 1))
 
-    def _logits(self, state: CountsState) -> Logits:
-        return np.log(self.counts.distribution(state.contexts)).astype(np.float32)
+    def _predicted(self, state: CountsState) -> tuple[Logits, CountsState]:
+        return np.log(self.counts.distribution(state.contexts)).astype(np.float32), state
 
 
 @dataclass(frozen=True)
 class MixedState:
-    """What each of the two remembers."""
+    """What the neural model and the counts remember, and all that was read of each row."""
 
     neural: Any
     counts: CountsState
+    texts: list[Ids]
 
     def select(self, rows: Any) -> Self:
-        return type(self)(self.neural.select(rows), self.counts.select(rows))
+        chosen = np.asarray(rows, np.int64).tolist()
+        texts = [self.texts[row] for row in chosen]
+        return type(self)(self.neural.select(rows), self.counts.select(rows), texts)
 
     @classmethod
     def concat(cls, states: Sequence[Self]) -> Self:
         neural = [state.neural for state in states]
-        return cls(
-            type(neural[0]).concat(neural), CountsState.concat([state.counts for state in states])
-        )
+        counts = CountsState.concat([state.counts for state in states])
+        texts = [text for state in states for text in state.texts]
+        return cls(type(neural[0]).concat(neural), counts, texts)
 
     @property
-    def lengths(self) -> Any:
-        return self.neural.lengths
+    def lengths(self) -> Ids:
+        return self.counts.lengths
 
     @property
     def nbytes(self) -> int:
-        return int(self.neural.nbytes) + self.counts.nbytes
+        return int(self.neural.nbytes) + self.counts.nbytes + sum(t.nbytes for t in self.texts)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What each part of a mixture predicts, (B, V)."""
+
+    neural: Floats
+    counts: Floats
+    memory: Floats
 
 
 class MixedBackend:
-    """A neural backend with counts beside it. Its logits are log-probabilities."""
+    """A neural backend with counts beside it. Its logits are log-probabilities.
 
-    def __init__(self, neural: Backend, counts: KneserNey, share: float):
-        """share: of the counts; see `counts.mixture`."""
-        self.neural, self.counts, self.share = neural, CountsBackend(counts), share
-        self.context_length = neural.context_length
+    The memory reaches back to the beginning of a text, so the rows come whole, and where the neural
+    model can look back on less, it is given the newest part here.
+    """
+
+    context_length: int | None = None  # no limit
+
+    def __init__(self, neural: Backend, counts: KneserNey, shares: Shares):
+        self.neural, self.counts, self.shares = neural, CountsBackend(counts), shares
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Logits, MixedState]:
-        logits, neural = self.neural.prefill(ids, lengths)
-        return self._mixed(logits, neural, self.counts.read(ids, lengths))
+        """ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
+        parts, state = self.read(ids, lengths)
+        return self._mixed(parts), state
 
     def step(self, ids: Ids, state: MixedState) -> tuple[Logits, MixedState]:
-        logits, neural = self.neural.step(ids, state.neural)
-        return self._mixed(logits, neural, self.counts.follow(ids, state.counts))
+        """Read one more id of each row: ids (B,) → logits (B, V), state."""
+        texts = [np.append(text, token) for text, token in zip(state.texts, ids, strict=True)]
+        neural = self._neural_step(ids, state.neural, texts)
+        parts, after = self._parts(neural, self.counts.step(ids, state.counts), texts)
+        return self._mixed(parts), after
 
-    def _mixed(
-        self, logits: Logits, neural: BackendState, state: CountsState
-    ) -> tuple[Logits, MixedState]:
-        counted = self.counts.counts.distribution(state.contexts)
-        p = mix(np.exp(log_probabilities(logits)), counted, self.share)
-        return np.log(p).astype(np.float32), MixedState(neural, state)
+    def read(self, ids: Ids, lengths: Ids) -> tuple[Parts, MixedState]:
+        """As `prefill`, with the parts by themselves."""
+        texts = [row[:length] for row, length in zip(ids, lengths, strict=True)]
+        return self._parts(self._neural_read(texts), self.counts.prefill(ids, lengths), texts)
+
+    def _neural_read(self, texts: list[Ids]) -> tuple[Logits, Any]:
+        limit = self.neural.context_length
+        seen = [text[window_start(len(text), limit) :] for text in texts]
+        lengths = np.array([len(text) for text in seen], np.int64)
+        padded = np.zeros((len(seen), lengths.max()), np.int64)
+        for row, text in zip(padded, seen, strict=True):
+            row[: len(text)] = text
+        return self.neural.prefill(padded, lengths)
+
+    def _neural_step(self, ids: Ids, state: Any, texts: list[Ids]) -> tuple[Logits, Any]:
+        """Rows whose context is full are read again from their newest half."""
+        limit = self.neural.context_length
+        full = [
+            row
+            for row, text in enumerate(texts)
+            if window_start(len(text), limit) != window_start(len(text) - 1, limit)
+        ]
+        if not full:
+            return self.neural.step(ids, state)
+        going = [row for row in range(len(texts)) if row not in full]
+        logits, after = self._neural_read([texts[row] for row in full])
+        if going:
+            others, state = self.neural.step(ids[going], state.select(going))
+            logits = np.concatenate([logits, others])
+            after = type(after).concat([after, state])
+        back = np.argsort(full + going)
+        return logits[back], after.select(back.tolist())
+
+    def _parts(
+        self, neural: tuple[Logits, Any], counts: tuple[Logits, CountsState], texts: list[Ids]
+    ) -> tuple[Parts, MixedState]:
+        (logits, neural_state), (counted, counts_state) = neural, counts
+        by_counts = np.exp(counted.astype(np.float64))
+        by_memory = [recall(text, base) for text, base in zip(texts, by_counts, strict=True)]
+        parts = Parts(np.exp(log_probabilities(logits)), by_counts, np.stack(by_memory))
+        return parts, MixedState(neural_state, counts_state, texts)
+
+    def _mixed(self, parts: Parts) -> Logits:
+        p = mix(self.shares, parts.neural, parts.counts, parts.memory)
+        return np.log(p).astype(np.float32)
 
 
 def open_backend(weights: Mapping[str, np.ndarray], options: NGramOptions) -> CountsBackend:
@@ -136,4 +190,4 @@ def open_backend(weights: Mapping[str, np.ndarray], options: NGramOptions) -> Co
 def with_counts(neural: Backend, run: Run) -> Backend:
     """The backend of a neural run, with the run's counts beside it if it has any."""
     counts = run.counts
-    return neural if counts is None else MixedBackend(neural, counts, run.share())
+    return neural if counts is None else MixedBackend(neural, counts, run.shares())

@@ -1,33 +1,49 @@
-"""A neural model and counts as one distribution: p = share · p_counts + (1 − share) · p_neural.
+"""A neural model, the counts of a corpus and those of the text being read as one distribution.
 
-The two know different things: counts the exact phrases, the neural model everything else. The share
-is one number, fitted on held-out text. (Eight numbers, by how much the counts know of a context,
-gained 0.1 to 0.2 % of the bits; docs/training.md.)
+    p = shares.neural · p_neural + shares.counts · p_counts + shares.memory · p_memory
+
+The three know different things: counts the exact phrases of the corpus, the memory this text's own
+names and phrases, the neural model everything else. The shares are three numbers, fitted on
+held-out text. (Shares by how much the counts know of a context gained 0.1 to 0.2 % of the bits.)
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-ROUNDS = 60  # of expectation maximization, after which the share is known to four digits
+ROUNDS = 100  # of expectation maximization, after which shares are known to three digits
 
 
-def fit_share(neural: Floats, counts: Floats) -> float:
-    """The share of counts under which held-out text is likeliest.
+class Shares(NamedTuple):
+    """Weights of the parts; they sum to 1."""
 
-    neural, counts: the probability that each gives to every target (N,).
+    neural: float
+    counts: float
+    memory: float
+
+
+EVEN = Shares(1 / 3, 1 / 3, 1 / 3)
+
+
+def fit_shares(neural: Floats, counts: Floats, memory: Floats) -> Shares:
+    """The shares under which held-out text is likeliest.
+
+    neural, counts, memory: the probability that each gives to every target (N,).
     """
-    share = 0.5
+    parts = np.stack([neural, counts, memory])
+    shares = np.full((3, 1), 1 / 3)
     for _ in range(ROUNDS):
-        by_counts = share * counts
-        share = float(np.mean(by_counts / (by_counts + (1 - share) * neural)))
-    return share
+        owed = shares * parts
+        shares = (owed / owed.sum(0)).mean(1, keepdims=True)
+    return Shares(*shares[:, 0].tolist())
 
 
-def mix(neural: Floats, counts: Floats, share: float) -> Floats:
+def mix(shares: Shares, neural: Floats, counts: Floats, memory: Floats) -> Floats:
     """The mixed probabilities, of any shape."""
-    mixed: Floats = share * counts + (1 - share) * neural
+    mixed: Floats = shares.neural * neural + shares.counts * counts + shares.memory * memory
     return mixed

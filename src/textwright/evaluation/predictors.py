@@ -10,7 +10,8 @@ import numpy as np
 from textwright import models
 from textwright.backends.counts import CountsBackend, MixedBackend
 from textwright.counts.kneser_ney import KneserNey
-from textwright.counts.mixture import fit_share, mix
+from textwright.counts.memory import recall_targets
+from textwright.counts.mixture import EVEN, Shares, fit_shares, mix
 from textwright.evaluation.scores import score
 from textwright.models import LanguageModel, TorchBackend
 from textwright.run import Run
@@ -57,25 +58,25 @@ class CountsPredictor:
 class MixedPredictor:
     """A model of torch with counts beside it.
 
-    share: of the counts · fits: choose it anew for the rows that are scored, which must then be
-    validation text.
+    fits: choose the shares anew for the rows that are scored, which must then be validation text.
     """
 
     model: LanguageModel
     counts: KneserNey
-    share: float = 0.5
+    shares: Shares = EVEN
     fits: bool = False
 
     def score(self, rows: list[np.ndarray]) -> list[np.ndarray]:
         neural = [np.exp(-nats) for nats in score(self.model, rows)]
         counted = self.counts.probabilities(rows)
+        recalled = recall_targets(rows, counted)
         if self.fits:
-            self.share = fit_share(np.concatenate(neural), np.concatenate(counted))
-        pairs = zip(neural, counted, strict=True)
-        return [-np.log(mix(of_model, of_counts, self.share)) for of_model, of_counts in pairs]
+            self.shares = fit_shares(*map(np.concatenate, (neural, counted, recalled)))
+        parts = zip(neural, counted, recalled, strict=True)
+        return [-np.log(mix(self.shares, *of_row)) for of_row in parts]
 
     def backend(self) -> Backend:
-        return MixedBackend(TorchBackend(self.model), self.counts, self.share)
+        return MixedBackend(TorchBackend(self.model), self.counts, self.shares)
 
 
 def open_predictor(run: Run, device: str = "auto") -> Predictor:
@@ -84,4 +85,4 @@ def open_predictor(run: Run, device: str = "auto") -> Predictor:
     if counts is not None and run.config.model.counted:
         return CountsPredictor(counts)
     model = models.load(run, device)
-    return MixedPredictor(model, counts, run.share()) if counts else NeuralPredictor(model)
+    return MixedPredictor(model, counts, run.shares()) if counts else NeuralPredictor(model)

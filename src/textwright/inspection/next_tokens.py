@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.backends.counts import MixedBackend
+from textwright.backends.counts import MixedBackend, Parts
+from textwright.counts.mixture import Shares
 from textwright.errors import GenerationError
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer
@@ -49,12 +50,13 @@ class Token:
 
 @dataclass(frozen=True)
 class Candidate(Token):
-    """A token that may come next. neural, counts: its probability in each part of a mixture, at
-    temperature 1; None where the model is no mixture."""
+    """A token that may come next. neural, counts, memory: its probability in each part of a
+    mixture, at temperature 1; None where the model is no mixture."""
 
     probability: float
     neural: float | None = None
     counts: float | None = None
+    memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class NextTokens:
 
     tokens: those that the model has read, the stop that begins a text included. gates: the values
     in its cells at each of them; attention: that of its heads at the last one. Each is None unless
-    it was asked for and the model has it. share: of the counts, where the model is a mixture.
+    it was asked for and the model has it. shares: of the parts, where the model is a mixture.
     """
 
     context: str
@@ -72,11 +74,12 @@ class NextTokens:
     next: dict[float, list[Candidate]]
     gates: Gates | None = None
     attention: Attention | None = None
-    share: float | None = None
+    shares: Shares | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The step that `textwright inspect --json` prints."""
-        return asdict(self)
+        values = asdict(self)
+        return values | {"shares": self.shares and self.shares._asdict()}
 
 
 def next_tokens(
@@ -94,12 +97,16 @@ def next_tokens(
     if not all(temperature > 0 for temperature in temperatures):
         raise GenerationError("A table needs temperatures above 0; at 0 one token is certain.")
     backend, tokenizer = generator.backend, generator.tokenizer
+    inner, shares = backend, None
+    if isinstance(backend, MixedBackend):
+        inner, shares = backend.neural, backend.shares
     found = []
     for context in contexts:
         ids = tokenizer.encode(context).tolist()
-        seen = visible(ids, tokenizer.stop_id, backend.context_length)
-        logits, _ = backend.prefill(seen[None], np.array([len(seen)]))
-        parts = _parts(backend, seen)
+        row = visible(ids, tokenizer.stop_id, backend.context_length)
+        seen = visible(ids, tokenizer.stop_id, inner.context_length)
+        logits, _ = backend.prefill(row[None], np.array([len(row)]))
+        parts = _parts(backend, row)
         entropy, tables = {}, {}
         for temperature in temperatures:
             logp = log_probabilities(temper(logits[0], temperature))
@@ -110,8 +117,9 @@ def next_tokens(
                 Candidate(
                     **vars(token),
                     probability=float(p[token.id]),
-                    neural=parts and float(parts[0][token.id]),
-                    counts=parts and float(parts[1][token.id]),
+                    neural=float(parts.neural[0, token.id]) if parts else None,
+                    counts=float(parts.counts[0, token.id]) if parts else None,
+                    memory=float(parts.memory[0, token.id]) if parts else None,
                 )
                 for token in _tokens(tokenizer, best)
             ]
@@ -119,21 +127,15 @@ def next_tokens(
         gates = list(map(_summarize, traced.gates)) if traced and traced.gates else None
         looks = list(map(_newest, traced.attention)) if traced and traced.attention else None
         read = _tokens(tokenizer, seen)
-        share = backend.share if isinstance(backend, MixedBackend) else None
-        found.append(NextTokens(context, read, entropy, tables, gates, looks, share))
+        found.append(NextTokens(context, read, entropy, tables, gates, looks, shares))
     return found
 
 
-def _parts(
-    backend: Backend, seen: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """What the neural model and the counts of a mixture predict, (V,); None for other models."""
+def _parts(backend: Backend, row: NDArray[np.int64]) -> Parts | None:
+    """What each part of a mixture predicts, (1, V); None for other models."""
     if not isinstance(backend, MixedBackend):
         return None
-    lengths = np.array([len(seen)])
-    neural, _ = backend.neural.prefill(seen[None], lengths)
-    counts, _ = backend.counts.prefill(seen[None], lengths)
-    return np.exp(log_probabilities(neural[0])), np.exp(log_probabilities(counts[0]))
+    return backend.read(row[None], np.array([len(row)]))[0]
 
 
 def tracer(run: Run) -> Tracer | None:

@@ -55,7 +55,7 @@ def _counts(run: Run) -> str:
         return ""
     return (
         f"| counts beside it | n-grams of up to {counted(run.counts.order, 'token')}, with a share "
-        f"of {run.share():.2f} |\n"
+        f"of {run.shares().counts:.2f}; of the text being read, {run.shares().memory:.2f} |\n"
     )
 
 

@@ -180,10 +180,11 @@ def show_tables(steps: list[NextTokens]) -> None:
         for row in zip(*step.next.values(), strict=True):
             table.add_row(*(f"{c.probability:7.2%}  {c.shown}{_parts(c)}" for c in row))
         out.print(table)
-        if step.share is not None:
+        if step.shares:
+            neural, counts, memory = (f"{share:.0%}" for share in step.shares)
             out.print(
-                f"In brackets: the probability by the model and by the counts, whose share is "
-                f"{step.share:.0%}.",
+                f"In brackets: by the model (its share is {neural}), by the counts of the corpus "
+                f"({counts}), by those of this text ({memory}).",
                 style="dim",
             )
         for number, layer in enumerate(step.gates or [], 1):
@@ -194,9 +195,9 @@ def show_tables(steps: list[NextTokens]) -> None:
 
 def _parts(candidate: Candidate) -> str:
     """The parts of a mixture that a probability was made of."""
-    if candidate.neural is None or candidate.counts is None:
-        return ""
-    return f"  ({candidate.neural:.1%}, {candidate.counts:.1%})"
+    parts = [candidate.neural, candidate.counts, candidate.memory]
+    shown = ", ".join(f"{part:.1%}" for part in parts if part is not None)
+    return f"  ({shown})" if shown else ""
 
 
 def _show_gates(number: int, layer: dict[str, dict[str, list[float]]], read: list[Token]) -> None:

@@ -1,0 +1,90 @@
+"""Counts of the text that is being read: names and phrases of this document, which no corpus knew.
+
+After each context of 2, 1 and 0 tokens, the tokens that followed it earlier in the same text become
+likelier; the rest of the probability goes to the shorter context, and from the shortest to what the
+corpus' counts say (absolute discounting, Ney et al. 1994; a cache of the document's own n-grams,
+Kuhn & De Mori 1990). Nothing that comes later is looked at, so it is a distribution as any other.
+
+Letters: N tokens of text, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+LONGEST = 2  # tokens of a context; 3 gained nothing
+DISCOUNT = 0.75
+
+
+def recall(text: Ids, base: Floats) -> Floats:
+    """The probability of every token after a text that begins with the stop id; base (V,): that by
+    the corpus' counts."""
+    p = base
+    for length in range(min(LONGEST, len(text) - 1) + 1):
+        earlier = np.ones(len(text) - max(1, length), bool)
+        for back in range(1, length + 1):  # the tokens before each place are the newest ones
+            earlier &= text[length - back : len(text) - back] == text[-back]
+        followed = text[max(1, length) :][earlier]
+        if len(followed):
+            counts = np.bincount(followed, minlength=len(base))
+            freed = DISCOUNT * np.count_nonzero(counts)
+            p = (np.maximum(counts - DISCOUNT, 0) + freed * p) / len(followed)
+    return p
+
+
+def recall_targets(rows: Sequence[np.ndarray], base: Sequence[Floats]) -> list[Floats]:
+    """The probability of every target (row[1:]) of each row by `recall` of what comes before it.
+
+    base: its probability by the corpus' counts.
+    """
+    lengths = [len(row) - 1 for row in rows]
+    targets = np.concatenate([row[1:] for row in rows]).astype(np.int64)
+    p = np.concatenate(list(base))
+    contexts = np.repeat(np.arange(len(rows)), lengths)  # a number for each row and its newest ids
+    for length in range(LONGEST + 1):
+        if length:
+            newest = [_shifted(row, length) for row in rows]
+            contexts = _numbered(contexts, np.concatenate(newest))
+        followed = _earlier(contexts)
+        counts = _earlier(_numbered(contexts, targets))
+        kinds = _sum_of_earlier(contexts, counts == 0)
+        known = followed > 0
+        mixed = np.maximum(counts - DISCOUNT, 0) + DISCOUNT * kinds * p
+        p = np.where(known, mixed / np.maximum(followed, 1), p)
+    return np.split(p, np.cumsum(lengths)[:-1])
+
+
+def _shifted(row: np.ndarray, back: int) -> Ids:
+    """The id so many places before each target; −1 before the row's begin."""
+    before = np.full(len(row) - 1, -1, np.int64)
+    before[back - 1 :] = row[: max(0, len(row) - back)]
+    return before
+
+
+def _numbered(first: Ids, second: Ids) -> Ids:
+    """A number for each different pair."""
+    pairs = first * (int(second.max(initial=0)) + 2) + second + 1
+    return np.unique(pairs, return_inverse=True)[1].astype(np.int64)
+
+
+def _earlier(keys: Ids) -> Ids:
+    """How many of the places before each one have its key."""
+    return _sum_of_earlier(keys, np.ones(len(keys), bool))
+
+
+def _sum_of_earlier(keys: Ids, marked: NDArray[np.bool_]) -> Ids:
+    """How many of the places before each one have its key and are marked."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    before: Ids = np.cumsum(marked[order]) - marked[order]
+    begins = np.ones(len(keys), bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    found = np.empty(len(keys), np.int64)
+    found[order] = before - np.maximum.accumulate(np.where(begins, before, 0))
+    return found
