@@ -370,7 +370,10 @@ def test_inspect(tw, tw_json, trained):
     assert step["context"] == "Slow"
     assert set(step["next"]) == set(step["entropy"]) == {"1.0", "0.5"}
     likeliest, cold = step["next"]["1.0"], step["next"]["0.5"]
-    assert all(set(row) == {"token", "id", "text", "probability"} for row in likeliest)
+    of_mixtures = {"neural", "counts", "memory"}
+    assert all(
+        set(row) == {"token", "id", "text", "probability"} | of_mixtures for row in likeliest
+    )
     assert [row["id"] for row in likeliest] == [row["id"] for row in cold]
     # One temperature's table follows from the other's: p^(1/T).
     ratio = likeliest[0]["probability"] / likeliest[2]["probability"]
