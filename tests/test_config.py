@@ -37,7 +37,7 @@ def test_a_flag_beats_the_file_beats_the_preset_beats_the_default(file):
     preset = load_preset("demo")["train"]
     assert train.learning_rate == 0.25
     assert train.epochs == 3 != preset["epochs"]
-    assert train.batch_size == preset["batch_size"] != TrainOptions().batch_size
+    assert train.weight_decay == preset["weight_decay"] != TrainOptions().weight_decay
     assert train.beta1 == TrainOptions().beta1
 
 
