@@ -276,7 +276,7 @@ def _backend(run: Run, device: str) -> Backend:
         from textwright import models
 
         backend = models.TorchBackend(models.load(run, device))
-    return backend if options.counted else with_counts(backend, run)
+    return with_counts(backend, run)
 
 
 def _sampling(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from textwright.counts.memory import recall
 from textwright.counts.mixture import Shares, mix
 from textwright.families import NGramOptions
 from textwright.run import Run
-from textwright.writing.backend import Backend, window_start
+from textwright.writing.backend import Backend, moves, padded, window_start
 from textwright.writing.sampling_steps import log_probabilities
 
 Ids = NDArray[np.int64]
@@ -126,14 +126,14 @@ class MixedBackend:
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Logits, MixedState]:
         """ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
         parts, state = self.read(ids, lengths)
-        return self._mixed(parts), state
+        return self.mixed(parts), state
 
     def step(self, ids: Ids, state: MixedState) -> tuple[Logits, MixedState]:
         """Read one more id of each row: ids (B,) → logits (B, V), state."""
         texts = [np.append(text, token) for text, token in zip(state.texts, ids, strict=True)]
         neural = self._neural_step(ids, state.neural, texts)
         parts, after = self._parts(neural, self.counts.step(ids, state.counts), texts)
-        return self._mixed(parts), after
+        return self.mixed(parts), after
 
     def read(self, ids: Ids, lengths: Ids) -> tuple[Parts, MixedState]:
         """As `prefill`, with the parts by themselves."""
@@ -143,20 +143,12 @@ class MixedBackend:
     def _neural_read(self, texts: list[Ids]) -> tuple[Logits, Any]:
         limit = self.neural.context_length
         seen = [text[window_start(len(text), limit) :] for text in texts]
-        lengths = np.array([len(text) for text in seen], np.int64)
-        padded = np.zeros((len(seen), lengths.max()), np.int64)
-        for row, text in zip(padded, seen, strict=True):
-            row[: len(text)] = text
-        return self.neural.prefill(padded, lengths)
+        return self.neural.prefill(*padded(seen))
 
     def _neural_step(self, ids: Ids, state: Any, texts: list[Ids]) -> tuple[Logits, Any]:
         """Rows whose context is full are read again from their newest half."""
         limit = self.neural.context_length
-        full = [
-            row
-            for row, text in enumerate(texts)
-            if window_start(len(text), limit) != window_start(len(text) - 1, limit)
-        ]
+        full = [row for row, text in enumerate(texts) if moves(len(text), limit)]
         if not full:
             return self.neural.step(ids, state)
         going = [row for row in range(len(texts)) if row not in full]
@@ -177,7 +169,8 @@ class MixedBackend:
         parts = Parts(np.exp(log_probabilities(logits)), by_counts, np.stack(by_memory))
         return parts, MixedState(neural_state, counts_state, texts)
 
-    def _mixed(self, parts: Parts) -> Logits:
+    def mixed(self, parts: Parts) -> Logits:
+        """The logits (B, V) of the mixture of these parts."""
         p = mix(self.shares, parts.neural, parts.counts, parts.memory)
         return np.log(p).astype(np.float32)
 
@@ -187,7 +180,7 @@ def open_backend(weights: Mapping[str, np.ndarray], options: NGramOptions) -> Co
     return CountsBackend(KneserNey.from_arrays(weights))
 
 
-def with_counts(neural: Backend, run: Run) -> Backend:
-    """The backend of a neural run, with the run's counts beside it if it has any."""
-    counts = run.counts
-    return neural if counts is None else MixedBackend(neural, counts, run.shares())
+def with_counts(backend: Backend, run: Run) -> Backend:
+    """The backend of a run, with counts beside it if it is neural and has any."""
+    counts = None if run.config.model.counted else run.counts
+    return backend if counts is None else MixedBackend(backend, counts, run.shares())

@@ -62,11 +62,6 @@ class KneserNey:
     def order(self) -> int:
         return len(self.levels)
 
-    @property
-    def ngrams(self) -> int:
-        """Number of different n-grams of all lengths."""
-        return sum(len(level.keys) for level in self.levels)
-
     def arrays(self) -> dict[str, np.ndarray]:
         """The model as named arrays, for a file."""
         return {

@@ -105,8 +105,7 @@ def next_tokens(
         ids = tokenizer.encode(context).tolist()
         row = visible(ids, tokenizer.stop_id, backend.context_length)
         seen = visible(ids, tokenizer.stop_id, inner.context_length)
-        logits, _ = backend.prefill(row[None], np.array([len(row)]))
-        parts = _parts(backend, row)
+        logits, parts = _predict(backend, row)
         entropy, tables = {}, {}
         for temperature in temperatures:
             logp = log_probabilities(temper(logits[0], temperature))
@@ -131,11 +130,13 @@ def next_tokens(
     return found
 
 
-def _parts(backend: Backend, row: NDArray[np.int64]) -> Parts | None:
-    """What each part of a mixture predicts, (1, V); None for other models."""
+def _predict(backend: Backend, row: NDArray[np.int64]) -> tuple[NDArray[np.float32], Parts | None]:
+    """The logits (1, V) after a row; of a mixture, also what each part predicts."""
+    ids, lengths = row[None], np.array([len(row)])
     if not isinstance(backend, MixedBackend):
-        return None
-    return backend.read(row[None], np.array([len(row)]))[0]
+        return backend.prefill(ids, lengths)[0], None
+    parts, _ = backend.read(ids, lengths)
+    return backend.mixed(parts), parts
 
 
 def tracer(run: Run) -> Tracer | None:

@@ -81,12 +81,13 @@ def _best(config: Config, evaluations: list[dict[str, Any]]) -> str:
         return ""
     scores, epochs = best[-1]["scores"], best[-1]["epoch"]
     low, high = scores["interval"]
-    trained = f"| counted | n-grams of up to {counted(best[-1]['step'], 'token')} |\n"
-    steps, rows = counted(best[-1]["step"], "step"), counted(config.train.batch_size, "row")
-    if not config.model.counted:
-        trained = f"| trained | {steps} of {rows} ({epochs:.2f} epochs) |\n"
+    if config.model.counted:
+        made = f"| counted | n-grams of up to {counted(best[-1]['step'], 'token')} |\n"
+    else:
+        steps, rows = counted(best[-1]["step"], "step"), counted(config.train.batch_size, "row")
+        made = f"| trained | {steps} of {rows} ({epochs:.2f} epochs) |\n"
     return (
-        f"{trained}"
+        f"{made}"
         f"| held-out loss | {scores['loss']:.4f} nats a token |\n"
         f"| held-out bits per character | {scores['bits_per_character']:.4f} "
         f"({low:.4f} to {high:.4f}) |\n"

@@ -53,6 +53,22 @@ def window_start(count: int, context_length: int | None) -> int:
     return (1 + (count - context_length - 1) // room) * room
 
 
+def moves(count: int, context_length: int | None) -> bool:
+    """Whether the view of a row that has grown to `count` ids begins elsewhere than before."""
+    return window_start(count, context_length) != window_start(count - 1, context_length)
+
+
+def padded(
+    rows: Sequence[NDArray[np.int64]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows as `Backend.prefill` takes them: ids (B, T) padded on the right, lengths (B,)."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    ids = np.zeros((len(rows), lengths.max()), np.int64)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = row
+    return ids, lengths
+
+
 def visible(
     ids: Sequence[int], stop_id: int, context_length: int | None
 ) -> NDArray[np.int64]:  # (T,)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.writing.backend import Backend, visible, window_start
+from textwright.writing.backend import Backend, moves, padded, visible
 
 
 class Row:
@@ -80,7 +80,7 @@ class RunningBatch(Generic[_Row]):
         full = [
             place
             for place, row in enumerate(self.rows if limit else [])
-            if window_start(1 + len(row.ids), limit) != window_start(len(row.ids), limit)
+            if moves(1 + len(row.ids), limit)
         ]
         if not full:
             self.logits, self._state = self._step(self.rows, self._state)
@@ -99,11 +99,7 @@ class RunningBatch(Generic[_Row]):
         """Prefill with all that the model sees of each row, from the stop id on."""
         limit = self._backend.context_length
         seen = [visible(row.ids, self._stop_id, limit) for row in rows]
-        lengths = np.array([len(ids) for ids in seen], np.int64)
-        padded = np.zeros((len(rows), lengths.max()), np.int64)
-        for place, ids in enumerate(seen):
-            padded[place, : len(ids)] = ids
-        return self._backend.prefill(padded, lengths)
+        return self._backend.prefill(*padded(seen))
 
     def _step(self, rows: list[_Row], state: Any) -> _Read:
         return self._backend.step(np.array([row.ids[-1] for row in rows], np.int64), state)
