@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.backends.counts import MixedBackend, Parts
-from textwright.counts.mixture import Shares
+from textwright.backends.counts import MixedBackend
+from textwright.counts.mixture import Parts, Shares
 from textwright.errors import GenerationError
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer
@@ -65,7 +65,7 @@ class NextTokens:
 
     tokens: those that the model has read, the stop that begins a text included. gates: the values
     in its cells at each of them; attention: that of its heads at the last one. Each is None unless
-    it was asked for and the model has it. shares: of the parts, where the model is a mixture.
+    it was asked for and the model has it. shares: of the parts of a mixture, at this place.
     """
 
     context: str
@@ -97,15 +97,13 @@ def next_tokens(
     if not all(temperature > 0 for temperature in temperatures):
         raise GenerationError("A table needs temperatures above 0; at 0 one token is certain.")
     backend, tokenizer = generator.backend, generator.tokenizer
-    inner, shares = backend, None
-    if isinstance(backend, MixedBackend):
-        inner, shares = backend.neural, backend.shares
+    inner = backend.neural if isinstance(backend, MixedBackend) else backend
     found = []
     for context in contexts:
         ids = tokenizer.encode(context).tolist()
         row = visible(ids, tokenizer.stop_id, backend.context_length)
         seen = visible(ids, tokenizer.stop_id, inner.context_length)
-        logits, parts = _predict(backend, row)
+        logits, parts, shares = _predict(backend, row)
         entropy, tables = {}, {}
         for temperature in temperatures:
             logp = log_probabilities(temper(logits[0], temperature))
@@ -130,13 +128,16 @@ def next_tokens(
     return found
 
 
-def _predict(backend: Backend, row: NDArray[np.int64]) -> tuple[NDArray[np.float32], Parts | None]:
-    """The logits (1, V) after a row; of a mixture, also what each part predicts."""
+def _predict(
+    backend: Backend, row: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], Parts | None, Shares | None]:
+    """The logits (1, V) after a row; of a mixture, also what each part predicts, and its share."""
     ids, lengths = row[None], np.array([len(row)])
     if not isinstance(backend, MixedBackend):
-        return backend.prefill(ids, lengths)[0], None
+        return backend.prefill(ids, lengths)[0], None, None
     parts, _ = backend.read(ids, lengths)
-    return backend.mixed(parts), parts
+    [shares] = backend.mixture.shares(parts.evidence).tolist()
+    return backend.mixed(parts), parts, Shares(*shares)
 
 
 def tracer(run: Run) -> Tracer | None:

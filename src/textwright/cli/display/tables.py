@@ -183,8 +183,8 @@ def show_tables(steps: list[NextTokens]) -> None:
         if step.shares:
             neural, counts, memory = (f"{share:.0%}" for share in step.shares)
             out.print(
-                f"In brackets: by the model (its share is {neural}), by the counts of the corpus "
-                f"({counts}), by those of this text ({memory}).",
+                f"In brackets: by the model (its share here is {neural}), by the counts of the "
+                f"corpus ({counts}), by those of this text ({memory}).",
                 style="dim",
             )
         for number, layer in enumerate(step.gates or [], 1):
