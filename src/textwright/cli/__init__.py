@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from textwright import __version__
-from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
+from textwright.cli.inspect_command import inspect
+from textwright.cli.look_commands import cache, evaluate, export, presets, summary
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
