@@ -1,6 +1,7 @@
 """Progress, tables and texts on the terminal. Nothing is computed here."""
 
 from textwright.cli.display.console import err, out
+from textwright.cli.display.cues import show_cues
 from textwright.cli.display.inspection import show_readings, show_units
 from textwright.cli.display.progress import Progression, TrainDisplay
 from textwright.cli.display.tables import (
@@ -22,6 +23,7 @@ __all__ = [
     "out",
     "show_adherence",
     "show_cache",
+    "show_cues",
     "show_export",
     "show_readings",
     "show_rivals",
