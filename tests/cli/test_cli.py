@@ -89,6 +89,7 @@ def test_help_names_every_command(tw):
         "generate",
         "evaluate",
         "inspect",
+        "cues",
         "export",
         "cache",
         "presets",

@@ -105,7 +105,7 @@ def follow_cues(
     """How far a run follows the cues of pairs, at each distance that some pair reaches.
 
     model: see `inner.open_model`. on_progress: called with pairs done and in all. Raises
-    GenerationError where no pair is two texts with a common end for this tokenizer.
+    GenerationError where no pair can be used.
     """
     found: dict[int, list[_Place]] = {distance: [] for distance in distances}
     for number, pair in enumerate(pairs, 1):
@@ -116,8 +116,8 @@ def follow_cues(
         on_progress(number, len(pairs))
     if not any(found.values()):
         raise GenerationError(
-            "No pair can be used: as this run reads them, its texts are the same, or differ at "
-            "their ends. Let every pair differ early and go on alike."
+            "No pair can be used: as the run reads them, the two texts are the same, or what they "
+            "have in common after the cue is shorter than the least distance."
         )
     return [_summarize(distance, places) for distance, places in found.items() if places]
 

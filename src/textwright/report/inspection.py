@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from textwright.inspection.surprisal import Surprisal
 from textwright.inspection.text import Floats, Reading
 from textwright.inspection.units import TellingUnits
 from textwright.report.heat_map import heat_map, thumbnails
@@ -35,23 +36,17 @@ def reading_sections(
 ) -> list[Section]:
     """A section for each view that was taken, with a part for each text. A page that takes them
     ends with `shading.BEHAVIOR`."""
-    views = {
-        "What comes next": _next,
-        "Surprisal": _surprisal,
-        "Attention": _attention,
-        "Saliency": _saliency,
-        "Gates": _gates,
-    }
     sections = []
-    for title, show in views.items():
+    for title, (words, show) in VIEWS.items():
         blocks: list[Block] = []
         for reading in readings:
             shown = show(reading)
             if shown and len(readings) > 1:
-                blocks.append(Html(f"<h3>{html.escape(_name(reading))}</h3>", _name(reading)))
+                name = _name(reading)
+                blocks.append(Html(f"<h3>{html.escape(name)}</h3>", name))
             blocks += shown
         if blocks:
-            sections.append(Section(title, blocks))
+            sections.append(Section(title, [Paragraph(words), *blocks]))
     if telling:
         sections.append(Section("Units that tell something", _units(readings, telling)))
     return sections
@@ -78,7 +73,7 @@ def _surprisal(reading: Reading) -> list[Block]:
     for token in text:
         likeliest = (f"{c.probability:.1%}  {c.shown}" for c in token.next[temperature])
         says.append(
-            f"{token.shown}: {token.bits:.2f} bits, rank {token.rank:,}\n"
+            f"“{token.shown}”: {token.bits:.2f} bits, rank {token.rank:,}{_parts(token)}\n"
             f"expected at T = {temperature:g}, entropy {token.entropy[temperature]:.2f} nats:\n"
             + "\n".join(likeliest)
         )
@@ -94,10 +89,7 @@ def _surprisal(reading: Reading) -> list[Block]:
         for token in text
     ]
     bits = sum(token.bits for token in text)
-    words = (
-        f"The darker a token, the more bits it costs; the shade is full at {FULL_BITS:g}. The text "
-        f"costs {bits:,.1f} bits, {bits / len(text):.2f} a token."
-    )
+    words = f"The text costs {bits:,.1f} bits, {bits / len(text):.2f} a token."
     shaded = ShadedText(
         [token.text for token in text],
         [min(1.0, token.bits / FULL_BITS) for token in text],
@@ -124,26 +116,21 @@ def _attention(reading: Reading) -> list[Block]:
     names = reading.shown
     mean = _by_row(next(iter(looks.values())))
     return [
-        Paragraph(
-            "Choose a token: the tokens that the model looks at when it reads this one are shaded, "
-            "the darkest where most of the attention goes."
-        ),
         LookingBack(
             names,
             looks | heads,
-            [f"attention when {name} is read:" for name in names],
+            [f"attention when “{name}” is read:" for name in names],
             reading.gap,
             "The text, shaded by attention",
             percent=True,
         ),
         Figure(
             heat_map(mean, names, names, "Attention, mean over layers and heads"),
-            "Mean over layers and heads: a row for the token that is read, a column for each token "
-            "that it looks at, relative to the largest share in the row.",
+            "Mean over layers and heads.",
         ),
         Figure(
             thumbnails({name: _by_row(head) for name, head in heads.items()}),
-            "The same for each head.",
+            "Each head.",
         ),
     ]
 
@@ -154,16 +141,10 @@ def _saliency(reading: Reading) -> list[Block]:
     names = reading.shown
     coming = [*names[1:], next(iter(reading.next.next.values()))[0].shown]
     return [
-        Paragraph(
-            "Choose a token: the tokens up to it are shaded by what they add to the "
-            "log-probability of the token that follows it (gradient × input, in nats); in the "
-            "other color where they take away. After the last token, the likeliest next one counts."
-            + (" Of a mixture, this is the neural model alone." if reading.next.shares else "")
-        ),
         LookingBack(
             names,
             {"saliency": reading.saliency},
-            [f"for {token} after {name}:" for name, token in zip(names, coming, strict=True)],
+            [f"for “{token}” after “{name}”:" for name, token in zip(names, coming, strict=True)],
             reading.gap,
             "The text, shaded by saliency",
             percent=False,
@@ -177,8 +158,7 @@ def _gates(reading: Reading) -> list[Block]:
         means = {MAGNITUDES.get(name, name): np.abs(units).mean(1) for name, units in layer.items()}
         rows = np.stack([(row - row.min()) / max(np.ptp(row), 1e-12) for row in means.values()])
         title = f"Layer {number}: each quantity over the text"
-        caption = f"{title}, mean over the units, each row from its smallest value to its largest."
-        blocks.append(Figure(heat_map(rows, list(means), reading.shown, title), caption))
+        blocks.append(Figure(heat_map(rows, list(means), reading.shown, title), title))
     return blocks
 
 
@@ -207,6 +187,16 @@ def _units(readings: Sequence[Reading], telling: TellingUnits) -> list[Block]:
     return blocks
 
 
+def _parts(token: Surprisal) -> str:
+    """What the parts of a mixture gave to a token."""
+    if token.neural is None:
+        return ""
+    return (
+        f"; probability {token.neural:.1%} by the model, {token.counts:.1%} by the counts, "
+        f"{token.memory:.1%} by this text"
+    )
+
+
 def _by_row(values: Floats) -> Floats:
     """A matrix with each row divided by the size of its largest value."""
     scaled: Floats = values / np.maximum(np.abs(values).max(1, keepdims=True), 1e-12)
@@ -215,3 +205,35 @@ def _by_row(values: Floats) -> Floats:
 
 def _name(reading: Reading) -> str:
     return reading.next.context.replace("\n", "⏎") or "(start of a text)"
+
+
+VIEWS = {  # title → how it is to be read, and what shows it
+    "What comes next": (
+        "The likeliest tokens after each text. A colder temperature sharpens the distribution: "
+        "p^(1/T), normalized.",
+        _next,
+    ),
+    "Surprisal": (
+        "The darker a token, the more bits it costs: −log₂ of the probability that it had. The "
+        f"shade is full at {FULL_BITS:g} bits.",
+        _surprisal,
+    ),
+    "Attention": (
+        "Choose a token: the tokens that the model looks at when it reads this one are shaded, the "
+        "darkest where most of the attention goes. Heat maps have a row for the token that is read "
+        "and a column for each token that it looks at, relative to the largest share in the row.",
+        _attention,
+    ),
+    "Saliency": (
+        "Choose a token: it and the tokens before it are shaded by what they add to the "
+        "log-probability of the token that follows (gradient × input, in nats), in the other color "
+        "where they take away. After the last token, the likeliest next one is meant. Counts "
+        "beside a neural model have no part in it.",
+        _saliency,
+    ),
+    "Gates": (
+        "The quantities of each layer's cells after each token, as means over the units (of "
+        "magnitudes, where they can be below 0), each row from its smallest value to its largest.",
+        _gates,
+    ),
+}
