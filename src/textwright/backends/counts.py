@@ -121,15 +121,19 @@ class MixedBackend:
 
     def step(self, ids: Ids, state: MixedState) -> tuple[Logits, MixedState]:
         """Read one more id of each row: ids (B,) → logits (B, V), state."""
-        texts = [np.append(text, token) for text, token in zip(state.texts, ids, strict=True)]
-        neural = self._neural_step(ids, state.neural, texts)
-        parts, after = self._parts(neural, self.counts.step(ids, state.counts), texts)
+        parts, after = self.read_on(ids, state)
         return self.mixed(parts), after
 
     def read(self, ids: Ids, lengths: Ids) -> tuple[Parts, MixedState]:
         """As `prefill`, with the parts by themselves."""
         texts = [row[:length] for row, length in zip(ids, lengths, strict=True)]
         return self._parts(self._neural_read(texts), self.counts.prefill(ids, lengths), texts)
+
+    def read_on(self, ids: Ids, state: MixedState) -> tuple[Parts, MixedState]:
+        """As `step`, with the parts by themselves."""
+        texts = [np.append(text, token) for text, token in zip(state.texts, ids, strict=True)]
+        neural = self._neural_step(ids, state.neural, texts)
+        return self._parts(neural, self.counts.step(ids, state.counts), texts)
 
     def _neural_read(self, texts: list[Ids]) -> tuple[Logits, Any]:
         limit = self.neural.context_length

@@ -14,7 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 from textwright import __version__
-from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
+from textwright.cli.cues_command import cues
+from textwright.cli.inspect_command import inspect
+from textwright.cli.look_commands import cache, evaluate, export, presets, summary
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
@@ -73,7 +75,19 @@ def start(
     """Train, understand and trust small autoregressive text models."""
 
 
-for command in (demo, corpus, train, generate, evaluate, inspect, export, cache, presets, summary):
+for command in (
+    demo,
+    corpus,
+    train,
+    generate,
+    evaluate,
+    inspect,
+    cues,
+    export,
+    cache,
+    presets,
+    summary,
+):
     if command is generate:
         app.command(cls=SampledCommand)(without_flags(generate))
     else:
