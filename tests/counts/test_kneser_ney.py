@@ -33,6 +33,13 @@ def counted(documents: list[list[int]], order: int) -> KneserNey:
     return smooth(count_ngrams(ids, starts, STOP, VOCABULARY, order), VOCABULARY)
 
 
+def scored(model: KneserNey, rows: list[np.ndarray]) -> list[np.ndarray]:
+    """The probability of every target (row[1:]) of each row."""
+    targets = np.concatenate([row[1:] for row in rows])
+    p = model.probabilities(model.contexts_of(rows), targets)
+    return np.split(p, np.cumsum([len(row) - 1 for row in rows])[:-1])
+
+
 class Enumerated:
     """The definition: Chen & Goodman 1999, equations 24 to 26, with KenLM's counts at a document's
     beginning and a last level of 1 / V."""
@@ -86,7 +93,7 @@ class Enumerated:
 def test_probabilities_are_those_of_the_definition(documents, longest, order) -> None:
     training, held_out = corpus(1, documents, longest), corpus(2, 20, 12)
     model, witness = counted(training, order), Enumerated(training, order)
-    for row, found in zip(rows_of(held_out), model.probabilities(rows_of(held_out)), strict=True):
+    for row, found in zip(rows_of(held_out), scored(model, rows_of(held_out)), strict=True):
         expected = [
             witness.probability(tuple(row[max(0, end - order + 1) : end].tolist()), int(row[end]))
             for end in range(1, len(row))
@@ -98,21 +105,57 @@ def test_probabilities_are_those_of_the_definition(documents, longest, order) ->
 def test_every_distribution_sums_to_1_and_is_what_is_scored(order) -> None:
     model = counted(corpus(3, 50, 12), order)
     rows = rows_of(corpus(4, 10, 12))
-    scored = model.probabilities(rows)
-    for row, targets in zip(rows, scored, strict=True):
+    places = model.contexts_of(rows)
+    at = 0
+    for row, targets in zip(rows, scored(model, rows), strict=True):
         contexts = model.begin(1)
         for read, target, p in zip(row[:-1], row[1:], targets, strict=True):
             contexts = model.read(contexts, np.array([read]))
+            assert (contexts[0] == places[at]).all()
+            at += 1
             distribution = model.distribution(contexts)[0]
             assert distribution.sum() == pytest.approx(1, abs=1e-5)
             assert (distribution > 0).all()
             assert distribution[target] == pytest.approx(p, rel=1e-6)
 
 
+def test_evidence_is_how_much_of_a_context_is_known_and_how_little_it_says() -> None:
+    training = corpus(3, 50, 12)
+    model, row = counted(training, 4), np.array([STOP, 1, 2, 3, 1, 5, 5, 5, 5])
+    known = model.evidence(model.contexts_of([row]))
+    text = [tuple(r.tolist()) for r in rows_of(training)]
+    for end, (length, backoff) in enumerate(known, 1):
+        context = tuple(row[:end].tolist())
+        seen = [
+            n
+            for n in range(1, min(3, len(context)) + 1)
+            if any(t[at : at + n] == context[-n:] for t in text for at in range(len(t) - n + 1))
+        ]
+        assert length == max(seen, default=0)
+        # γ is the probability of a token that never follows the context, over the shorter one's.
+        unseen = [
+            token
+            for token in range(VOCABULARY)
+            if not any(
+                t[at : at + len(context[-int(length) :]) + 1] == (*context[-int(length) :], token)
+                for t in text
+                for at in range(len(t))
+            )
+        ]
+        longer, shorter = model.begin(1), model.begin(1)
+        for token in context[-int(length) :]:
+            longer = model.read(longer, np.array([token]))
+        for token in context[len(context) - int(length) + 1 :]:
+            shorter = model.read(shorter, np.array([token]))
+        if unseen and len(context) > 1:
+            found, below = (model.distribution(c)[0][unseen[0]] for c in (longer, shorter))
+            assert backoff == pytest.approx(found / below, rel=1e-4)
+
+
 def test_no_ngram_crosses_the_end_of_a_document() -> None:
     apart, together = counted([[1, 2], [3, 4]], 3), counted([[1, 2, 3, 4]], 3)
     two_three = rows_of([[2, 3]])
-    assert apart.probabilities(two_three)[0][1] < together.probabilities(two_three)[0][1]
+    assert scored(apart, two_three)[0][1] < scored(together, two_three)[0][1]
     assert len(apart.levels[1].keys) == 6  # stop 1, 1 2, 2 stop, stop 3, 3 4, 4 stop
 
 
@@ -124,5 +167,5 @@ def test_a_model_is_the_same_after_it_was_kept_as_arrays() -> None:
     model = counted(corpus(5, 30, 10), 4)
     again = KneserNey.from_arrays(model.arrays())
     rows = rows_of(corpus(6, 5, 10))
-    for before, after in zip(model.probabilities(rows), again.probabilities(rows), strict=True):
+    for before, after in zip(scored(model, rows), scored(again, rows), strict=True):
         assert (before == after).all()

@@ -1,26 +1,81 @@
-"""The shares of a mixture."""
+"""How a mixture weighs its parts."""
 
 import numpy as np
 import pytest
 
-from textwright.counts.mixture import Shares, fit_shares, mix
+from textwright.counts.mixture import EVEN, EVIDENCE, Mixture, Parts, Shares, fit_mixture
+
+PLACES = 3_000
 
 
-def probabilities(seed: int, power: float) -> np.ndarray:
-    return np.random.default_rng(seed).random(2_000) ** power
+def parts_of(powers: tuple[float, float, float], seed: int = 0) -> Parts:
+    """Chances that know nothing of the evidence."""
+    random = np.random.default_rng(seed)
+    chances = (random.random(PLACES) ** power for power in powers)
+    return Parts(*chances, random.normal(2.0, 3.0, (PLACES, len(EVIDENCE))))
+
+
+def bits(mixture: Mixture, parts: Parts) -> float:
+    return float(-np.log2(mixture.mix(parts)).mean())
 
 
 @pytest.mark.parametrize("powers", [(2.0, 3.0, 2.0), (3.0, 2.0, 4.0), (1.0, 8.0, 2.0)])
-def test_no_other_shares_make_the_text_likelier(powers):
-    parts = [probabilities(seed, power) for seed, power in enumerate(powers)]
-    shares = fit_shares(*parts)
-    assert sum(shares) == pytest.approx(1)
-    nats = -np.log(mix(shares, *parts)).sum()
-    for other in np.random.default_rng(9).dirichlet(np.ones(3), 200):
-        assert nats <= -np.log(mix(Shares(*other), *parts)).sum() + 1e-2
+def test_no_constant_shares_make_the_text_likelier(powers):
+    parts = parts_of(powers)
+    fitted = bits(fit_mixture(parts), parts)
+    for other in np.random.default_rng(9).dirichlet(np.ones(3), 300):
+        assert fitted <= bits(Mixture.constant(Shares(*other)), parts) + 1e-4
 
 
 def test_a_part_that_is_never_better_gets_no_share():
-    good = probabilities(1, 1.0)
-    assert fit_shares(good, good / 2, good / 3).neural > 1 - 1e-6
-    assert fit_shares(good / 2, good / 3, good).memory > 1 - 1e-6
+    good = parts_of((1.0, 1.0, 1.0)).neural
+    nothing = np.zeros((PLACES, len(EVIDENCE)))
+    assert fit_mixture(Parts(good, good / 3, good / 4, nothing)).usual.neural > 0.99
+    assert fit_mixture(Parts(good / 3, good / 4, good, nothing)).usual.memory > 0.99
+
+
+def planted(seed: int) -> tuple[Parts, Mixture]:
+    """Targets that are drawn by a mixture whose shares depend on the evidence, and that mixture."""
+    random = np.random.default_rng(seed)
+    weights = random.normal(0.0, 0.5, (1 + len(EVIDENCE), 3))
+    truth = Mixture(weights, EVEN)
+    evidence = random.normal(0.0, 1.0, (20_000, len(EVIDENCE)))
+    tables = random.dirichlet(np.full(6, 0.4), (3, 20_000))  # each part's law over six tokens
+    cumulated = truth.mix(Parts(*tables, evidence)).cumsum(1)
+    drawn = (random.random((20_000, 1)) > cumulated).sum(1).clip(max=5)
+    chances = tables[:, np.arange(20_000), drawn]
+    return Parts(*chances, evidence), truth
+
+
+def test_shares_that_depend_on_the_evidence_are_found_on_other_text():
+    parts, truth = planted(1)
+    half = len(parts.neural) // 2
+    seen, fresh = (
+        Parts(*(getattr(parts, name)[chosen] for name in vars(parts)))
+        for chosen in (slice(half), slice(half, None))
+    )
+    fitted = fit_mixture(seen)
+    best_constant = min(
+        bits(Mixture.constant(Shares(*shares)), fresh)
+        for shares in np.random.default_rng(9).dirichlet(np.ones(3), 300)
+    )
+    assert bits(fitted, fresh) == pytest.approx(bits(truth, fresh), abs=0.003)
+    assert bits(fitted, fresh) < best_constant - 0.02
+
+
+def test_little_text_cannot_mislead():
+    """Evidence that says nothing costs little, even where there are 100 targets to fit to."""
+    parts = parts_of((2.0, 3.0, 2.0), seed=4)
+    few = Parts(*(getattr(parts, name)[:100] for name in vars(parts)))
+    assert bits(fit_mixture(few), parts) < bits(fit_mixture(parts), parts) + 0.03
+
+
+def test_shares_sum_to_1_and_a_kept_mixture_is_the_same():
+    parts = parts_of((2.0, 3.0, 2.0))
+    mixture = fit_mixture(parts)
+    assert mixture.shares(parts.evidence).sum(1) == pytest.approx(np.ones(PLACES))
+    assert sum(mixture.usual) == pytest.approx(1)
+    again = Mixture.from_json(mixture.to_json())
+    assert again.mix(parts) == pytest.approx(mixture.mix(parts))
+    old = {"neural": 0.5, "counts": 0.3, "memory": 0.2}
+    assert Mixture.from_json(old).shares(parts.evidence)[7] == pytest.approx([0.5, 0.3, 0.2])

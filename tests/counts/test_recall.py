@@ -1,5 +1,6 @@
 """The memory of a text, against counting by hand."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -10,9 +11,9 @@ from textwright.counts.memory import DISCOUNT, LONGEST, recall, recall_targets
 VOCABULARY, STOP = 6, 0
 
 
-def by_hand(text: list[int], base: np.ndarray) -> np.ndarray:
-    """The definition, with loops."""
-    p = base
+def by_hand(text: list[int], base: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    """The definition, with loops: probabilities, and how much and how varied was seen."""
+    p, evidence = base, [0.0, 1.0] * LONGEST
     for length in range(min(LONGEST, len(text) - 1) + 1):
         context = tuple(text[len(text) - length :])
         followed = Counter(
@@ -23,13 +24,16 @@ def by_hand(text: list[int], base: np.ndarray) -> np.ndarray:
         total = sum(followed.values())
         if total:
             freed = DISCOUNT * len(followed)
+            if length:
+                evidence[2 * (length - 1)] = math.log(1 + total)
+                evidence[2 * (length - 1) + 1] = len(followed) / total
             p = np.array(
                 [
                     (max(followed[token] - DISCOUNT, 0) + freed * p[token]) / total
                     for token in range(VOCABULARY)
                 ]
             )
-    return p
+    return p, evidence
 
 
 def texts(seed: int, count: int, longest: int) -> list[list[int]]:
@@ -47,21 +51,27 @@ def base() -> np.ndarray:
 
 def test_what_followed_earlier_is_likelier_and_all_sums_to_1(base):
     for text in texts(1, 60, 25):
-        found = recall(np.array(text), base)
-        assert found == pytest.approx(by_hand(text, base))
+        found, evidence = recall(np.array(text), base)
+        expected, seen = by_hand(text, base)
+        assert found == pytest.approx(expected)
+        assert evidence == pytest.approx(seen)
         assert found.sum() == pytest.approx(1)
 
 
 def test_targets_are_scored_as_they_would_be_written(base):
     rows = [np.array([*text, STOP]) for text in texts(2, 40, 25)]
-    scored = recall_targets(rows, [base[row[1:]] for row in rows])
-    for row, targets in zip(rows, scored, strict=True):
-        written = [recall(row[:end], base)[row[end]] for end in range(1, len(row))]
-        assert targets == pytest.approx(written)
+    scored, evidence = recall_targets(rows, base[np.concatenate([row[1:] for row in rows])])
+    places = [(row, end) for row in rows for end in range(1, len(row))]
+    for (row, end), p, known in zip(places, scored, evidence, strict=True):
+        written, seen = recall(row[:end], base)
+        assert p == pytest.approx(written[row[end]])
+        assert known == pytest.approx(seen)
 
 
 def test_a_text_has_no_memory_of_other_texts(base):
-    row = np.array([STOP, 1, 2, 3, STOP])
+    row = np.array([STOP, 1, 2, 3, 1, STOP])
     given = base[row[1:]]
-    [alone] = recall_targets([row], [given])
-    assert all(found == pytest.approx(alone) for found in recall_targets([row] * 5, [given] * 5))
+    alone, seen = recall_targets([row], given)
+    together, of_all = recall_targets([row] * 5, np.tile(given, 5))
+    assert together == pytest.approx(np.tile(alone, 5))
+    assert of_all == pytest.approx(np.tile(seen, (5, 1)))

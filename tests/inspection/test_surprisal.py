@@ -7,7 +7,7 @@ from small_models import SMALL
 import textwright as tw
 from textwright.backends.counts import MixedBackend
 from textwright.counts.kneser_ney import count_ngrams, smooth
-from textwright.counts.mixture import Shares
+from textwright.counts.mixture import Mixture, Shares
 from textwright.evaluation.predictors import MixedPredictor, open_predictor
 from textwright.evaluation.scores import score
 from textwright.inspection.next_tokens import next_tokens
@@ -45,10 +45,10 @@ def test_surprisal_of_a_mixture_is_of_the_whole_and_names_its_parts(letters, nam
     counts = smooth(
         count_ngrams(ids, starts, letters.stop_id, letters.vocab_size, 3), letters.vocab_size
     )
-    shares = Shares(0.5, 0.3, 0.2)
-    mixed = Generator(MixedBackend(TorchBackend(model), counts, shares), letters)
+    mixture = Mixture.constant(Shares(0.5, 0.3, 0.2))
+    mixed = Generator(MixedBackend(TorchBackend(model), counts, mixture), letters)
     found = surprisals(mixed, TEXT)
-    (charged,) = MixedPredictor(model, counts, shares).score([row_of(letters, TEXT)])
+    (charged,) = MixedPredictor(model, counts, mixture).score([row_of(letters, TEXT)])
     assert [token.nats for token in found] == pytest.approx(charged[:-1].tolist(), abs=1e-4)
     for token in found:
         whole = 0.5 * token.neural + 0.3 * token.counts + 0.2 * token.memory

@@ -12,7 +12,7 @@ from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.counts.kneser_ney import count_ngrams, smooth
 from textwright.counts.memory import recall_targets
-from textwright.counts.mixture import Shares, mix
+from textwright.counts.mixture import EVIDENCE, Mixture, Parts, Shares
 from textwright.errors import ConfigError, ExportError
 from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.runs import score_run
@@ -26,7 +26,10 @@ from textwright.training.trainer import Evaluation, Finished
 from textwright.writing.sampling_steps import log_probabilities
 
 BESIDE = ["counts.longest=2"]
-SHARES = Shares(0.5, 0.3, 0.2)
+# Shares that depend on the place.
+MIXTURE = Mixture(
+    np.random.default_rng(5).normal(0.0, 0.3, (1 + len(EVIDENCE), 3)), Shares(0.5, 0.3, 0.2)
+)
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -81,18 +84,21 @@ def test_counted_runs_write_and_show_what_comes_next(count, tmp_path):
 
 def test_a_mixture_weighs_each_probability(train):
     run = train()
-    run.keep_shares(SHARES)
+    run.keep_mixture(MIXTURE)
     rows = HeldOut.of(run.held_out("valid"), run.tokenizer, run.escape).rows
     neural = np.concatenate(score(models.load(run, "cpu"), rows))
-    counted = np.concatenate(run.counts.probabilities(rows))
-    recalled = np.concatenate(recall_targets(rows, run.counts.probabilities(rows)))
+    contexts = run.counts.contexts_of(rows)
+    counted = run.counts.probabilities(contexts, np.concatenate([row[1:] for row in rows]))
+    recalled, remembered = recall_targets(rows, counted)
+    evidence = np.concatenate([run.counts.evidence(contexts), remembered], 1)
     mixed = np.concatenate(open_predictor(run, "cpu").score(rows))
-    assert np.exp(-mixed) == pytest.approx(mix(SHARES, np.exp(-neural), counted, recalled))
+    parts = Parts(np.exp(-neural), counted, recalled, evidence)
+    assert np.exp(-mixed) == pytest.approx(MIXTURE.mix(parts))
 
 
 def test_bits_of_a_mixture_are_those_of_its_probabilities(train):
     run = train()
-    run.keep_shares(SHARES)
+    run.keep_mixture(MIXTURE)
     [document] = list(run.held_out("test"))[:1]
     held_out = HeldOut.of([document], run.tokenizer, run.escape)
     scores = evaluate(open_predictor(run, "cpu").score, held_out)
@@ -120,17 +126,18 @@ def test_the_best_evaluation_is_of_the_mixture(train):
 
 def test_tables_name_both_parts(train):
     run = train()
-    run.keep_shares(SHARES)
+    run.keep_mixture(MIXTURE)
     [table] = next_tokens(api.load(run.path).generator, ["a"], [1.0], top=10_000)
     for candidate in table.next[1.0]:
-        mixed = mix(run.shares(), candidate.neural, candidate.counts, candidate.memory)
+        parts = (candidate.neural, candidate.counts, candidate.memory)
+        mixed = np.dot(table.shares, parts)
         assert candidate.probability == pytest.approx(mixed, rel=1e-3, abs=1e-7)
     assert json.dumps(table.to_json())
 
 
 def test_torch_and_numpy_write_the_same_mixture(train):
     run = train()
-    run.keep_shares(SHARES)
+    run.keep_mixture(MIXTURE)
     plain = api.load(run.path).generator.backend
     by_torch = open_predictor(run, "cpu").backend()
     ids = np.array([[run.tokenizer.stop_id, 3, 4, 5], [run.tokenizer.stop_id, 6, 0, 0]])
@@ -152,7 +159,7 @@ def test_a_text_longer_than_the_context_is_written_as_it_is_scored(train):
     """The neural part forgets what its context cannot hold; the memory does not."""
     small = ["model.layers=1", "model.heads=2", "model.width=8", "train.max_steps=4"]
     run = train("data.context_length=8", *small, preset="demo-gpt")
-    run.keep_shares(SHARES)
+    run.keep_mixture(MIXTURE)
     ids = np.random.default_rng(0).integers(2, run.tokenizer.vocab_size, (2, 30))
     rows = [np.array([run.tokenizer.stop_id, *row]) for row in ids]
     scored = open_predictor(run, "cpu").score(rows)
@@ -176,10 +183,10 @@ def test_a_resumed_mixture_goes_on_as_if_never_stopped(train, notes, tiny, tmp_p
         if isinstance(event, Evaluation) and event.step == 10:
             break
     events.close()
-    Run.load(tmp_path / "cut").keep_shares(SHARES)
+    Run.load(tmp_path / "cut").keep_mixture(MIXTURE)
     list(train_run([], tmp_path / "cut", None, resume=True))
     cut = Run.load(tmp_path / "cut")
-    assert cut.shares() == pytest.approx(whole.shares(), rel=1e-6)
+    assert cut.mixture().weights == pytest.approx(whole.mixture().weights, rel=1e-6)
     for name, array in whole.weights().items():
         assert (cut.weights()[name] == array).all()
 

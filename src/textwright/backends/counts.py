@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall
-from textwright.counts.mixture import Shares, mix
+from textwright.counts.mixture import Mixture, Parts
 from textwright.families import NGramOptions
 from textwright.run import Run
 from textwright.writing.backend import Backend, moves, padded, window_start
@@ -102,15 +102,6 @@ class MixedState:
         return int(self.neural.nbytes) + self.counts.nbytes + sum(t.nbytes for t in self.texts)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What each part of a mixture predicts, (B, V)."""
-
-    neural: Floats
-    counts: Floats
-    memory: Floats
-
-
 class MixedBackend:
     """A neural backend with counts beside it. Its logits are log-probabilities.
 
@@ -120,8 +111,8 @@ class MixedBackend:
 
     context_length: int | None = None  # no limit
 
-    def __init__(self, neural: Backend, counts: KneserNey, shares: Shares):
-        self.neural, self.counts, self.shares = neural, CountsBackend(counts), shares
+    def __init__(self, neural: Backend, counts: KneserNey, mixture: Mixture):
+        self.neural, self.counts, self.mixture = neural, CountsBackend(counts), mixture
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Logits, MixedState]:
         """ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
@@ -169,14 +160,17 @@ class MixedBackend:
     ) -> tuple[Parts, MixedState]:
         (logits, neural_state), (counted, counts_state) = neural, counts
         by_counts = np.exp(counted.astype(np.float64))
-        by_memory = [recall(text, base) for text, base in zip(texts, by_counts, strict=True)]
-        parts = Parts(np.exp(log_probabilities(logits)), by_counts, np.stack(by_memory))
+        known = self.counts.counts.evidence(counts_state.contexts)
+        recalled = [recall(text, base) for text, base in zip(texts, by_counts, strict=True)]
+        by_memory, remembered = map(np.stack, zip(*recalled, strict=True))
+        evidence = np.concatenate([known, remembered], 1)
+        by_neural = np.exp(log_probabilities(logits))
+        parts = Parts(by_neural, by_counts, by_memory, evidence)
         return parts, MixedState(neural_state, counts_state, texts)
 
     def mixed(self, parts: Parts) -> Logits:
         """The logits (B, V) of the mixture of these parts."""
-        p = mix(self.shares, parts.neural, parts.counts, parts.memory)
-        return np.log(p).astype(np.float32)
+        return np.log(self.mixture.mix(parts)).astype(np.float32)
 
 
 def open_backend(weights: Mapping[str, np.ndarray], options: NGramOptions) -> CountsBackend:
@@ -187,4 +181,4 @@ def open_backend(weights: Mapping[str, np.ndarray], options: NGramOptions) -> Co
 def with_counts(backend: Backend, run: Run) -> Backend:
     """The backend of a run, with counts beside it if it is neural and has any."""
     counts = None if run.config.model.counted else run.counts
-    return backend if counts is None else MixedBackend(backend, counts, run.shares())
+    return backend if counts is None else MixedBackend(backend, counts, run.mixture())

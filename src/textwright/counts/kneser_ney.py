@@ -28,6 +28,8 @@ Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 NONE = -1  # in place of a node: the text has no such n-gram
+# What is known of a context: the tokens of its longest part that the text has, and γ of that part.
+EVIDENCE = ("known", "backoff")
 
 
 @dataclass(frozen=True)
@@ -108,23 +110,39 @@ class KneserNey:
                 p[row, longer.keys[first:last] - ends[0]] += longer.probability[first:last]
         return p
 
-    def probabilities(self, rows: Sequence[np.ndarray]) -> list[Floats]:
-        """The probability of every target of every row (row[1:])."""
+    def contexts_of(self, rows: Sequence[np.ndarray]) -> Ids:
+        """The contexts of all targets (row[1:]) of all rows in a line, (N, order − 1)."""
         ids = np.concatenate(rows).astype(np.int64)
+        ends = np.cumsum([len(row) for row in rows])
         first = np.zeros(len(ids), bool)
-        first[np.cumsum([0, *map(len, rows[:-1])])] = True
-        p = self.levels[0].probability[ids].astype(np.float64)
+        first[[0, *ends[:-1]]] = True
+        contexts = np.empty((len(ids), self.order - 1), np.int64)
         nodes = ids
+        for n in range(self.order - 1):
+            if n:
+                nodes = self._find(n, np.where(first, NONE, np.roll(nodes, 1)), ids)
+            contexts[:, n] = nodes
+        return np.delete(contexts, ends - 1, axis=0)
+
+    def probabilities(self, contexts: Ids, ids: Ids) -> Floats:
+        """The probability of one token after each context; contexts (N, order − 1), ids (N,)."""
+        p = self.levels[0].probability[ids].astype(np.float64)
         for n in range(1, self.order):
-            contexts = np.roll(nodes, 1)
-            contexts[first] = NONE
-            known = contexts != NONE
-            nodes = self._find(n, contexts, ids)
-            backoff = np.where(known, self.levels[n - 1].backoff[contexts], 1.0)
-            found = np.where(nodes != NONE, self.levels[n].probability[nodes], 0.0)
-            p = found + backoff * p
-        ends = np.cumsum([len(row) - 1 for row in rows])[:-1]
-        return np.split(p[~first], ends)
+            nodes = contexts[:, n - 1]
+            found = self._find(n, nodes, ids)
+            known = nodes != NONE
+            p *= np.where(known, self.levels[n - 1].backoff[nodes], 1.0)
+            p += np.where(found != NONE, self.levels[n].probability[found], 0.0)
+        return p
+
+    def evidence(self, contexts: Ids) -> Floats:
+        """What is known of each context, (N, 2), in the order of EVIDENCE."""
+        known, backoff = np.zeros(len(contexts)), np.ones(len(contexts))
+        for n, nodes in enumerate(contexts.T):
+            has = nodes != NONE
+            known[has] = n + 1
+            backoff[has] = self.levels[n].backoff[nodes[has]]
+        return np.stack([known, backoff], 1)
 
     def _find(self, n: int, parents: Ids, ids: Ids) -> Ids:
         """The node at level n + 1 of each parent at level n followed by a token, or NONE."""

@@ -5,7 +5,7 @@ likelier; the rest of the probability goes to the shorter context, and from the 
 corpus' counts say (absolute discounting, Ney et al. 1994; a cache of the document's own n-grams,
 Kuhn & De Mori 1990). Nothing that comes later is looked at, so it is a distribution as any other.
 
-Letters: N tokens of text, V vocabulary.
+Letters: N tokens of text, V vocabulary, E kinds of evidence.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-LONGEST = 2  # tokens of a context; 3 gained nothing
-DISCOUNT = 0.75
+LONGEST = 3  # tokens of a context; 4 gained nothing
+DISCOUNT = 0.6
+# What is known of a place, for each length of context but 0: how much has followed the newest
+# tokens earlier in the text, log(1 + count), and how varied it was, different tokens a token.
+EVIDENCE = tuple(
+    f"{what} {length}" for length in range(1, LONGEST + 1) for what in ("followed", "varied")
+)
 
 
-def recall(text: Ids, base: Floats) -> Floats:
-    """The probability of every token after a text that begins with the stop id; base (V,): that by
-    the corpus' counts."""
-    p = base
+def recall(text: Ids, base: Floats) -> tuple[Floats, Floats]:
+    """The probability of every token after a text that begins with the stop id (V,), and the
+    evidence (E,); base (V,): that by the corpus' counts."""
+    p, evidence = base, _no_evidence(1)[0]
     for length in range(min(LONGEST, len(text) - 1) + 1):
         earlier = np.ones(len(text) - max(1, length), bool)
         for back in range(1, length + 1):  # the tokens before each place are the newest ones
@@ -33,31 +38,42 @@ def recall(text: Ids, base: Floats) -> Floats:
         followed = text[max(1, length) :][earlier]
         if len(followed):
             counts = np.bincount(followed, minlength=len(base))
-            freed = DISCOUNT * np.count_nonzero(counts)
-            p = (np.maximum(counts - DISCOUNT, 0) + freed * p) / len(followed)
-    return p
+            kinds = np.count_nonzero(counts)
+            p = (np.maximum(counts - DISCOUNT, 0) + DISCOUNT * kinds * p) / len(followed)
+            if length:
+                known = (np.log1p(len(followed)), kinds / len(followed))
+                evidence[2 * length - 2 : 2 * length] = known
+    return p, evidence
 
 
-def recall_targets(rows: Sequence[np.ndarray], base: Sequence[Floats]) -> list[Floats]:
-    """The probability of every target (row[1:]) of each row by `recall` of what comes before it.
+def recall_targets(rows: Sequence[np.ndarray], base: Floats) -> tuple[Floats, Floats]:
+    """The probability of all targets (row[1:]) of all rows in a line (N,) by `recall` of what comes
+    before them in their row, and the evidence (N, E).
 
-    base: its probability by the corpus' counts.
+    base (N,): their probability by the corpus' counts.
     """
-    lengths = [len(row) - 1 for row in rows]
     targets = np.concatenate([row[1:] for row in rows]).astype(np.int64)
-    p = np.concatenate(list(base))
-    contexts = np.repeat(np.arange(len(rows)), lengths)  # a number for each row and its newest ids
+    contexts = np.repeat(np.arange(len(rows)), [len(row) - 1 for row in rows])
+    p, evidence = base, _no_evidence(len(base))
     for length in range(LONGEST + 1):
-        if length:
+        if length:  # a number for each row and its newest ids
             newest = [_shifted(row, length) for row in rows]
             contexts = _numbered(contexts, np.concatenate(newest))
         followed = _earlier(contexts)
         counts = _earlier(_numbered(contexts, targets))
         kinds = _sum_of_earlier(contexts, counts == 0)
         known = followed > 0
-        mixed = np.maximum(counts - DISCOUNT, 0) + DISCOUNT * kinds * p
-        p = np.where(known, mixed / np.maximum(followed, 1), p)
-    return np.split(p, np.cumsum(lengths)[:-1])
+        total = np.maximum(followed, 1)
+        p = np.where(known, (np.maximum(counts - DISCOUNT, 0) + DISCOUNT * kinds * p) / total, p)
+        if length:
+            evidence[:, 2 * length - 2] = np.log1p(followed)
+            evidence[:, 2 * length - 1] = np.where(known, kinds / total, 1.0)
+    return p, evidence
+
+
+def _no_evidence(places: int) -> Floats:
+    """The evidence of places whose newest tokens the text has never seen, (N, E)."""
+    return np.tile([0.0, 1.0], (places, LONGEST))
 
 
 def _shifted(row: np.ndarray, back: int) -> Ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ from textwright import models
 from textwright.backends.counts import CountsBackend, MixedBackend
 from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall_targets
-from textwright.counts.mixture import EVEN, Shares, fit_shares, mix
+from textwright.counts.mixture import Mixture, Parts, fit_mixture
 from textwright.evaluation.scores import score
 from textwright.models import LanguageModel, TorchBackend
 from textwright.run import Run
@@ -48,7 +48,7 @@ class CountsPredictor:
     counts: KneserNey
 
     def score(self, rows: list[np.ndarray]) -> list[np.ndarray]:
-        return [-np.log(p) for p in self.counts.probabilities(rows)]
+        return _by_row(rows, -np.log(_counted(self.counts, rows)[0]))
 
     def backend(self) -> Backend:
         return CountsBackend(self.counts)
@@ -58,25 +58,25 @@ class CountsPredictor:
 class MixedPredictor:
     """A model of torch with counts beside it.
 
-    fits: choose the shares anew for the rows that are scored, which must then be validation text.
+    fits: fit the mixture anew to the rows that are scored, which must then be validation text.
     """
 
     model: LanguageModel
     counts: KneserNey
-    shares: Shares = EVEN
+    mixture: Mixture = field(default_factory=Mixture.constant)
     fits: bool = False
 
     def score(self, rows: list[np.ndarray]) -> list[np.ndarray]:
-        neural = [np.exp(-nats) for nats in score(self.model, rows)]
-        counted = self.counts.probabilities(rows)
-        recalled = recall_targets(rows, counted)
+        neural = np.exp(-np.concatenate(score(self.model, rows)))
+        counted, known = _counted(self.counts, rows)
+        recalled, remembered = recall_targets(rows, counted)
+        parts = Parts(neural, counted, recalled, np.concatenate([known, remembered], 1))
         if self.fits:
-            self.shares = fit_shares(*map(np.concatenate, (neural, counted, recalled)))
-        parts = zip(neural, counted, recalled, strict=True)
-        return [-np.log(mix(self.shares, *of_row)) for of_row in parts]
+            self.mixture = fit_mixture(parts)
+        return _by_row(rows, -np.log(self.mixture.mix(parts)))
 
     def backend(self) -> Backend:
-        return MixedBackend(TorchBackend(self.model), self.counts, self.shares)
+        return MixedBackend(TorchBackend(self.model), self.counts, self.mixture)
 
 
 def open_predictor(run: Run, device: str = "auto") -> Predictor:
@@ -85,4 +85,16 @@ def open_predictor(run: Run, device: str = "auto") -> Predictor:
     if counts is not None and run.config.model.counted:
         return CountsPredictor(counts)
     model = models.load(run, device)
-    return MixedPredictor(model, counts, run.shares()) if counts else NeuralPredictor(model)
+    return MixedPredictor(model, counts, run.mixture()) if counts else NeuralPredictor(model)
+
+
+def _counted(counts: KneserNey, rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The probability of all targets of all rows in a line, (N,), and the evidence, (N, 2)."""
+    contexts = counts.contexts_of(rows)
+    targets = np.concatenate([row[1:] for row in rows]).astype(np.int64)
+    return counts.probabilities(contexts, targets), counts.evidence(contexts)
+
+
+def _by_row(rows: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:
+    """Values of all targets of all rows in a line → those of each row."""
+    return np.split(values, np.cumsum([len(row) - 1 for row in rows])[:-1])

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.backends.counts import MixedBackend, Parts
-from textwright.counts.mixture import Shares
+from textwright.backends.counts import MixedBackend
+from textwright.counts.mixture import Parts, Shares
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend, visible
@@ -50,7 +50,7 @@ class NextTokens:
     """By temperature, the entropy in nats and the likeliest tokens after `context`.
 
     tokens: those that the model has read, the stop that begins a text included. shares: of the
-    parts, where the model is a mixture.
+    parts of a mixture, at this place.
     """
 
     context: str
@@ -73,12 +73,11 @@ def next_tokens(
     """
     check_temperatures(temperatures)
     backend, tokenizer = generator.backend, generator.tokenizer
-    shares = backend.shares if isinstance(backend, MixedBackend) else None
     found = []
     for context in contexts:
         ids = tokenizer.encode(context).tolist()
         row = visible(ids, tokenizer.stop_id, backend.context_length)
-        logits, parts = _predict(backend, row)
+        logits, parts, shares = _predict(backend, row)
         entropy, tables = likeliest(tokenizer, logits[0], parts, temperatures, top)
         read = name_tokens(tokenizer, seen(generator, ids))
         found.append(NextTokens(context, read, entropy, tables, shares))
@@ -117,7 +116,7 @@ def likeliest(
 
 def part_odds(parts: Parts | None, token_id: int) -> dict[str, Any]:
     """The probability of a token in each part of a mixture; empty where there are none."""
-    return {name: float(odds[0, token_id]) for name, odds in vars(parts).items()} if parts else {}
+    return {name: float(getattr(parts, name)[0, token_id]) for name in Shares._fields if parts}
 
 
 def seen(generator: Generator, ids: Sequence[int]) -> NDArray[np.int64]:
@@ -132,10 +131,13 @@ def name_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[Token]:
     return list(map(Token, tokenizer.tokens(ids), ids, tokenizer.texts(ids)))
 
 
-def _predict(backend: Backend, row: NDArray[np.int64]) -> tuple[NDArray[np.float32], Parts | None]:
-    """The logits (1, V) after a row; of a mixture, also what each part predicts."""
+def _predict(
+    backend: Backend, row: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], Parts | None, Shares | None]:
+    """The logits (1, V) after a row; of a mixture, also what each part predicts, and its share."""
     ids, lengths = row[None], np.array([len(row)])
     if not isinstance(backend, MixedBackend):
-        return backend.prefill(ids, lengths)[0], None
+        return backend.prefill(ids, lengths)[0], None, None
     parts, _ = backend.read(ids, lengths)
-    return backend.mixed(parts), parts
+    [shares] = backend.mixture.shares(parts.evidence).tolist()
+    return backend.mixed(parts), parts, Shares(*shares)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.backends.counts import MixedBackend, Parts
+from textwright.backends.counts import MixedBackend
+from textwright.counts.mixture import Parts
 from textwright.inspection.next_tokens import (
     Candidate,
     Token,

@@ -53,9 +53,10 @@ def _counts(run: Run) -> str:
     """A row with the counts beside a neural model; empty if there are none."""
     if not run.config.counts.longest or run.counts is None:
         return ""
+    usual = run.mixture().usual
     return (
-        f"| counts beside it | n-grams of up to {counted(run.counts.order, 'token')}, with a share "
-        f"of {run.shares().counts:.2f}; of the text being read, {run.shares().memory:.2f} |\n"
+        f"| counts beside it | n-grams of up to {counted(run.counts.order, 'token')}, with a mean "
+        f"share of {usual.counts:.2f}; of the text being read, {usual.memory:.2f} |\n"
     )
 
 

@@ -2,7 +2,7 @@
 
     config.toml  tokenizer.json  escape.json.gz  model.safetensors (best)  metrics.jsonl
     base.safetensors (the weights that adapters belong to)  checksums.json
-    counts.safetensors and mixture.json (counts beside the model, and the shares)
+    counts.safetensors and mixture.json (counts beside the model, and how they are mixed)
     samples.md  README.md  corpus.json  heldout.jsonl.gz  train_hashes.bin
     checkpoints/step-…/
 
@@ -27,7 +27,7 @@ import numpy as np
 
 from textwright.config import FORMAT_VERSION, Config, OriginRecord, TrainOptions, migrated
 from textwright.counts.kneser_ney import KneserNey
-from textwright.counts.mixture import Shares
+from textwright.counts.mixture import Mixture
 from textwright.errors import ConfigError, RunError
 from textwright.escape import EscapeCode
 from textwright.files import replacing, settle, sync
@@ -189,16 +189,16 @@ class Run:
         with self.written(COUNTS, for_good=True) as beside:
             save_arrays(counts.arrays(), beside)
 
-    def shares(self) -> Shares:
-        """The shares of the best weights and of the counts beside them."""
+    def mixture(self) -> Mixture:
+        """How the best weights and the counts beside them are mixed."""
         file = self._existing(MIXTURE)
         try:
-            return Shares(**json.loads(file.read_text("utf-8")))
+            return Mixture.from_json(json.loads(file.read_text("utf-8")))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise damaged(file, error) from None
 
-    def keep_shares(self, shares: Shares) -> None:
-        self.write_text(MIXTURE, json.dumps(shares._asdict()) + "\n")
+    def keep_mixture(self, mixture: Mixture) -> None:
+        self.write_text(MIXTURE, json.dumps(mixture.to_json(), indent=1) + "\n")
 
     def keep_weights(self, weights: Arrays, name: str = WEIGHTS) -> None:
         with self.written(name) as beside:

@@ -274,16 +274,16 @@ def _take_up(
         run.record_checksums()
         run.rewind(trainer.progress.step, trainer.progress.evaluated)
         run.restore_best(trainer.progress.best_step)
-        _restore_shares(run, prepared)
+        _restore_mixture(run, prepared)
 
 
-def _restore_shares(run: Run, prepared: Prepared) -> None:
-    """Fit the shares of the counts beside the best weights, which may be those of another step than
-    the shares that a killed training left."""
+def _restore_mixture(run: Run, prepared: Prepared) -> None:
+    """Fit the mixture of the best weights and the counts; what a killed training left may be that
+    of another step."""
     if prepared.counts is not None and run.has(WEIGHTS):
         mixed = MixedPredictor(models.load(run, "cpu"), prepared.counts, fits=True)
         mixed.score(prepared.held_out.rows)
-        run.keep_shares(mixed.shares)
+        run.keep_mixture(mixed.mixture)
 
 
 def _restore(run: Run, trainer: Trainer, checkpoint: Checkpoint) -> None:
@@ -366,7 +366,7 @@ def _keep_evaluation(
     """Keep the weights if they are the best so far, and a text that they write."""
     if evaluation.best:
         if isinstance(predictor, MixedPredictor):
-            run.keep_shares(predictor.shares)
+            run.keep_mixture(predictor.mixture)
         run.keep_weights(_to_arrays(dict(trained(model))))
     return _keep_preview(run, evaluation, predictor, tokenizer)
 

@@ -73,7 +73,7 @@ def _show_next(step: NextTokens) -> None:
     if step.shares:
         neural, counts, memory = (f"{share:.0%}" for share in step.shares)
         out.print(
-            f"In brackets: by the model (its share is {neural}), by the counts of the corpus "
+            f"In brackets: by the model (its share here is {neural}), by the counts of the corpus "
             f"({counts}), by those of this text ({memory}).",
             style="dim",
         )
