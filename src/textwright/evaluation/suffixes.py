@@ -89,7 +89,7 @@ class SuffixArray:
         found = []
         start = 0
         for part in parts:
-            places = start + np.flatnonzero(begins[start : start + len(part)])
+            places: Integers = start + np.flatnonzero(begins[start : start + len(part)])
             lengths, at = self._search(words, places)
             # A match in bytes may end inside a character, which then does not count.
             found.append(Matches(before[places + lengths] - before[places], at))
