@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from textwright.corpus import FEW_DOCUMENTS
 from textwright.errors import EvaluationError
 from textwright.evaluation.scores import HeldOut
 from textwright.evaluation.subjects import (
@@ -61,14 +60,7 @@ class CompletionServer:
             nats.append(of_document)
             places.append(starts)
             plain.append(bits)
-        text = HeldOut(
-            [],
-            np.array([len(document) for document in documents]),
-            np.array([len(document.encode("utf-8", "surrogatepass")) for document in documents]),
-            np.array(plain),
-            places if len(documents) < FEW_DOCUMENTS else None,
-        )
-        return Measured(nats, text)
+        return Measured(nats, HeldOut.sized(documents, places, escape_bits=plain))
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
         """See `Subject.write`."""
@@ -177,9 +169,9 @@ class CompletionServer:
         except (OSError, ValueError) as error:
             if isinstance(getattr(error, "reason", None), TimeoutError):
                 raise self._too_slow() from None
-            reason = getattr(error, "reason", None) or error
+            cause = getattr(error, "reason", None) or error
             raise EvaluationError(
-                f"{self.name} does not answer ({reason}); start the server, or name another."
+                f"{self.name} does not answer ({cause}); start the server, or name another."
             ) from None
 
     def _too_slow(self) -> EvaluationError:

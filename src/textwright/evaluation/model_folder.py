@@ -19,7 +19,6 @@ import torch
 
 from textwright.compute.device import choose_device
 from textwright.compute.memory import memory_errors
-from textwright.corpus import FEW_DOCUMENTS
 from textwright.errors import EvaluationError
 from textwright.evaluation.scores import HeldOut, Window, windows_of
 from textwright.evaluation.subjects import (
@@ -63,14 +62,7 @@ class ModelFolder:
             ids, starts = self._encode(document)
             rows.append(np.array([self.start, *ids, self.stop], np.int64))
             places.append(np.array([*starts, len(document)]))
-        text = HeldOut(
-            rows,
-            np.array([len(document) for document in documents]),
-            np.array([len(document.encode("utf-8", "surrogatepass")) for document in documents]),
-            np.zeros(len(documents)),
-            places if len(documents) < FEW_DOCUMENTS else None,
-        )
-        return Measured(self._score(rows, on_progress), text)
+        return Measured(self._score(rows, on_progress), HeldOut.sized(documents, places, rows))
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
         """See `Subject.write`."""
@@ -133,12 +125,8 @@ class ModelFolder:
 
     def bytes(self) -> int:
         """See `Subject.bytes`."""
-        files = [
-            *self.path.glob("*.safetensors"),
-            *self.path.glob("tokenizer*"),
-            *_named(self.path),
-        ]
-        return sum(file.stat().st_size for file in files)
+        names = ("*.safetensors", "tokenizer*", "config.json", "vocab.json", "merges.txt")
+        return sum(file.stat().st_size for name in names for file in self.path.glob(name))
 
     def _id(self, name: str, otherwise: int | None = None) -> int:
         found = getattr(self.tokenizer, name, None)
@@ -283,11 +271,6 @@ def _json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise EvaluationError(f"{path} is damaged ({error}); restore it from a copy.") from None
-
-
-def _named(path: Path) -> list[Path]:
-    names = ("vocab.json", "merges.txt", "config.json", "special_tokens_map.json")
-    return [path / name for name in names if (path / name).is_file()]
 
 
 @contextmanager

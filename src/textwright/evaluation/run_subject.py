@@ -22,7 +22,8 @@ from textwright.evaluation.subjects import (
     check_restored,
     context_in_words,
 )
-from textwright.run import BASE, COUNTS, MIXTURE, WEIGHTS, Run
+from textwright.run import BASE, COUNTS, WEIGHTS, Run
+from textwright.run.folder import MIXTURE
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 
@@ -86,9 +87,7 @@ class RunSubject:
     def context(self) -> str:
         if isinstance(self.predictor, CountsPredictor):
             seen = self.predictor.counts.order - 1
-            return (
-                f"each token sees the {seen} tokens before it" if seen else "no token sees others"
-            )
+            return f"each token sees the {seen} before it" if seen else "no token sees others"
         rule = context_in_words(self.predictor.model.context_length)
         if isinstance(self.predictor, MixedPredictor):
             rule += "; the counts' memory of the document reaches back to its beginning"

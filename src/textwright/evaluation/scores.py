@@ -77,12 +77,23 @@ class HeldOut:
         if len(texts) < FEW_DOCUMENTS:
             starts = ([start for _, start, _ in tokenizer.spans(text)] for text in texts)
             places = [np.array([*s, len(t)]) for s, t in zip(starts, texts, strict=True)]
+        return cls.sized(texts, places, rows, [escape.bits(text) for text in texts])
+
+    @classmethod
+    def sized(
+        cls,
+        texts: Sequence[str],
+        places: list[np.ndarray] | None,
+        rows: Sequence[np.ndarray] = (),
+        escape_bits: Sequence[float] | None = None,
+    ) -> HeldOut:
+        """Measure documents that were encoded elsewhere; without `escape_bits` nothing was lost."""
         return cls(
-            rows,
+            list(rows),
             np.array([len(text) for text in texts]),
             np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts]),
-            np.array([escape.bits(text) for text in texts], dtype=np.float64),
-            places,
+            np.array(escape_bits or [0.0] * len(texts)),
+            places if len(texts) < FEW_DOCUMENTS else None,
         )
 
     @property

@@ -141,6 +141,6 @@ def check_restored(name: str, document: str, restored: str) -> int:
         raise EvaluationError(
             f"{name} does not give the text back: from {document[place : place + 20]!r} its tokens "
             f"make {restored[place : place + 20]!r}, so its score would be of another text; "
-            "compare models whose tokens keep all of it, or textwright runs, which pay for the rest."
+            "name models whose tokens keep all of it, or textwright runs, which pay for the rest."
         )
     return len(document.encode("utf-8", "surrogatepass"))
