@@ -103,8 +103,8 @@ class SuffixArray:
     def find(self, span: str, most: int) -> list[Source]:
         """The first `most` occurrences of a span, in the order of the training text."""
         count, first = self._range(span)
-        places = np.sort(self._order[first : first + count])[:most] if count else []
-        return [self.source(int(place)) for place in places]
+        places = np.sort(self._order[first : first + count])[:most]
+        return [self.source(place) for place in places.tolist()]
 
     def source(self, place: int) -> Source:
         """The document and character of a byte of the training text."""
