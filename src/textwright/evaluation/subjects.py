@@ -94,8 +94,10 @@ class Codec:
 class Subject(Protocol):
     """Something that gives text probabilities and writes."""
 
-    name: str
-    kind: str  # run, folder or server
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...  # run, folder or server
 
     def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
         """What it pays for each document, read alone. Raises EvaluationError where the tokens do
