@@ -69,10 +69,11 @@ class Table:
             for cell, kind in zip(cells, kinds[1:], strict=True):
                 body += f"<td{kind}>{html.escape(cell)}</td>"
             body += "</tr>\n"
-        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
+        # Not a <caption>, which a wide table on a narrow page would stretch with it.
+        caption = f'<p class="caption">{html.escape(self.caption)}</p>' if self.caption else ""
         label = html.escape(self.caption or "Table", quote=True)
         return (
-            f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>{caption}'
+            f'{caption}<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
         )
 
