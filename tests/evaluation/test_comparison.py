@@ -431,7 +431,7 @@ def test_counting_and_compressors_are_primed_with_the_training_text(counted):
     seen = next(api_corpus(run).documents("train"))
     new = next(run.held_out("test"))
     rows = {row.name: row for row in measure_easy(run, [seen, new], lambda *_: None).rows}
-    assert list(rows) == ["unigrams", "n-grams of up to 5", "PPMd", "xz"]
+    assert list(rows) == ["unigrams", "5-grams", "PPMd", "xz"]
     for name, empty in {"PPMd": primed_ppmd(5, b""), "xz": primed_xz(b"", 1_000)}.items():
         known, unknown = (nats.sum() for nats in rows[name].measured.nats)
         unprimed = costs(empty, [new])[0][0].sum()

@@ -99,7 +99,7 @@ def _counted(
     size = tokenizer.vocab_size
     counts = count_ngrams(np.concatenate(parts), starts, tokenizer.stop_id, size, ORDER)
     text = HeldOut.of(documents, tokenizer, run.escape)
-    for name, order in (("unigrams", 1), (f"n-grams of up to {ORDER}", ORDER)):
+    for name, order in (("unigrams", 1), (f"{ORDER}-grams", ORDER)):
         nats = CountsPredictor(smooth(counts[:order], size)).score(text.rows)
         yield Easy(
             name,
