@@ -331,8 +331,8 @@ def compare(
     on_progress: called with stage, count done and total (0: unknown).
     """
     from textwright.evaluation.comparison import compare_models
-    from textwright.report.comparison import comparison_sections
-    from textwright.report.page import check_writable, write_page
+    from textwright.report.comparison import write_comparison
+    from textwright.report.page import check_writable
 
     if out is not None:
         check_writable(Path(out))
@@ -349,9 +349,7 @@ def compare(
         on_progress=on_progress,
     )
     if out is not None:
-        sections = comparison_sections(comparison)
-        lead = f"Scored on {comparison.protocol()['text']}."
-        write_page("Models compared", sections, Path(out), lead)
+        write_comparison(comparison, Path(out))
     return comparison
 
 

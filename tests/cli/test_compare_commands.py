@@ -1,5 +1,6 @@
 """`compare` and `bits` as a user calls them."""
 
+import errno
 import json
 import re
 import shutil
@@ -45,6 +46,19 @@ def test_compare_writes_a_table_a_page_and_json(call, trained, tmp_path):
     assert f"{found['runs'][0]['bits_per_character']:.4f}" in html
     assert found["runs"][0]["texts"][0] in html.replace("&#x27;", "'")
     assert found["prompts"] == ["Take"]
+
+
+def test_a_full_disk_does_not_take_the_scores_with_it(call, trained, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("textwright.report.page.write_text", full)
+    short = ["--no-easy", "--documents", "2", "--characters", "5", "--prompt", "Take"]
+    code, out, err = call("compare", trained, *short, "--out", tmp_path / "a.html")
+    assert code == 2
+    assert "bytes charged: " in out
+    assert "the disk is full; name another file" in err
+    assert not (tmp_path / "a.html").exists()
 
 
 def test_bits_prints_the_proof(call, trained):

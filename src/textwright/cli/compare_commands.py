@@ -75,16 +75,19 @@ def compare(
     speed, size, diversity, and texts from equal prompts. Whatever would be unfair is refused: a
     model that was trained on the text, another split, another treatment of the text.
     """
-    from textwright.api import compare as compare_models
     from textwright.cli.display import Progression
     from textwright.cli.display.comparison import show_comparison
+    from textwright.evaluation.comparison import compare_models
     from textwright.evaluation.subjects import Writing
+    from textwright.report.comparison import write_comparison
+    from textwright.report.page import check_writable
 
+    if out:
+        check_writable(out)
     with Progression(quiet=as_json) as shown:
         comparison = compare_models(
             models,
-            out=out,
-            corpus=corpus or [],
+            corpus or [],
             part=_part(part, corpus),
             options=_options(corpus, text, template, unit),
             documents=documents,
@@ -97,7 +100,11 @@ def compare(
     if as_json:
         print_json(comparison.to_json())
     else:
-        show_comparison(comparison, out)
+        show_comparison(comparison)
+    if out:  # last, so that a full disk does not take the scores with it
+        write_comparison(comparison, out)
+        if not as_json:
+            typer.echo(f"The report: {out}")
 
 
 def bits(

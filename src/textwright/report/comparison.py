@@ -9,14 +9,29 @@ from rich.filesize import decimal
 
 from textwright.evaluation.comparison import Comparison, Model, Pair, Score
 from textwright.report.charts import Curve, Interval, interval_plot, line_chart
-from textwright.report.page import Block, Excerpt, Excerpts, Figure, Paragraph, Section, Table
+from textwright.report.page import (
+    Block,
+    Excerpt,
+    Excerpts,
+    Figure,
+    Paragraph,
+    Section,
+    Table,
+    write_page,
+)
 
 SHOWN = 4  # prompts whose texts are shown
 NONE = "–"
 
 
+def write_comparison(comparison: Comparison, path: Path) -> None:
+    """Write the report as a page. Raises ReportError if that cannot be done."""
+    lead = f"Scored on {comparison.protocol()['text']}."
+    write_page("Models compared", comparison_sections(comparison), path, lead)
+
+
 def comparison_sections(comparison: Comparison) -> list[Section]:
-    """What `textwright compare --out` writes. A list, so that others can add their sections."""
+    """The sections of the report. A list, so that others can be added."""
     names = short_names([model.name for model in comparison.models])
     found = [_scores(comparison, names), _protocol(comparison, names)]
     if comparison.pairs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from textwright.evaluation.comparison import Comparison, Score
 
 
-def show_comparison(comparison: Comparison, report: Path | None) -> None:
-    """The table of `textwright compare`, its protocol, and where the report is."""
+def show_comparison(comparison: Comparison) -> None:
+    """The table of `textwright compare`, and its protocol."""
     names = short_names([model.name for model in comparison.models])
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model")
@@ -51,8 +50,6 @@ def show_comparison(comparison: Comparison, report: Path | None) -> None:
         out.print(f"{names[model.name]}: {'; '.join([model.context, *model.remarks])}")
     for sentence in comparison.left_out:
         out.print(f"Note: {sentence}")
-    if report:
-        out.print(f"The report: {report}")
 
 
 def show_audit(audit: Audit) -> None:
