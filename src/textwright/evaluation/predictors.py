@@ -79,7 +79,9 @@ class MixedPredictor:
         return MixedBackend(TorchBackend(self.model), self.counts, self.shares)
 
 
-def open_predictor(run: Run, device: str = "auto", step: int | None = None) -> Predictor:
+def open_predictor(
+    run: Run, device: str = "auto", step: int | None = None
+) -> NeuralPredictor | CountsPredictor | MixedPredictor:
     """A run's best weights, or those of a step whose checkpoint is kept, with its counts if it has
     any; the shares of a mixture are those of the best weights."""
     counts = run.counts
