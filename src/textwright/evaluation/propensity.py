@@ -111,12 +111,20 @@ def _tokens(generator: Generator, real: Sequence[str]) -> int:
 def _matched(written: list[str], real: list[str]) -> tuple[list[str], list[str]]:
     """Equally many of both, in order of length, each pair cut to the shorter of the two."""
     count = min(len(written), len(real))
-    pairs = zip(sorted(written[:count], key=len), sorted(real[:count], key=len), strict=True)
-    cut = [
-        (one[: min(len(one), len(other))], other[: min(len(one), len(other))])
-        for one, other in pairs
-    ]
-    return [one for one, _ in cut], [other for _, other in cut]
+    mine, theirs = sorted(written[:count], key=len), sorted(real[:count], key=len)
+    lengths = [min(len(one), len(other)) for one, other in zip(mine, theirs, strict=True)]
+    return (
+        [_cut(text, length) for text, length in zip(mine, lengths, strict=True)],
+        [_cut(text, length) for text, length in zip(theirs, lengths, strict=True)],
+    )
+
+
+def _cut(text: str, length: int) -> str:
+    """The text, or as many of its first words as fit: half a word would be a new one."""
+    if len(text) <= length:
+        return text
+    cut = text[: length + 1]
+    return cut[: max(cut.rfind(" "), cut.rfind("\n"))] if " " in cut.strip() else text[:length]
 
 
 def _novel(mine: Novelty, theirs: Novelty, seed: int) -> dict[str, dict[int, Compared]]:

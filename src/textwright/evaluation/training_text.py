@@ -8,18 +8,14 @@ them.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 
 import numpy as np
 
-from textwright.corpus.plain_text import STRETCH, cut_after_space
-from textwright.evaluation.diversity import split_words
-from textwright.evaluation.suffixes import Source, SuffixArray
+from textwright.evaluation.diversity import word_spans
+from textwright.evaluation.suffixes import Matches, Source, SuffixArray
 from textwright.tokenizer import Tokenizer
-from textwright.writing.sequences import KnownSequences, hash_sequences
 
 WORDS = (3, 5, 8)  # lengths of the sequences of words whose share of new ones is measured
 CHARACTERS = (15, 30, 50)  # and of characters
@@ -81,7 +77,6 @@ class TrainingText:
     def __init__(self, documents: Sequence[str], tokenizer: Tokenizer) -> None:
         self._documents, self._tokenizer = documents, tokenizer
         self._texts = self.as_read(documents)
-        self._words: dict[str, int] = {}  # a number for each word of these texts, see `_known`
         self.suffixes = SuffixArray(self._texts)
 
     def __len__(self) -> int:
@@ -104,8 +99,13 @@ class TrainingText:
         return np.concatenate(rows), np.cumsum([0, *map(len, rows)])
 
     def novelty(self, texts: Sequence[str]) -> Novelty:
-        """How new texts are, which must be as the tokenizer reads them."""
+        """How new texts are, which must be as the tokenizer reads them.
+
+        A sequence of words is new if what stands from its first letter to its last does not occur
+        in the training text, spaces included.
+        """
         matches = self.suffixes.matches(texts)
+        words = [np.array(word_spans(text), np.int64).reshape(-1, 2) for text in texts]
         new: dict[Unit, np.ndarray] = {}
         count: dict[Unit, np.ndarray] = {}
         for unit in UNITS:
@@ -113,7 +113,7 @@ class TrainingText:
             if kind == "characters":
                 known = [each.known(length) for each in matches]
             else:
-                known = list(self._known_words(texts, length))
+                known = [_known_words(*both, length) for both in zip(matches, words, strict=True)]
             new[unit] = np.array([np.count_nonzero(~each) for each in known])
             count[unit] = np.array([len(each) for each in known])
         return Novelty(np.array([each.longest for each in matches]), new, count)
@@ -153,22 +153,10 @@ class TrainingText:
                 return max(start, end - (shown - source.offset))
         return len(document)
 
-    @cached_property
-    def _known(self) -> dict[int, KnownSequences]:
-        """The sequences of words of the training text, of each length."""
-        ids, starts, numbers = array("q"), [0], self._words
-        for text in self._texts:
-            stretches = (text[at : at + STRETCH] for at in range(0, len(text), STRETCH))
-            for stretch in cut_after_space(stretches):  # words take far more memory than their ids
-                for word in split_words([stretch])[0]:
-                    ids.append(numbers.setdefault(word, len(numbers)))
-            starts.append(len(ids))
-        return {n: KnownSequences.of(np.array(ids), np.array(starts), n) for n in WORDS}
 
-    def _known_words(self, texts: Sequence[str], length: int) -> Iterator[np.ndarray]:
-        """For each text whether each of its sequences of so many words occurs in training."""
-        known, numbers = self._known[length], self._words
-        for words in split_words(texts):
-            ids = np.array([numbers.get(word, -1) for word in words], np.int64)
-            hashes = hash_sequences(ids, np.array([0, len(ids)]), length)
-            yield known.contain(hashes)
+def _known_words(matches: Matches, spans: np.ndarray, length: int) -> np.ndarray:
+    """Whether each sequence of so many words occurs. spans (words, 2): start and end of each."""
+    ends = spans[length - 1 :, 1]
+    starts = spans[: len(ends), 0]
+    known: np.ndarray = matches.characters[starts] >= ends - starts
+    return known
