@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from textwright import __version__
+from textwright.cli.compare_commands import bits, compare
 from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
 from textwright.cli.memorisation_command import memorisation
 from textwright.cli.sampling_flags import SampledCommand, without_flags
@@ -74,11 +75,10 @@ def start(
     """Train, understand and trust small autoregressive text models."""
 
 
-COMMANDS = (
-    *(demo, corpus, train, generate, evaluate, inspect),
-    *(memorisation, export, cache, presets, summary),
-)
-for command in COMMANDS:
+for command in (
+    *(demo, corpus, train, generate, evaluate, inspect, memorisation, compare, bits),
+    *(export, cache, presets, summary),
+):
     if command is generate:
         app.command(cls=SampledCommand)(without_flags(generate))
     else:

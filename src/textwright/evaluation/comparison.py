@@ -24,6 +24,7 @@ from textwright.evaluation.run_subject import RunSubject
 from textwright.evaluation.scores import BLOCK_CHARACTERS, RESAMPLES, redrawn_interval
 from textwright.evaluation.subjects import Measured, Subject, Writing, Written
 from textwright.run import Run
+from textwright.wording import counted
 from textwright.writing.form import Form
 
 PROMPTS = 32  # beginnings of held-out documents that every model goes on from
@@ -140,30 +141,12 @@ class Comparison:
 
     def protocol(self) -> dict[str, str]:
         """How the scores were made, in words: they mean nothing without."""
-        few = len(self.held_out.documents) < FEW_DOCUMENTS
-        unit = f"blocks of {BLOCK_CHARACTERS:,} characters" if few else "documents"
-        return {
-            "text": (
-                f"{self.held_out.source}: {len(self.held_out.documents):,} documents, "
-                f"{self.held_out.characters:,} characters, {self.held_out.bytes:,} bytes"
-            ),
-            "score": "bits to send the documents as they are, over their characters",
-            "bytes charged": (
-                f"{self.held_out.bytes:,}: each model's tokens were put together again and gave "
-                "every document back, or it would not stand here"
-            ),
-            "isolation": "each document is read alone, after the model's own start token",
-            "stride": "every token is predicted once; the end of a document too",
-            "interval": (
-                f"the middle 95 % of {RESAMPLES:,} resamples of {unit}; for a difference the same "
-                "ones are drawn for both models"
-            ),
-            "writing": (
-                f"temperature {self.writing.temperature:g}, top-p {self.writing.top_p:g}, nothing "
-                f"else; {len(self.prompts):,} prompts, one text each of at most "
-                f"{self.writing.characters:,} characters, seed {self.writing.seed}"
-            ),
-        }
+        rule = (
+            f"temperature {self.writing.temperature:g}, top-p {self.writing.top_p:g}, nothing "
+            f"else; {len(self.prompts):,} prompts, one text each of at most "
+            f"{self.writing.characters:,} characters, seed {self.writing.seed}"
+        )
+        return {**protocol_of(self.held_out), "writing": rule}
 
     def to_json(self) -> dict[str, object]:
         """What `textwright compare --json` prints."""
@@ -177,6 +160,29 @@ class Comparison:
             "prompts": self.prompts,
             "left_out": self.left_out,
         }
+
+
+def protocol_of(text: HeldOutText) -> dict[str, str]:
+    """How scores of this text are made, in words."""
+    few = len(text.documents) < FEW_DOCUMENTS
+    unit = f"blocks of {BLOCK_CHARACTERS:,} characters" if few else "documents"
+    return {
+        "text": (
+            f"{text.source}: {counted(len(text.documents), 'document')}, "
+            f"{text.characters:,} characters, {text.bytes:,} bytes"
+        ),
+        "score": "bits to send the documents as they are, over their characters",
+        "bytes charged": (
+            f"{text.bytes:,}: each model's tokens were put together again and gave every document "
+            "back, or it would not stand here"
+        ),
+        "isolation": "each document is read alone, after the model's own start token",
+        "stride": "every token is predicted once; the end of a document too",
+        "interval": (
+            f"the middle 95 % of {RESAMPLES:,} resamples of {unit}; for a difference the same "
+            "ones are drawn for both models"
+        ),
+    }
 
 
 def open_subject(name: str | Path, device: str = "auto") -> Subject:
@@ -238,7 +244,7 @@ def compare_models(
     measured, models = [], []
     for subject in subjects:
         on_progress(f"Scoring {subject.name}", 0, len(text.documents))
-        found = _measure(subject, text, on_progress)
+        found = measure(subject, text, on_progress)
         measured.append(found)
         on_progress(f"Writing with {subject.name}", 0, 0)
         written = subject.write(prompts, writing, writing.tokens(found))
@@ -278,8 +284,8 @@ def beginnings(documents: Sequence[str], count: int, characters: int) -> list[tu
     return found[:count] or [("", documents[0][:characters])]
 
 
-def _measure(subject: Subject, text: HeldOutText, on_progress: OnProgress) -> Measured:
-    """Raises EvaluationError if what is charged is not the text."""
+def measure(subject: Subject, text: HeldOutText, on_progress: OnProgress) -> Measured:
+    """What a model pays for the text. Raises EvaluationError if it is charged for another one."""
     stage = f"Scoring {subject.name}"
     found = subject.measure(text.documents, lambda done, total: on_progress(stage, done, total))
     if int(found.text.bytes.sum()) != text.bytes:
@@ -323,9 +329,8 @@ def _adherence(subject: RunSubject, text: HeldOutText, writing: Writing) -> Adhe
     form = Form(run.config.corpus, run.tokenizer)
     if len(form.fields) < 2:
         return None
-    options = run.config.sample.model_copy(
-        update={"temperature": writing.temperature, "top_p": writing.top_p}
-    )
+    rule = {"temperature": writing.temperature, "top_p": writing.top_p, "no_copy": 0}
+    options = run.config.sample.model_copy(update=rule)
     return adherence(subject.predictor.score, subject.generator, form, text.documents, options)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -24,7 +25,7 @@ from textwright.run.recorded import recorded_corpus
 
 ORDER = 5  # of the n-grams
 PPMD_ORDERS = (3, 4, 5, 6, 8)  # tried on validation text
-TRIED_CHARACTERS = 100_000  # of validation text, to choose an order by
+TRIED_CHARACTERS = 30_000  # of validation text, to choose an order by
 AT_ONCE = 1_000  # documents that are encoded together
 
 OnStage = Callable[[str, int, int], None]  # stage, done, total
@@ -102,31 +103,29 @@ def _counted(
         nats = CountsPredictor(smooth(counts[:order], size)).score(text.rows)
         yield Easy(
             name,
-            f"tokens of {run.path}, counted in its training text"
-            + (" and smoothed (Kneser-Ney)" if order > 1 else ", each by itself"),
+            f"tokens of {run.path}, "
+            + ("counted and smoothed (Kneser-Ney)" if order > 1 else "each by itself"),
             Measured(nats, text),
         )
 
 
 def _ppmd(text: bytes, tried: Sequence[str], documents: Sequence[str], on_stage: OnStage) -> Easy:
-    stage = "Compressing with PPMd"
     best, order = float("inf"), PPMD_ORDERS[0]
     for done, candidate in enumerate(PPMD_ORDERS if tried else ()):
-        on_stage(stage, done, len(PPMD_ORDERS) + 1)
+        on_stage("Choosing an order of PPMd", done, len(PPMD_ORDERS))
         nats, _ = costs(primed_ppmd(candidate, text), tried)
         total = float(sum(of_document.sum() for of_document in nats))
         if total < best:
             best, order = total, candidate
-    on_stage(stage, len(PPMD_ORDERS), len(PPMD_ORDERS) + 1)
     encoder = primed_ppmd(order, text)
-    what = f"variant H of 7-Zip, of order {order} (chosen on validation text), primed with it"
-    nats, places = costs(encoder, documents)
+    what = f"variant H of 7-Zip, of order {order} (chosen on validation text), primed"
+    nats, places = costs(encoder, documents, partial(on_stage, "Compressing with PPMd"))
     return Easy("PPMd", what, Measured(nats, HeldOut.sized(documents, places)))
 
 
 def _xz(text: bytes, documents: Sequence[str], on_stage: OnStage) -> Easy:
-    on_stage("Compressing with xz", 0, 0)
+    on_stage("Compressing with xz", 0, len(documents))
     compressor = primed_xz(text, 4 * max(map(len, documents)) + 1)
-    what = "the coder of xz -9e with a window that holds the training text, primed with it"
-    nats, places = costs(compressor, documents)
+    what = "the coder of xz -9e with a window that holds all of the text, primed"
+    nats, places = costs(compressor, documents, partial(on_stage, "Compressing with xz"))
     return Easy("xz", what, Measured(nats, HeldOut.sized(documents, places)))

@@ -51,6 +51,11 @@ class Writing:
     characters: int = 300
     seed: int = 0
 
+    def seeds(self, count: int) -> list[int]:
+        """A seed for each prompt: with one for all, texts after different prompts would be alike,
+        which diversity would take for a fault of the model."""
+        return list(range(self.seed, self.seed + count))
+
     def tokens(self, measured: Measured) -> int:
         """New tokens that suffice for so many characters, of a model that read the held-out text in
         so many; a text may have shorter words than that one, so half as many more."""
@@ -94,8 +99,10 @@ class Codec:
 class Subject(Protocol):
     """Something that gives text probabilities and writes."""
 
-    name: str
-    kind: str  # run, folder or server
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...  # run, folder or server
 
     def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
         """What it pays for each document, read alone. Raises EvaluationError where the tokens do

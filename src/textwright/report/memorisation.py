@@ -68,7 +68,7 @@ def verdict(found: Memorisation) -> str:
         knows = f"of never-seen ones, {capability.false_alarms:.1%} would be"
     return (
         f"{copies} in the longest span of a text, on average. "
-        f"Of training documents, {capability.memorized:.1%} are memorized ({knows})."
+        f"Of passages of the training text, {capability.memorized:.1%} are memorized ({knows})."
     )
 
 
