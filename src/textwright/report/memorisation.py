@@ -33,7 +33,7 @@ def section(found: Memorisation) -> Section:
         Table(
             CAPABILITY_COLUMNS,
             capability_rows(found.capability),
-            f"{CONTINUED} of a document",
+            f"{CONTINUED.capitalize()} of a document",
         ),
         Paragraph(alarm_sentence(found.capability)),
         Table(BAND_COLUMNS, band_rows(found.capability), "By how often a passage is in training"),
@@ -96,8 +96,8 @@ def capability_rows(found: Capability) -> list[list[str]]:
         ["passages", *(f"{count:,}" for count in found.passages), ""],
         ["bits a character", *_cells(found.bits, ".3f")],
         ["written exactly by greedy decoding", *_cells(found.greedy, ".1%")],
-        ["mean probability at temperature 1", *_cells(found.written, ".1e")],
-        ["mean probability at the run's own settings", *_cells(found.own, ".1e")],
+        ["mean probability at temperature 1", *_chances(found.written)],
+        ["mean probability at the run's own settings", *_chances(found.own)],
     ]
 
 
@@ -157,7 +157,7 @@ def span_row(span: Span) -> list[str]:
 
 
 def place_in_words(place: Place) -> str:
-    """Document 12, character 340: “How it begins”."""
+    """document 12, character 340: “How it begins…”"""
     return f"document {place.document:,}, character {place.offset:,}: “{one_line(place.heading)}…”"
 
 
@@ -170,6 +170,17 @@ def _times(band: Band) -> str:
     if band.least == band.most:
         return str(band.least)
     return f"{band.least} to {band.most}" if band.most < 10**9 else f"{band.least} or more"
+
+
+def _chances(compared: Compared) -> list[str]:
+    """As `_cells`, for probabilities that may be tiny; such have no difference worth reading."""
+    if max(compared.run, compared.held_out) >= 0.001:
+        return _cells(compared, ".2%")
+    return [_chance(compared.run), _chance(compared.held_out), ""]
+
+
+def _chance(probability: float) -> str:
+    return f"1 in {1 / probability:,.0f}" if probability > 1e-12 else "below 1 in 10^12"
 
 
 def _cells(compared: Compared, form: str) -> list[str]:

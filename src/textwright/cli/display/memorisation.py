@@ -49,7 +49,7 @@ def show_traced(traced: Traced) -> None:
     if traced.bits is not None and traced.false_alarms is not None:
         known = "memorized" if traced.memorized else "not memorized"
         out.print(
-            f"\n{words.CONTINUED}: {traced.bits:.3f} bits a character, {known} (false alarms: "
+            f"\n{words.CONTINUED.capitalize()}: {traced.bits:.3f} bits a character, {known} (false alarms: "
             f"{traced.false_alarms:.1%} of never-seen texts)."
         )
 
