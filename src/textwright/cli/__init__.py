@@ -18,6 +18,7 @@ from textwright.cli.compare_commands import bits, compare
 from textwright.cli.cues_command import cues
 from textwright.cli.inspect_command import inspect
 from textwright.cli.look_commands import cache, evaluate, export, presets, summary
+from textwright.cli.memorisation_command import memorisation
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
@@ -77,7 +78,7 @@ def start(
 
 
 for command in (
-    *(demo, corpus, train, generate, evaluate, inspect, cues, compare, bits),
+    *(demo, corpus, train, generate, evaluate, inspect, cues, compare, bits, memorisation),
     *(export, cache, presets, summary),
 ):
     if command is generate:

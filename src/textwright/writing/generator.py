@@ -113,7 +113,7 @@ class Generator:
             self.backend,
             self.tokenizer,
             prompts,
-            _with_ids(options, self.tokenizer),
+            with_ids(options, self.tokenizer),
             num=num,
             seed=seed,
             logprobs=logprobs,
@@ -131,7 +131,7 @@ class Generator:
         return self.known_sequences(length)
 
 
-def _with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
+def with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
     """The options with every token given as an id.
 
     Raises GenerationError for a string that is not exactly one token, and for an unknown id.
