@@ -96,6 +96,16 @@ def self_bleu(texts: Sequence[list[str]]) -> float:
     return float(np.exp(_log_bleu(_ngrams(texts), np.array([len(text) for text in texts]))).mean())
 
 
+def repetition(texts: Sequence[list[str]]) -> float:
+    """The share of a text's 4-grams that it holds already, mean over the texts that have any
+    (Welleck et al. 2020); 0 if none has."""
+    grams = _ngrams(texts)[-1]
+    total = np.bincount(grams.text, minlength=len(texts))
+    different = np.bincount(_per_text(grams)[1], minlength=len(texts))
+    some = total > 0
+    return float(np.mean(1 - different[some] / total[some])) if some.any() else 0.0
+
+
 def ends_in_loop(words: list[str]) -> bool:
     """Whether the text ends in a phrase of two words or more, three times or more in a row."""
     least, times = LOOP
@@ -139,20 +149,9 @@ def _measure(texts: list[list[str]], uncut: Sequence[list[str]]) -> Diversity:
         distinct_2=distinct[1],
         distinct_3=distinct[2],
         self_bleu=self_bleu(texts),
-        repetition=_repetition(ngrams[-1], len(texts)),
+        repetition=repetition(texts),
         loops=float(np.mean([ends_in_loop(words) for words in uncut])) if uncut else 0.0,
     )
-
-
-def _repetition(grams: _NGrams, texts: int) -> float:
-    """Mean over the texts that have such n-grams; 0 if none has."""
-    _, owners = _per_text(grams)[:2]
-    total, different = (
-        np.bincount(grams.text, minlength=texts),
-        np.bincount(owners, minlength=texts),
-    )
-    some = total > 0
-    return float(np.mean(1 - different[some] / total[some])) if some.any() else 0.0
 
 
 def _per_text(grams: _NGrams) -> tuple[Ids, Ids, Ids]:

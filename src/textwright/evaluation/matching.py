@@ -1,0 +1,92 @@
+"""How far sets of texts are from real ones: which of them matches best, and how surely.
+
+The figures in MATCHED are compared. None of them is better when it is lower: text that is too safe
+costs a judge fewer bits than real text does, and text that is too bold more, so a set is near if
+its figures are those of real text (Holtzman et al. 2020 match perplexity; Caccia et al. 2020 set
+quality against diversity over the temperature). Of texts drawn from the law of the real ones every
+figure matches, whatever it measures.
+
+The distance is the root mean square of the differences in standard errors of a difference, so that
+another sample of real texts would be at about 1. Standard errors are the spread over random halves
+of the texts, whose variance is that of the whole (delete-half jackknife, Shao & Wu 1989).
+Resampling with repeats, as the bootstrap does, would make texts look alike.
+
+Letters: S sets, N texts in each, H halves, K figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textwright.evaluation.diversity import match_sizes, repetition, self_bleu
+
+MATCHED = ("bits per character", "self-BLEU", "repetition")
+HALVES = 40
+LEAST_ERROR = 0.001  # of a figure: smaller differences do not matter, however many texts there are
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """words: of each text · bits under a judge, characters (N,)."""
+
+    words: list[list[str]]
+    bits: Floats
+    characters: Floats
+
+    @property
+    def size(self) -> int:
+        """The number of words."""
+        return sum(map(len, self.words))
+
+    def bits_per_character(self, chosen: Places | slice = slice(None)) -> float:
+        """Of these texts together."""
+        return float(self.bits[chosen].sum() / max(1.0, self.characters[chosen].sum()))
+
+
+@dataclass(frozen=True)
+class Distances:
+    """of_all (S,): by all texts · of_halves (H, S): by half of them."""
+
+    of_all: Floats
+    of_halves: Floats
+
+
+def draw_halves(count: int, seed: int = 0) -> list[Places]:
+    """HALVES random halves of so many texts."""
+    random = np.random.default_rng(seed)
+    return [random.permutation(count)[: count // 2] for _ in range(HALVES)]
+
+
+def measure_distances(
+    real: TextSet, sets: Sequence[TextSet], halves: Sequence[Places]
+) -> Distances:
+    """Of each set from the real texts; all have equally many texts, and are cut to equal sizes
+    before self-BLEU and repetition are measured, because both depend on the size."""
+    every = [real, *sets]
+    matched = match_sizes([each.words for each in every])
+
+    def figures(chosen: Places) -> list[list[float]]:
+        found = []
+        for each, words in zip(every, matched, strict=True):
+            some = [words[place] for place in chosen]
+            found.append([each.bits_per_character(chosen), self_bleu(some), repetition(some)])
+        return found
+
+    of_all = np.array(figures(np.arange(len(real.bits))))  # (1 + S, K)
+    of_halves = np.array([figures(half) for half in halves])  # (H, 1 + S, K)
+    error = np.maximum(np.sqrt(2) * of_halves[:, 0].std(0), LEAST_ERROR)
+    return Distances(_distance(of_all, error), _distance(of_halves, error))
+
+
+def _distance(figures: Floats, error: Floats) -> Floats:
+    """(…, 1 + S, K) → (…, S)."""
+    gaps = (figures[..., 1:, :] - figures[..., :1, :]) / error
+    distance: Floats = np.sqrt((gaps**2).mean(-1))
+    return distance
