@@ -19,6 +19,7 @@ from textwright.cli.look_commands import cache, evaluate, export, inspect, prese
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
+from textwright.cli.sweep_command import sweep
 from textwright.cli.train_commands import corpus, demo, train
 from textwright.cli.write_commands import generate
 from textwright.errors import TextwrightError
@@ -75,7 +76,7 @@ def start(
 
 
 for command in (
-    *(demo, corpus, train, generate, evaluate, inspect, compare, bits),
+    *(demo, corpus, train, generate, evaluate, inspect, compare, bits, sweep),
     *(export, cache, presets, summary),
 ):
     if command is generate:
