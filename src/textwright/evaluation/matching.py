@@ -6,9 +6,9 @@ its figures are those of real text (Holtzman et al. 2020 match perplexity; Cacci
 quality against diversity over the temperature). Of texts drawn from the law of the real ones every
 figure matches, whatever it measures.
 
-The distance is the root mean square of the differences in standard errors of a difference, so that
-another sample of real texts would be at about 1. Standard errors are the spread over random halves
-of the texts, whose variance is that of the whole (delete-half jackknife, Shao & Wu 1989).
+The distance is the root mean square of the differences, each in its own standard errors, so that
+another sample of real texts would be at about 1. The standard error is the spread over random
+halves of the texts, whose variance is that of the whole (delete-half jackknife, Shao & Wu 1989).
 Resampling with repeats, as the bootstrap does, would make texts look alike.
 
 Letters: S sets, N texts in each, H halves, K figures.
@@ -79,14 +79,13 @@ def measure_distances(
             found.append([each.bits_per_character(chosen), self_bleu(some), repetition(some)])
         return found
 
-    of_all = np.array(figures(np.arange(len(real.bits))))  # (1 + S, K)
-    of_halves = np.array([figures(half) for half in halves])  # (H, 1 + S, K)
-    error = np.maximum(np.sqrt(2) * of_halves[:, 0].std(0), LEAST_ERROR)
-    return Distances(_distance(of_all, error), _distance(of_halves, error))
+    gaps = _gaps(figures(np.arange(len(real.bits))))  # (S, K)
+    of_halves = np.array([_gaps(figures(half)) for half in halves])  # (H, S, K)
+    error = np.maximum(of_halves.std(0), LEAST_ERROR)
+    return Distances(*(np.sqrt(((each / error) ** 2).mean(-1)) for each in (gaps, of_halves)))
 
 
-def _distance(figures: Floats, error: Floats) -> Floats:
-    """(…, 1 + S, K) → (…, S)."""
-    gaps = (figures[..., 1:, :] - figures[..., :1, :]) / error
-    distance: Floats = np.sqrt((gaps**2).mean(-1))
-    return distance
+def _gaps(figures: list[list[float]]) -> Floats:
+    """The differences of all others from the first."""
+    found = np.array(figures)
+    return found[1:] - found[0]
