@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.evaluation.diversity import match_sizes, repetition, self_bleu
+from textwright.evaluation.diversity import match_sizes, repetitions, self_bleus
 
 MATCHED = ("bits per character", "self-BLEU", "repetition")
 HALVES = 40
@@ -52,7 +52,7 @@ class TextSet:
 
 @dataclass(frozen=True)
 class Distances:
-    """of_all (S,): by all texts · of_halves (H, S): by half of them."""
+    """of_all (S,): by all texts · of_halves (S, H): by half of them."""
 
     of_all: Floats
     of_halves: Floats
@@ -71,21 +71,19 @@ def measure_distances(
     before self-BLEU and repetition are measured, because both depend on the size."""
     every = [real, *sets]
     matched = match_sizes([each.words for each in every])
-
-    def figures(chosen: Places) -> list[list[float]]:
-        found = []
-        for each, words in zip(every, matched, strict=True):
-            some = [words[place] for place in chosen]
-            found.append([each.bits_per_character(chosen), self_bleu(some), repetition(some)])
-        return found
-
-    gaps = _gaps(figures(np.arange(len(real.bits))))  # (S, K)
-    of_halves = np.array([_gaps(figures(half)) for half in halves])  # (H, S, K)
-    error = np.maximum(of_halves.std(0), LEAST_ERROR)
-    return Distances(*(np.sqrt(((each / error) ** 2).mean(-1)) for each in (gaps, of_halves)))
-
-
-def _gaps(figures: list[list[float]]) -> Floats:
-    """The differences of all others from the first."""
-    found = np.array(figures)
-    return found[1:] - found[0]
+    some = [np.arange(len(real.bits)), *halves]
+    figures = np.array(
+        [
+            [
+                [each.bits_per_character(chosen) for chosen in some],
+                self_bleus(words, some),
+                [repeated[chosen].mean() for chosen in some],
+            ]
+            for each, words in zip(every, matched, strict=True)
+            for repeated in [repetitions(words)]
+        ]
+    )  # (1 + S, K, 1 + H)
+    gaps = figures[1:] - figures[0]
+    error = np.maximum(gaps[..., 1:].std(-1, keepdims=True), LEAST_ERROR)
+    found = np.sqrt(((gaps / error) ** 2).mean(1))  # (S, 1 + H)
+    return Distances(found[:, 0], found[:, 1:])

@@ -228,8 +228,8 @@ def _results(
             results.append(Result(setting, of_setting, None, 0.0, False))
             continue
         halves = distances.of_halves
-        beaten = float(np.mean(halves[:, best] < halves[:, place]))
-        nearest = float(np.mean(halves.argmin(1) == place))
+        beaten = float(np.mean(halves[best] < halves[place]))
+        nearest = float(np.mean(halves.argmin(0) == place))
         distance = float(distances.of_all[place])
         results.append(Result(setting, of_setting, distance, nearest, beaten < SURE))
     return results

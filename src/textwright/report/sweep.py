@@ -28,7 +28,12 @@ MEANINGS = (
     "distance: from real text, in standard errors; another sample of real text would be at about "
     "1. nearest: how often, in random halves of the texts, no other setting was nearer."
 )
-_COLORS = {"temperature": "#c2410c", "top_p": "#1d4ed8", "min_p": "#15803d"}
+# Of each option its color, and where the values stand beside the points: in points, and aligned.
+_LOOKS: dict[Option, tuple[str, tuple[int, int], str]] = {
+    "temperature": ("#c2410c", (-7, 4), "right"),
+    "top_p": ("#1d4ed8", (7, -4), "left"),
+    "min_p": ("#15803d", (3, -14), "left"),
+}
 
 
 def check_picture(path: Path) -> None:
@@ -152,11 +157,12 @@ def _draw(sweep: Sweep, name: str, path: Path) -> None:
     drawing = Drawing(figsize=(8, 5.5), dpi=110)
     axes = drawing.subplots()
     for option, points in _paths(sweep).items():
+        color, beside, aligned = _LOOKS[option]
         across, up = zip(*(at for _, at in points), strict=True)
         shown = option.replace("_", "-")
-        axes.plot(across, up, color=_COLORS[option], marker="o", markersize=5, label=shown)
+        axes.plot(across, up, color=color, marker="o", markersize=5, label=shown)
         for label, at in points:
-            axes.annotate(label, at, (6, -10), textcoords="offset points", color=_COLORS[option])
+            axes.annotate(label, at, beside, textcoords="offset points", color=color, ha=aligned)
     x, y = _diversity(sweep.real), sweep.real.bits_per_character
     axes.axhline(y, color="#64748b", linewidth=0.8, linestyle=":")
     axes.axvline(x, color="#64748b", linewidth=0.8, linestyle=":")
