@@ -331,7 +331,7 @@ def compare(
     on_progress: called with stage, count done and total (0: unknown).
     """
     from textwright.evaluation.comparison import compare_models
-    from textwright.report.comparison import comparison_sections, verdict
+    from textwright.report.comparison import comparison_sections
     from textwright.report.page import check_writable, write_page
 
     if out is not None:
@@ -350,7 +350,8 @@ def compare(
     )
     if out is not None:
         sections = comparison_sections(comparison)
-        write_page("Models compared", sections, Path(out), verdict(comparison))
+        lead = f"Scored on {comparison.protocol()['text']}."
+        write_page("Models compared", sections, Path(out), lead)
     return comparison
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from textwright.errors import EvaluationError, GenerationError
+from textwright.evaluation.copying import LENGTH
 from textwright.evaluation.judges import CountsJudge
 from textwright.evaluation.real_texts import choose_real_texts
-from textwright.evaluation.sweep import SEQUENCE, Setting, choose_settings, sweep
+from textwright.evaluation.sweep import Setting, choose_settings, sweep
 from textwright.grammar import Grammar
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.generator import Generator
@@ -199,7 +200,7 @@ def test_the_same_seed_gives_the_same_sweep_and_progress_reaches_its_end(swept):
 def test_copying_is_the_share_of_sequences_that_the_training_text_lacks(swept, characters, texts):
     ids = characters.encode_batch(texts)
     starts = np.cumsum([0, *map(len, ids)])
-    known = KnownSequences.of(np.concatenate(ids), starts, SEQUENCE)
+    known = KnownSequences.of(np.concatenate(ids), starts, LENGTH)
     found = swept(1.0, 1.0, known=known)
     assert found.real.new == 0  # all real texts are among them
     assert 0 < found.results[0].figures.new < 0.5

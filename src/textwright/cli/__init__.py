@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from textwright import __version__
 from textwright.cli.compare_commands import bits, compare
 from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
+from textwright.cli.memorisation_command import memorisation
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
@@ -76,7 +77,7 @@ def start(
 
 
 for command in (
-    *(demo, corpus, train, generate, evaluate, inspect, compare, bits, sweep),
+    *(demo, corpus, train, generate, evaluate, inspect, compare, bits, sweep, memorisation),
     *(export, cache, presets, summary),
 ):
     if command is generate:

@@ -67,7 +67,8 @@ def sweep(
     from textwright.cli.display import Progression, err
     from textwright.cli.display.sweep import show_sweep
     from textwright.errors import CorpusError, RunError
-    from textwright.evaluation.sweep import SEQUENCE, choose_settings
+    from textwright.evaluation.copying import LENGTH
+    from textwright.evaluation.sweep import choose_settings
     from textwright.evaluation.sweep_run import save_setting, sweep_run
     from textwright.report.sweep import check_picture, write_sweep
     from textwright.run import Run
@@ -85,7 +86,7 @@ def sweep(
     opened = Run.load(run)
     with Progression(quiet=as_json) as shown:
         try:
-            known = known_sequences(opened, SEQUENCE, on_progress=shown.show)
+            known = known_sequences(opened, LENGTH, on_progress=shown.show)
         except (RunError, CorpusError) as error:
             known = None
             err.print(f"What is copied is not measured: {error}")

@@ -329,9 +329,8 @@ def _adherence(subject: RunSubject, text: HeldOutText, writing: Writing) -> Adhe
     form = Form(run.config.corpus, run.tokenizer)
     if len(form.fields) < 2:
         return None
-    options = run.config.sample.model_copy(
-        update={"temperature": writing.temperature, "top_p": writing.top_p}
-    )
+    rule = {"temperature": writing.temperature, "top_p": writing.top_p, "no_copy": 0}
+    options = run.config.sample.model_copy(update=rule)
     return adherence(subject.predictor.score, subject.generator, form, text.documents, options)
 
 

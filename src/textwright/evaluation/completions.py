@@ -65,13 +65,13 @@ class CompletionServer:
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
         """See `Subject.write`."""
         texts, tokens, known, begun = [], 0, True, time.perf_counter()
-        for number, prompt in enumerate(prompts):
+        for prompt, seed in zip(prompts, writing.seeds(len(prompts)), strict=True):
             answer = self._complete(
                 prompt=prompt,
                 max_tokens=max_new_tokens,
                 temperature=writing.temperature,
                 top_p=writing.top_p,
-                seed=writing.seed + number,
+                seed=seed,
             )
             texts.append(str(_choice(self.name, answer).get("text", ""))[: writing.characters])
             count = (answer.get("usage") or {}).get("completion_tokens")

@@ -71,6 +71,11 @@ def split_words(texts: Sequence[str]) -> list[list[str]]:
     return [[word.casefold() for word, _ in _WORDS.pre_tokenize_str(text)] for text in texts]
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each word of a text."""
+    return [span for _, span in _WORDS.pre_tokenize_str(text)]
+
+
 def match_sizes(sets: Sequence[Sequence[list[str]]]) -> list[list[list[str]]]:
     """Sets with equal numbers of texts and of words.
 

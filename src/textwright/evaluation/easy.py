@@ -103,8 +103,8 @@ def _counted(
         nats = CountsPredictor(smooth(counts[:order], size)).score(text.rows)
         yield Easy(
             name,
-            f"tokens of {run.path}, counted in its training text"
-            + (" and smoothed (Kneser-Ney)" if order > 1 else ", each by itself"),
+            f"tokens of {run.path}, "
+            + ("counted and smoothed (Kneser-Ney)" if order > 1 else "each by itself"),
             Measured(nats, text),
         )
 
@@ -118,7 +118,7 @@ def _ppmd(text: bytes, tried: Sequence[str], documents: Sequence[str], on_stage:
         if total < best:
             best, order = total, candidate
     encoder = primed_ppmd(order, text)
-    what = f"variant H of 7-Zip, of order {order} (chosen on validation text), primed with it"
+    what = f"variant H of 7-Zip, of order {order} (chosen on validation text), primed"
     nats, places = costs(encoder, documents, partial(on_stage, "Compressing with PPMd"))
     return Easy("PPMd", what, Measured(nats, HeldOut.sized(documents, places)))
 
@@ -126,6 +126,6 @@ def _ppmd(text: bytes, tried: Sequence[str], documents: Sequence[str], on_stage:
 def _xz(text: bytes, documents: Sequence[str], on_stage: OnStage) -> Easy:
     on_stage("Compressing with xz", 0, len(documents))
     compressor = primed_xz(text, 4 * max(map(len, documents)) + 1)
-    what = "the coder of xz -9e with a window that holds the training text, primed with it"
+    what = "the coder of xz -9e with a window that holds all of the text, primed"
     nats, places = costs(compressor, documents, partial(on_stage, "Compressing with xz"))
     return Easy("xz", what, Measured(nats, HeldOut.sized(documents, places)))

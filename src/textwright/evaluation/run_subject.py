@@ -70,7 +70,7 @@ class RunSubject:
         options = SamplingOptions(
             temperature=writing.temperature, top_p=writing.top_p, max_new_tokens=max_new_tokens
         )
-        stream = self.generator.stream(prompts, options, seed=writing.seed)
+        stream = self.generator.stream(prompts, options, seed=writing.seeds(len(prompts)))
         texts = [sample.text[: writing.characters] for sample in stream.samples()]
         return Written(texts, stream.seconds, stream.tokens)
 

@@ -51,6 +51,11 @@ class Writing:
     characters: int = 300
     seed: int = 0
 
+    def seeds(self, count: int) -> list[int]:
+        """A seed for each prompt: with one for all, texts after different prompts would be alike,
+        which diversity would take for a fault of the model."""
+        return list(range(self.seed, self.seed + count))
+
     def tokens(self, measured: Measured) -> int:
         """New tokens that suffice for so many characters, of a model that read the held-out text in
         so many; a text may have shorter words than that one, so half as many more."""

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from textwright.errors import EvaluationError
+from textwright.evaluation.copying import share_new
 from textwright.evaluation.diversity import Diversity, measure_diversity, split_words
 from textwright.evaluation.judges import Judge
 from textwright.evaluation.matching import (
@@ -28,7 +29,7 @@ from textwright.evaluation.matching import (
 from textwright.evaluation.real_texts import RealTexts
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions, sampling_options
-from textwright.writing.sequences import KnownSequences, hash_sequences
+from textwright.writing.sequences import KnownSequences
 from textwright.writing.stream import Sample
 
 Option = Literal["temperature", "top_p", "min_p"]
@@ -38,7 +39,6 @@ GRID: dict[Option, tuple[float, ...]] = {
     "top_p": (0.8, 0.9, 0.95),
     "min_p": (0.02, 0.05, 0.1),
 }
-SEQUENCE = 8  # tokens of a sequence that is new, or copied
 SHORT = 0.5  # times the words of the real texts are too few to compare with
 # Share of the halves in which the nearest setting must be nearer than another to be surely nearer:
 # by one standard error, the rule of Breiman et al. 1984 (Classification and Regression Trees).
@@ -154,7 +154,7 @@ def sweep(
 ) -> Sweep:
     """Write with each setting, from the same seed, and compare with the real texts.
 
-    known: the sequences of SEQUENCE tokens of the training text. on_progress: called with the
+    known: the sequences of the training text (`copying.LENGTH` tokens each). on_progress: called with the
     stage, and how many texts of how many are written.
     """
     tokenizer = generator.tokenizer
@@ -183,7 +183,7 @@ def sweep(
             bits_per_character=one.bits_per_character(),
             interval=_interval([one.bits_per_character(half) for half in halves]),
             diversity=next(together) if fits else measure_diversity([plain])[0],
-            new=_share_new(ids, known) if known else None,
+            new=share_new(ids, known) if known else None,
             tokens=float(np.mean([len(text) for text in ids])),
             ended=stopped,
         )
@@ -204,12 +204,6 @@ def _text_set(ids: list[np.ndarray], texts: list[str], judge: Judge) -> TextSet:
 def _interval(of_halves: list[float]) -> tuple[float, float]:
     low, high = np.percentile(of_halves, [2.5, 97.5])
     return float(low), float(high)
-
-
-def _share_new(texts: list[np.ndarray], known: KnownSequences) -> float:
-    starts = np.cumsum([0, *map(len, texts)])
-    found = hash_sequences(np.concatenate(texts), starts, known.length)
-    return float(np.mean(~known.contain(found))) if len(found) else 1.0
 
 
 def _results(

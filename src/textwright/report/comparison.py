@@ -81,11 +81,12 @@ def _scores(comparison: Comparison, names: dict[str, str]) -> Section:
     # Counting single words is so far off that it would squeeze the others together.
     most = 3 * min(score.bits_per_character for _, score in scored)
     drawn = [(name, score) for name, score in scored if score.bits_per_character <= most]
+    colors = {names[model.name]: at for at, model in enumerate(comparison.models)}
     missing = [name for name, score in scored if score.bits_per_character > most]
     plot = interval_plot(
         [
-            Interval(name, s.bits_per_character, *s.interval, at if at < len(names) else 6, _of(s))
-            for at, (name, s) in enumerate(drawn)
+            Interval(name, s.bits_per_character, *s.interval, colors.get(name, 6), _of(s))
+            for name, s in drawn
         ],
         x="bits per character",
         title="Bits per character of each model",
@@ -98,8 +99,9 @@ def _scores(comparison: Comparison, names: dict[str, str]) -> Section:
         Figure(plot, f"Bits per character with 95 % intervals.{note}"),
     ]
     if comparison.easy:
-        made = "; ".join(f"{each.name}: {each.what}" for each in comparison.easy)
-        blocks.append(Paragraph(f"What easy looks like, from the training text. {made}."))
+        made = [[each.name, each.what] for each in comparison.easy]
+        caption = "What easy looks like: each knows the training text, and nothing else."
+        blocks.append(Table(["easy model", "how it was made"], made, caption))
     blocks += [Paragraph(sentence) for sentence in comparison.left_out]
     return Section("Scores", blocks)
 
@@ -156,19 +158,20 @@ def _protocol(comparison: Comparison, names: dict[str, str]) -> Section:
 
 
 def _training(models: Sequence[Model], names: dict[str, str]) -> Section:
+    said = "; ".join(
+        f"{names[m.name]}: from {m.curve[0][1]:.3f} to {min(b for _, b in m.curve):.3f} "
+        f"in {m.curve[-1][0]:.1f} minutes"
+        for m in models
+    )
     chart = line_chart(
         [Curve(names[m.name], m.curve, at, dots=len(m.curve) <= 40) for at, m in enumerate(models)],
         x="minutes of training",
         y="held-out bits per character",
         title="Held-out bits per character during training",
-        description="; ".join(
-            f"{names[m.name]}: from {m.curve[0][1]:.3f} to {min(b for _, b in m.curve):.3f} "
-            f"in {m.curve[-1][0]:.1f} minutes"
-            for m in models
-        ),
+        description=said,
     )
-    note = "Measured on the validation part while they trained, each on its own machine."
-    return Section("Training", [Figure(chart, note)])
+    note = "Held-out bits per character, measured on validation text while each model trained."
+    return Section("Training", [Figure(chart, note, f"{said}.")])
 
 
 def _writing(comparison: Comparison, names: dict[str, str]) -> Section:

@@ -167,9 +167,13 @@ class Run:
             escape.save(beside)
         self.escape = escape
 
-    def weights(self) -> Arrays:
-        """The best weights so far, by canonical name, with adapters merged into them."""
-        weights = load_arrays(self._existing(WEIGHTS))
+    def weights(self, step: int | None = None) -> Arrays:
+        """The best weights so far, or those of a step whose checkpoint is kept, by canonical name,
+        with adapters merged into them."""
+        if step is None:
+            weights = load_arrays(self._existing(WEIGHTS))
+        else:
+            weights = load_arrays(self._existing(f"checkpoints/step-{step:08d}/{WEIGHTS}"))
         return merged(self.base(), weights, self.config.train) if self.has(BASE) else weights
 
     def base(self) -> Arrays:

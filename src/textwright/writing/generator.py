@@ -44,13 +44,14 @@ class Generator:
         options: SamplingOptions | None = None,
         *,
         num: int = 1,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         logprobs: bool = False,
     ) -> TextStream:
         """`num` texts for each prompt, token by token, as they are written; of beams, the best.
 
         A text's draws depend on the seed and on the number of the text among those of its prompt (a
         prompt that is given again counts on), and on nothing else that is written with it.
+        seed: one for all prompts, or one for each, so that their draws are not alike.
         logprobs: also give each token's log-probability, before the options change it.
         Raises GenerationError where an option does not suit the tokenizer.
         """
@@ -97,12 +98,13 @@ class Generator:
         prompts: Sequence[Prompt],
         options: SamplingOptions,
         num: int,
-        seed: int,
+        seed: int | Sequence[int],
         logprobs: bool,
     ) -> TextStream:
         if num < 1:
             raise GenerationError(f"--num is {num}: ask for 1 or more texts.")
-        uniforms(seed, 0)  # refuse a bad seed now, not at the first token
+        for each in [seed] if isinstance(seed, int) else seed:
+            uniforms(each, 0)  # refuse a bad seed now, not at the first token
         if num > options.beams > 1:
             raise GenerationError(
                 f"--num {num} needs at least {num} beams; --beams is {options.beams}."
@@ -111,7 +113,7 @@ class Generator:
             self.backend,
             self.tokenizer,
             prompts,
-            _with_ids(options, self.tokenizer),
+            with_ids(options, self.tokenizer),
             num=num,
             seed=seed,
             logprobs=logprobs,
@@ -129,7 +131,7 @@ class Generator:
         return self.known_sequences(length)
 
 
-def _with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
+def with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
     """The options with every token given as an id.
 
     Raises GenerationError for a string that is not exactly one token, and for an unknown id.

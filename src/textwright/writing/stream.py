@@ -49,7 +49,7 @@ class TextStream(Iterator[TokenEvent]):
         options: SamplingOptions,
         *,
         num: int,
-        seed: int,
+        seed: int | Sequence[int],
         logprobs: bool,
         batch_size: int,
         known: KnownSequences | None = None,
@@ -63,7 +63,7 @@ class TextStream(Iterator[TokenEvent]):
         self._backend = backend
         self._tokenizer = tokenizer
         self._options = options
-        self._seed = seed
+        self._seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
         self._batch_size = batch_size
         self._known = known
         self.cost = Cost()  # of the rule against copies, so far; not counted for beams
@@ -169,7 +169,7 @@ class TextStream(Iterator[TokenEvent]):
     def _drawn(self) -> Iterator[Drawn]:
         for number, prompt, index in self._numbered():
             for k in range(self.num):
-                sample, draws = number * self.num + k, uniforms(self._seed, index + k)
+                sample, draws = number * self.num + k, uniforms(self._seeds[number], index + k)
                 yield Drawn(
                     sample, number, prompt, self._options, self._tokenizer, draws, self._known
                 )
@@ -185,7 +185,7 @@ class TextStream(Iterator[TokenEvent]):
                     self._tokenizer,
                     self._known,
                 ),
-                uniforms(self._seed, index),
+                uniforms(self._seeds[number], index),
             )
             for number, prompt, index in self._numbered()
         )
