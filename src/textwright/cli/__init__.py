@@ -22,6 +22,7 @@ from textwright.cli.memorisation_command import memorisation
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
+from textwright.cli.sweep_command import sweep
 from textwright.cli.train_commands import corpus, demo, train
 from textwright.cli.write_commands import generate
 from textwright.errors import TextwrightError
@@ -78,8 +79,8 @@ def start(
 
 
 for command in (
-    *(demo, corpus, train, generate, evaluate, inspect, cues, compare, bits, memorisation),
-    *(export, cache, presets, summary),
+    *(demo, corpus, train, generate, evaluate, inspect, cues, compare, bits, sweep),
+    *(memorisation, export, cache, presets, summary),
 ):
     if command is generate:
         app.command(cls=SampledCommand)(without_flags(generate))

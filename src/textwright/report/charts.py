@@ -23,7 +23,7 @@ _DASHES = ("", "7 4", "2 3", "9 3 2 3")
 @dataclass(frozen=True)
 class Curve:
     """Points joined by a line. series: which color, from 0; dots: mark each point; faint: in the
-    background of the others; joined: False for dots alone."""
+    background of the others; joined: False for dots alone; labels: one beside each point."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -31,6 +31,7 @@ class Curve:
     dots: bool = False
     faint: bool = False
     joined: bool = True
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,8 @@ def _curve(curve: Curve, places: Sequence[tuple[float, float]]) -> str:
     if curve.dots:
         for a, b in places:
             drawn += f'<circle cx="{a}" cy="{b}" r="4" fill="{_color(curve.series)}"/>'
+    for (a, b), shown in zip(places, curve.labels, strict=False):
+        drawn += _text(a + 7, b + 15, shown, "start")
     return f"<g><title>{html.escape(curve.name)}</title>{drawn}</g>"
 
 
