@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from textwright.counts.kneser_ney import KneserNey, count_ngrams, smooth
 from textwright.errors import EvaluationError
 from textwright.evaluation.held_out import HeldOutText, refuse_overlap
-from textwright.evaluation.predictors import open_predictor
+from textwright.evaluation.predictors import CountsPredictor, open_predictor
 from textwright.evaluation.real_texts import RealTexts
 from textwright.run import WEIGHTS, Run
 from textwright.tokenizer import Tokenizer
@@ -59,7 +59,8 @@ class CountsJudge:
 
     def _bits(self, model: KneserNey, texts: Sequence[np.ndarray]) -> NDArray[np.float64]:
         rows = [np.array([self.stop_id, *text], np.int64) for text in texts]
-        return np.array([-np.log2(p).sum() for p in model.probabilities(rows)])
+        nats = CountsPredictor(model).score(rows)
+        return np.array([values.sum() for values in nats]) / np.log(2)
 
 
 class RunJudge:
