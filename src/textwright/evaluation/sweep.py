@@ -251,7 +251,7 @@ def _standing(distances: Distances, place: int | None) -> tuple[float | None, fl
 
 
 def _recommend(results: Sequence[Result]) -> tuple[Setting, str]:
-    """The model's own distribution if nothing is surely nearer; else the nearest. With the reason."""
+    """The plain setting if nothing is surely nearer, else the nearest; with the reason."""
     compared = [(each.distance, each) for each in results if each.distance is not None]
     least, best = min(compared, key=lambda pair: pair[0])
     plain = [pair for pair in compared if pair[1].setting.is_plain and pair[1].as_good]
