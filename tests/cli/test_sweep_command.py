@@ -73,7 +73,7 @@ def test_the_table_names_judge_reference_and_recommendation(tw, mine):
     code, out, err = tw(mine, *FEW)
     assert code == 0, err
     lines = out.splitlines()
-    assert [line.split("  ")[0] for line in lines[1:4]] == [
+    assert [line.split("  ")[0].replace("\u00a0", " ") for line in lines[1:4]] == [
         *("real text", "temperature 0.5", "temperature 1")
     ]
     assert "Judge: Kneser-Ney counts" in out and "Recommended: temperature " in out

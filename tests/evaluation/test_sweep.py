@@ -207,17 +207,25 @@ def test_copying_is_the_share_of_sequences_that_the_training_text_lacks(swept, c
     assert swept(1.0, 1.0).real.new is None
 
 
-def test_texts_too_short_to_compare_are_not_recommended(characters, real):
-    class Silent(GrammarBackend):
-        def _predicted(self, state):
-            logits, state = super()._predicted(state)
-            logits[:, self.tokenizer.stop_id] = 40.0
-            return logits, state
+class Hesitant(GrammarBackend):
+    """Ends at once, more often than not when it is cold."""
 
-    silent = Generator(Silent(STEEP, characters), characters)
-    settings = choose_settings({"temperature": [1.0]})
+    def _predicted(self, state):
+        logits, state = super()._predicted(state)
+        logits[state.lengths == 1, self.tokenizer.stop_id] = -0.15
+        return logits, state
+
+
+def test_texts_too_short_to_compare_are_not_recommended(characters, real):
+    hesitant = Generator(Hesitant(STEEP, characters), characters)
+    judge = CountsJudge(real, characters)
+    settings = choose_settings({"temperature": [0.01, 2.0]})
+    found = sweep(hesitant, real, judge, settings)
+    assert [result.distance is None for result in found.results] == [True, False]
+    assert found.recommended.value == 2.0
+    assert found.results[1].figures.diversity.words == found.real.diversity.words
     with pytest.raises(EvaluationError, match="less than half as long"):
-        sweep(silent, real, CountsJudge(real, characters), settings)
+        sweep(hesitant, real, judge, settings[:1])
 
 
 def test_json_says_what_was_measured(swept):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -27,6 +26,7 @@ from textwright.evaluation.matching import (
     measure_distances,
 )
 from textwright.evaluation.real_texts import RealTexts
+from textwright.tokenizer import Tokenizer
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions, sampling_options
 from textwright.writing.sequences import KnownSequences
@@ -39,6 +39,7 @@ GRID: dict[Option, tuple[float, ...]] = {
     "top_p": (0.8, 0.9, 0.95),
     "min_p": (0.02, 0.05, 0.1),
 }
+BATCH = 128  # texts written together
 SHORT = 0.5  # times the words of the real texts are too few to compare with
 # Share of the halves in which the nearest setting must be nearer than another to be surely nearer:
 # by one standard error, the rule of Breiman et al. 1984 (Classification and Regression Trees).
@@ -154,106 +155,115 @@ def sweep(
 ) -> Sweep:
     """Write with each setting, from the same seed, and compare with the real texts.
 
-    known: the sequences of the training text (`copying.LENGTH` tokens each). on_progress: called with the
-    stage, and how many texts of how many are written.
+    known: sequences of the training text, of `copying.LENGTH` tokens. on_progress: called with the
+    stage, and how many texts of how many are written. Raises EvaluationError if no setting writes
+    texts that are long enough to compare.
     """
-    tokenizer = generator.tokenizer
     count = len(real.texts)
-    every = [real.texts]  # of each set, the ids of its texts
-    ended = [float(np.mean([len(text) < real.max_tokens for text in real.texts]))]
+    ended = np.mean([len(text) < real.max_tokens for text in real.texts])
+    reference = _TextsOf.of(None, real.texts, float(ended), generator.tokenizer, judge)
+    written = []
     for number, setting in enumerate(settings):
         options = SamplingOptions(**setting.values(), max_new_tokens=real.max_tokens)
-        stream = replace(generator, batch_size=count).stream(real.prompts, options, seed=seed)
+        stream = replace(generator, batch_size=BATCH).stream(real.prompts, options, seed=seed)
         samples: list[Sample] = []
         for sample in stream.samples():
             samples.append(sample)
             on_progress("Writing", number * count + len(samples), len(settings) * count)
-        every.append([np.array(sample.ids, np.int64) for sample in samples])
-        ended.append(sum(sample.finish_reason == "stop" for sample in samples) / count)
+        ids = [np.array(sample.ids, np.int64) for sample in samples]
+        stopped = sum(sample.finish_reason == "stop" for sample in samples) / count
+        written.append(_TextsOf.of(setting, ids, stopped, generator.tokenizer, judge))
     on_progress("Comparing with real text", 0, 0)
-    texts = [[tokenizer.decode(ids) for ids in one] for one in every]
-    sets = [_text_set(ids, plain, judge) for ids, plain in zip(every, texts, strict=True)]
     # Texts of a setting that writes next to nothing would have all others cut as short.
-    comparable = [one.size >= SHORT * sets[0].size for one in sets]
-    halves = draw_halves(count, seed)
-    distances = measure_distances(sets[0], list(compress(sets, comparable))[1:], halves)
-    together = iter(measure_diversity(list(compress(texts, comparable))))
-    figures = [
-        Figures(
-            bits_per_character=one.bits_per_character(),
-            interval=_interval([one.bits_per_character(half) for half in halves]),
-            diversity=next(together) if fits else measure_diversity([plain])[0],
-            new=share_new(ids, known) if known else None,
-            tokens=float(np.mean([len(text) for text in ids])),
-            ended=stopped,
-        )
-        for one, fits, plain, ids, stopped in zip(
-            sets, comparable, texts, every, ended, strict=True
-        )
-    ]
-    results = _results(settings, figures[1:], comparable[1:], distances)
-    recommended, reason = _recommend(results, figures[0])
-    return Sweep(judge.name, count, real.max_tokens, seed, figures[0], results, recommended, reason)
-
-
-def _text_set(ids: list[np.ndarray], texts: list[str], judge: Judge) -> TextSet:
-    lengths = np.array([len(text) for text in texts], np.float64)
-    return TextSet(split_words(texts), judge.bits(ids), lengths)
-
-
-def _interval(of_halves: list[float]) -> tuple[float, float]:
-    low, high = np.percentile(of_halves, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _results(
-    settings: Sequence[Setting],
-    figures: Sequence[Figures],
-    comparable: Sequence[bool],
-    distances: Distances,
-) -> list[Result]:
-    places = np.cumsum(comparable) - 1  # in the distances
-    best = int(distances.of_all.argmin()) if len(distances.of_all) else 0
-    results = []
-    for setting, of_setting, fits, place in zip(
-        settings, figures, comparable, places.tolist(), strict=True
-    ):
-        if not fits:
-            results.append(Result(setting, of_setting, None, 0.0, False))
-            continue
-        halves = distances.of_halves
-        beaten = float(np.mean(halves[best] < halves[place]))
-        nearest = float(np.mean(halves.argmin(0) == place))
-        distance = float(distances.of_all[place])
-        results.append(Result(setting, of_setting, distance, nearest, beaten < SURE))
-    return results
-
-
-def _recommend(results: Sequence[Result], real: Figures) -> tuple[Setting, str]:
-    """The model's own distribution if nothing is surely nearer; else the nearest. With the reason.
-
-    Raises EvaluationError if no setting writes texts that are long enough to compare.
-    """
-    ranked = sorted(
-        (result for result in results if result.distance is not None),
-        key=lambda result: result.distance or 0.0,
-    )
-    if not ranked:
+    long = [texts for texts in written if texts.counted.size >= SHORT * reference.counted.size]
+    if not long:
         raise EvaluationError(
             "Every setting writes texts that are less than half as long as real ones; train the "
             "run for longer, or try other values."
         )
-    best = ranked[0]
-    plain = next((each for each in ranked if each.setting.is_plain and each.as_good), None)
-    chosen = plain or best
-    where = f"its {_listed(MATCHED)} are {chosen.distance:.1f} standard errors from real text's"
-    rivals = [each.setting.name for each in ranked if each.as_good and each is not chosen]
+    halves = draw_halves(count, seed)
+    distances = measure_distances(reference.counted, [texts.counted for texts in long], halves)
+    place = {texts.setting: at for at, texts in enumerate(long)}
+    alike = measure_diversity([texts.texts for texts in (reference, *long)])
+    diversity = {None: alike[0], **dict(zip(place, alike[1:], strict=True))}
+
+    def figures(texts: _TextsOf) -> Figures:
+        spread = [texts.counted.bits_per_character(half) for half in halves]
+        return Figures(
+            bits_per_character=texts.counted.bits_per_character(),
+            interval=(float(np.percentile(spread, 2.5)), float(np.percentile(spread, 97.5))),
+            diversity=diversity.get(texts.setting) or measure_diversity([texts.texts])[0],
+            new=share_new(texts.ids, known) if known else None,
+            tokens=float(np.mean([len(ids) for ids in texts.ids])),
+            ended=texts.ended,
+        )
+
+    results = [
+        Result(setting, figures(texts), *_standing(distances, place.get(setting)))
+        for setting, texts in zip(settings, written, strict=True)
+    ]
+    recommended, reason = _recommend(results)
+    return Sweep(
+        judge.name,
+        count,
+        real.max_tokens,
+        seed,
+        figures(reference),
+        results,
+        recommended,
+        reason,
+    )
+
+
+@dataclass(frozen=True)
+class _TextsOf:
+    """The texts of a setting, None for the real ones: ids and text of each, and what is counted."""
+
+    setting: Setting | None
+    ids: list[np.ndarray]
+    texts: list[str]
+    counted: TextSet
+    ended: float
+
+    @classmethod
+    def of(
+        cls,
+        setting: Setting | None,
+        ids: list[np.ndarray],
+        ended: float,
+        tokenizer: Tokenizer,
+        judge: Judge,
+    ) -> _TextsOf:
+        texts = [tokenizer.decode(of_text) for of_text in ids]
+        characters = np.array([len(text) for text in texts], np.float64)
+        counted = TextSet(split_words(texts), judge.bits(ids), characters)
+        return cls(setting, ids, texts, counted, ended)
+
+
+def _standing(distances: Distances, place: int | None) -> tuple[float | None, float, bool]:
+    """`Result.distance`, `nearest` and `as_good` of the set at this place; None: not compared."""
+    if place is None:
+        return None, 0.0, False
+    halves, best = distances.of_halves, int(distances.of_all.argmin())
+    nearest = np.mean(halves.argmin(0) == place)
+    beaten = np.mean(halves[best] < halves[place])
+    return float(distances.of_all[place]), float(nearest), bool(beaten < SURE)
+
+
+def _recommend(results: Sequence[Result]) -> tuple[Setting, str]:
+    """The plain setting if nothing is surely nearer, else the nearest; with the reason."""
+    compared = [(each.distance, each) for each in results if each.distance is not None]
+    least, best = min(compared, key=lambda pair: pair[0])
+    plain = [pair for pair in compared if pair[1].setting.is_plain and pair[1].as_good]
+    distance, chosen = plain[0] if plain else (least, best)
+    why = f"its {_listed(MATCHED)} are {distance:.1f} standard errors from real text's, "
+    rivals = [each.setting.name for _, each in compared if each.as_good and each is not chosen]
     if chosen is not best:
-        why = f"{where}, and {best.setting.name}, at {best.distance:.1f}, is not surely nearer"
+        why += f"and {best.setting.name}, at {least:.1f}, is not surely nearer"
     elif rivals:
-        why = f"{where}, nearest of all, though {_listed(rivals)} may be as near"
+        why += f"nearest of all, though {_listed(rivals)} may be as near"
     else:
-        why = f"{where}, surely nearer than with any other setting"
+        why += "surely nearer than with any other setting"
     return chosen.setting, f"{chosen.setting.name}: {why}."
 
 

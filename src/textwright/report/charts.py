@@ -17,6 +17,7 @@ SERIES = 8  # colors; a ninth series begins again with the first
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 78, 20, 14, 58  # margins
 ROW = 54  # height of a row in an interval plot: a name above its mark
+_BESIDE = ((-7, -6, "end"), (8, 6, "start"), (2, 18, "start"))  # labels of points, by series
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
 
 
@@ -153,8 +154,9 @@ def _curve(curve: Curve, places: Sequence[tuple[float, float]]) -> str:
     if curve.dots:
         for a, b in places:
             drawn += f'<circle cx="{a}" cy="{b}" r="4" fill="{_color(curve.series)}"/>'
+    across, down, anchor = _BESIDE[curve.series % len(_BESIDE)]
     for (a, b), shown in zip(places, curve.labels, strict=False):
-        drawn += _text(a + 7, b + 15, shown, "start")
+        drawn += _text(a + across, b + down, shown, anchor)
     return f"<g><title>{html.escape(curve.name)}</title>{drawn}</g>"
 
 

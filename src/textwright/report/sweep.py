@@ -13,21 +13,21 @@ from textwright.report.page import Figure, Paragraph, Section, Table, check_writ
 QUALITY = "bits a character, by the judge"
 DIVERSITY = "diversity: 1 − self-BLEU"
 REAL = "real text"
-COLUMNS = (
-    *("", "bits/char", "95 %", "distinct-2", "self-BLEU", "repetition", "loops", "new"),
-    *("tokens", "ended", "distance", "nearest"),
-)
-MEANINGS = (
-    "bits/char: by the judge, in the middle 95 % of random halves of the texts. "
-    "distinct-2: different pairs of words, as a share of all. "
-    "self-BLEU: how alike the texts are, 0 to 1. "
-    "repetition: share of four-word sequences that a text repeats. "
-    "loops: texts that end going round in circles. "
-    "new: sequences of 8 tokens that the training text does not have. "
-    "tokens: mean length. ended: texts that came to an end by themselves. "
-    "distance: from real text, in standard errors; another sample of real text would be at about "
-    "1. nearest: how often, in random halves of the texts, no other setting was nearer."
-)
+MEANINGS = {
+    "distance": "from real text in bits, self-BLEU and repetition, in standard errors; another "
+    "sample of real text would be at about 1",
+    "nearest": "how often, in random halves of the texts, no other setting was nearer",
+    "bits/char": "bits per character by the judge; fewer is safer, not better",
+    "95 %": "where bits/char lie for 95 % of random halves of the texts",
+    "distinct-2": "different pairs of words, as a share of all pairs",
+    "self-BLEU": "how alike the texts are, 0 to 1",
+    "repetition": "share of four-word sequences that a text has written before",
+    "loops": "texts that end going round in circles",
+    "new": "sequences of 8 tokens that the training text does not have",
+    "tokens": "mean length of a text",
+    "ended": "texts that came to an end by themselves",
+}
+COLUMNS = ("", *MEANINGS)
 # Of each option its color, and where the values stand beside the points: in points, and aligned.
 _LOOKS: dict[Option, tuple[str, tuple[int, int], str]] = {
     "temperature": ("#c2410c", (-7, 4), "right"),
@@ -58,7 +58,7 @@ def write_sweep(sweep: Sweep, name: str, path: Path) -> None:
     """
     check_picture(path)
     if path.suffix != ".png":
-        write_page(f"Sampling settings of {name}", sweep_sections(sweep), path, sweep.reason)
+        write_page(f"Sampling settings of {name}", sweep_sections(sweep), path)
         return
     try:
         with replacing(path) as beside:
@@ -69,10 +69,11 @@ def write_sweep(sweep: Sweep, name: str, path: Path) -> None:
 
 def table_rows(sweep: Sweep) -> list[list[str]]:
     """The cells under COLUMNS: of real text, then of each setting."""
-    rows = [[REAL, *_cells(sweep.real), "", ""]]
+    rows = [[REAL, "", "", *_cells(sweep.real)]]
     for each in sweep.results:
         distance = "too short" if each.distance is None else f"{each.distance:.1f}"
-        rows.append([each.setting.name, *_cells(each.figures), distance, f"{each.nearest:.0%}"])
+        name = each.setting.name.replace(" ", "\u00a0")
+        rows.append([name, distance, f"{each.nearest:.0%}", *_cells(each.figures)])
     return rows
 
 
@@ -89,7 +90,7 @@ def sweep_sections(sweep: Sweep) -> list[Section]:
         )
         for series, (option, path) in enumerate(_paths(sweep).items())
     ]
-    curves.append(Curve(REAL, points, 4, dots=True, joined=False, labels=[REAL]))
+    curves.append(Curve(REAL, points, 4, dots=True, joined=False))
     drawing = line_chart(
         curves, x=DIVERSITY, y=QUALITY, title="Quality against diversity", description=sweep.reason
     )
@@ -104,7 +105,7 @@ def sweep_sections(sweep: Sweep) -> list[Section]:
                 Paragraph(f"Recommended: {sweep.reason}"),
                 Figure(drawing, caption, sweep.reason),
                 Table(list(COLUMNS), table_rows(sweep)),
-                Paragraph(MEANINGS),
+                Table(["", "what it is"], [list(each) for each in MEANINGS.items()]),
                 Paragraph(f"The judge: {sweep.judge}."),
             ],
         )
@@ -168,6 +169,7 @@ def _draw(sweep: Sweep, name: str, path: Path) -> None:
     axes.axvline(x, color="#64748b", linewidth=0.8, linestyle=":")
     axes.plot([x], [y], color="black", marker="*", markersize=15, linestyle="", label=REAL)
     axes.set(xlabel=DIVERSITY, ylabel=QUALITY, title=f"{name}: {sweep.recommended.name}")
+    axes.margins(0.08)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     drawing.tight_layout()

@@ -18,9 +18,9 @@ def show_sweep(sweep: Sweep) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, title in enumerate(COLUMNS):
         table.add_column(title, justify="right" if number else "left")
-    names = {sweep.recommended.name}
-    for row in table_rows(sweep):
-        table.add_row(*row, style="bold" if row[0] in names else None)
+    recommended = [each.setting == sweep.recommended for each in sweep.results]
+    for row, chosen in zip(table_rows(sweep), [False, *recommended], strict=True):
+        table.add_row(*row, style="bold" if chosen else None)
     out.print(table)
     out.print(
         f"Each of {sweep.texts:,} texts of at most {sweep.max_tokens:,} tokens; distinct-2 to "
