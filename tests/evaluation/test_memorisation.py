@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from textwright import grammar
+from textwright import grammar, models
 from textwright.backends.counts import CountsBackend
 from textwright.config import Config
 from textwright.counts.kneser_ney import KneserNey, count_ngrams, smooth
@@ -24,7 +25,7 @@ from textwright.evaluation.capability import (
 )
 from textwright.evaluation.diversity import split_words, word_spans
 from textwright.evaluation.memorisation import Audit
-from textwright.evaluation.predictors import CountsPredictor, open_predictor
+from textwright.evaluation.predictors import CountsPredictor, NeuralPredictor, open_predictor
 from textwright.evaluation.propensity import measure_propensity
 from textwright.evaluation.resampling import compare
 from textwright.evaluation.training_text import CHARACTERS, WORDS, Place, TrainingText
@@ -182,6 +183,20 @@ def test_tokens_of_several_characters_are_cut_where_they_begin():
     characters = PASSAGE - begins[first]
     cost = nats[first:].sum() / math.log(2) / characters
     assert found.bits[0] == pytest.approx(cost, rel=1e-5)
+
+
+def test_passages_longer_than_the_context_cost_what_scoring_says():
+    options = Config.resolve("demo", settings=["model.family=gpt"]).model
+    torch.manual_seed(0)
+    model = models.build(options, CHARACTER.vocab_size, 32).eval()
+    predictor = NeuralPredictor(model)
+    assert predictor.backend().context_length == 32 < PASSAGE
+    texts = UNSEEN[:40]
+    found = read_continuations(predictor.backend(), CHARACTER, texts, SamplingOptions())
+    stop = [CHARACTER.stop_id]
+    rows = [np.array([*stop, *CHARACTER.encode(text)[:PASSAGE]]) for text in texts]
+    bits = [nats[GIVEN:].sum() / math.log(2) / (PASSAGE - GIVEN) for nats in predictor.score(rows)]
+    assert found.bits == pytest.approx(bits, rel=1e-4)
 
 
 def test_few_documents_give_passages_of_their_blocks():

@@ -37,7 +37,7 @@ PASSAGE = GIVEN + WRITTEN
 ALARMS = 0.01  # share of held-out passages that may be called memorized
 PASSAGES = 300  # that are measured, of training and of held-out text each
 IN_BAND = 50  # passages that are measured of each band of repetition
-BANDS = ((1, 1), (2, 9), (10, 99), (100, 10**9))  # times that a passage stands in training
+BANDS = ((1, 1), (2, 9), (10, 99), (100, None))  # times that a passage stands in training
 _AT_ONCE = 32  # passages
 _MARGIN = 100  # characters read beyond a passage, so that its last token is whole
 
@@ -59,11 +59,11 @@ class Continuations:
 
 @dataclass(frozen=True)
 class Band:
-    """Training passages that stand there from `least` to `most` times: how many were measured, and
-    means over them."""
+    """Training passages that stand there from `least` to `most` times (None: any more): how many
+    were measured, and means over them."""
 
     least: int
-    most: int
+    most: int | None
     passages: int
     bits: float
     greedy: float
@@ -125,7 +125,9 @@ def measure_capability(
     drawn = _sample(training, PASSAGES, random)
     different = list({passage[:PASSAGE]: passage for passage in training}.values())
     banded = [
-        _sample([p for p in different if a <= times[p[:PASSAGE]] <= b], IN_BAND, random)
+        _sample(
+            [p for p in different if a <= times[p[:PASSAGE]] <= (b or math.inf)], IN_BAND, random
+        )
         for a, b in BANDS
     ]
     unseen = _sample(held_out, PASSAGES, random)

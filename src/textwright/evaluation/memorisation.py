@@ -91,10 +91,10 @@ class Memorisation:
 
 @dataclass(frozen=True)
 class Traced:
-    """Where a text comes from. copied: characters of it that lie in spans which stand in the
-    training text · bits: what its 51st to 100th characters cost each, after the first 50; None if
-    it is shorter · memorized: whether that is less than nearly all held-out text costs ·
-    false_alarms: how often a text that was never seen would be called memorized."""
+    """Where a text comes from, as the tokenizer reads it. copied: characters of it that lie in
+    spans which stand in the training text · bits: what its 51st to 100th characters cost each,
+    after the first 50; None if it is shorter · memorized: whether that is less than nearly all
+    held-out text costs · false_alarms: how often a text that was never seen would be called so."""
 
     characters: int
     copied: int
@@ -182,13 +182,13 @@ class Audit:
 
         least: characters of the shortest span that is looked for.
         """
-        (text,) = self.training.as_read([text])
-        (stretches,) = self.training.stretches([text], least)
-        covered = np.zeros(len(text), bool)
+        (read,) = self.training.as_read([text])
+        (stretches,) = self.training.stretches([read], least)
+        covered = np.zeros(len(read), bool)
         for start, end in stretches:
             covered[start:end] = True
-        spans = [self.training.span(text, start, end) for start, end in stretches]
-        found = Traced(len(text), int(covered.sum()), spans)
+        spans = [self.training.span(read, start, end) for start, end in stretches]
+        found = Traced(len(read), int(covered.sum()), spans)
         if len(text) < PASSAGE or not self._unseen:
             return found
         backend = open_predictor(self.run, self.device).backend()
@@ -201,7 +201,7 @@ class Audit:
         )
         alarm, false_alarms = alarm_of(measured.bits[1:])
         bits = float(measured.bits[0])
-        return Traced(len(text), found.copied, spans, bits, bits < alarm, false_alarms)
+        return Traced(len(read), found.copied, spans, bits, bits < alarm, false_alarms)
 
     def _propensity(
         self, backend: Backend, options: SamplingOptions, *, texts: int, seed: int

@@ -101,7 +101,13 @@ def capability_rows(found: Capability) -> list[list[str]]:
     ]
 
 
-BAND_COLUMNS = ("times in training", "passages", "bits a character", "by greedy decoding", "known")
+BAND_COLUMNS = (
+    "times in training",
+    "passages",
+    "bits a character",
+    "by greedy decoding",
+    "memorized",
+)
 
 
 def band_rows(found: Capability) -> list[list[str]]:
@@ -167,9 +173,9 @@ def one_line(text: str) -> str:
 
 
 def _times(band: Band) -> str:
-    if band.least == band.most:
-        return str(band.least)
-    return f"{band.least} to {band.most}" if band.most < 10**9 else f"{band.least} or more"
+    if band.most is None:
+        return f"{band.least} or more"
+    return str(band.least) if band.least == band.most else f"{band.least} to {band.most}"
 
 
 def _chances(compared: Compared) -> list[str]:
