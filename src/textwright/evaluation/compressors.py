@@ -24,6 +24,7 @@ from textwright.evaluation.scores import BLOCK_CHARACTERS
 
 END = "\0"
 MOST_MEMORY = (1 << 32) - 4096
+_PIECE = 1 << 14
 
 
 def primed_ppmd(order: int, text: bytes) -> Any:
@@ -48,7 +49,10 @@ def primed_xz(text: bytes, room: int) -> Any:
     window = max(1 << 16, len(text) + room)
     filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": window}]
     compressor = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=filters)
-    compressor.compress(text)
+    # In pieces: of a long text, all that does not fit into a first buffer of output would wait, and
+    # be compressed by every copy anew.
+    for start in range(0, len(text), _PIECE):
+        compressor.compress(text[start : start + _PIECE])
     return compressor
 
 
