@@ -163,6 +163,7 @@ def test_every_sampling_option_reaches_the_sampler(writer, formed, monkeypatch, 
         "presence_penalty": 0.1,
         "frequency_penalty": 0.2,
         "no_repeat_ngram": 3,
+        "no_copy": 8,
         "logit_bias": {2: 1.5},
         "forbid": [3],
         "min_new_tokens": 2,
@@ -197,7 +198,7 @@ def test_where_no_run_is_the_error_says_how_to_make_one(tmp_path):
 
 
 def test_the_public_names_are_these():
-    assert set(textwright.__all__) == {"TextwrightError", "Writer", "load", "train"}
+    assert set(textwright.__all__) == {"TextwrightError", "Writer", "compare", "load", "train"}
     assert issubclass(RunError, TextwrightError)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = textwright.nothing

@@ -1,4 +1,4 @@
-"""The three calls a newcomer needs: `train` a run, `load` it, write with it."""
+"""The calls a newcomer needs: `train` a run, `load` it, write with it, `compare` several."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ from textwright.writing.sampling_options import (
     Token,
     sampling_options,
 )
+from textwright.writing.sequences import KnownSequences
 from textwright.writing.stream import Sample
 
 if TYPE_CHECKING:
+    from textwright.corpus import CorpusOptions
+    from textwright.evaluation.comparison import Comparison
+    from textwright.evaluation.subjects import Writing
     from textwright.training.session import TrainingEvent
 
 Source = str | Path
@@ -38,10 +42,14 @@ class Writer:
     them. Raises GenerationError where a value cannot be used.
     """
 
-    def __init__(self, run: Run, device: str = "cpu"):
+    def __init__(self, run: Run, device: str = "cpu", corpus: Sequence[Source] = ()):
         self.run = run
         self.tokenizer: Tokenizer = run.tokenizer
-        self.generator = Generator(_backend(run, device), self.tokenizer)
+        self.generator = Generator(
+            _backend(run, device), self.tokenizer, known_sequences=self.known_sequences
+        )
+        self._corpus = corpus
+        self._known: dict[int, KnownSequences] = {}
 
     def stream(
         self,
@@ -57,6 +65,7 @@ class Writer:
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         no_repeat_ngram: int | None = None,
+        no_copy: int | None = None,
         logit_bias: dict[Token, float] | None = None,
         forbid: list[Token] | None = None,
         min_new_tokens: int | None = None,
@@ -94,6 +103,7 @@ class Writer:
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         no_repeat_ngram: int | None = None,
+        no_copy: int | None = None,
         logit_bias: dict[Token, float] | None = None,
         forbid: list[Token] | None = None,
         min_new_tokens: int | None = None,
@@ -132,6 +142,7 @@ class Writer:
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         no_repeat_ngram: int | None = None,
+        no_copy: int | None = None,
         logit_bias: dict[Token, float] | None = None,
         forbid: list[Token] | None = None,
         min_new_tokens: int | None = None,
@@ -157,6 +168,23 @@ class Writer:
         stream = generator.fill(form, given, options, num=num, seed=seed)
         return [form.parse(sample.prompt + sample.text) for sample in stream.samples()]
 
+    def known_sequences(
+        self,
+        length: int,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> KnownSequences:
+        """The sequences of `length` tokens in the training text, which is read for it once.
+
+        `no_copy` calls this at the first text. on_progress: called with stage, count done and
+        total. Raises RunError where the corpus is gone or has changed.
+        """
+        if length not in self._known:
+            from textwright.training.recorded import known_sequences
+
+            found = known_sequences(self.run, length, self._corpus, on_progress)
+            self._known[length] = found
+        return self._known[length]
+
     def form(self) -> Form:
         """The template that the run was trained with. Raises GenerationError where it has none."""
         return Form(self.run.config.corpus, self.tokenizer)
@@ -173,6 +201,7 @@ class Writer:
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         no_repeat_ngram: int | None = None,
+        no_copy: int | None = None,
         logit_bias: dict[Token, float] | None = None,
         forbid: list[Token] | None = None,
         min_new_tokens: int | None = None,
@@ -193,6 +222,7 @@ class Writer:
         presence_penalty: subtracted from the logit of every token in the text.
         frequency_penalty: subtracted once for each time a token is in the text.
         no_repeat_ngram: no sequence of this many tokens occurs twice; 0 allows all.
+        no_copy: never this many tokens in a row as in the training text; 0 allows all.
         logit_bias: numbers added to the logits of tokens, by token (its text or its id).
         forbid: tokens that are never written.
         min_new_tokens: nothing ends a text that has fewer new tokens.
@@ -239,7 +269,7 @@ def train(
     from textwright.models.pretrained import find_origin
     from textwright.training.session import train_run
 
-    names = [sources] if isinstance(sources, str | Path) else list(sources)
+    names = _listed(sources)
     origin = find_origin(str(init_from)) if isinstance(init_from, str | Path) else init_from
     if config is None:
         resumed = Path(out) if resume else None
@@ -262,9 +292,69 @@ def train(
     return load(out)
 
 
-def load(run: Source, device: str = "cpu") -> Writer:
-    """A run folder as a writer. Raises RunError where there is none or it is damaged."""
-    return Writer(Run.load(Path(run)), device)
+def load(run: Source, device: str = "cpu", *, corpus: Source | Sequence[Source] = ()) -> Writer:
+    """A run folder as a writer. Raises RunError where there is none or it is damaged.
+
+    corpus: where the training text is now, which `no_copy` reads; left out, where it was.
+    """
+    names = [corpus] if isinstance(corpus, str | Path) else list(corpus)
+    return Writer(Run.load(Path(run)), device, names)
+
+
+def compare(
+    models: Source | Sequence[Source],
+    *,
+    out: Source | None = None,
+    corpus: Source | Sequence[Source] = (),
+    part: str = "test",
+    options: CorpusOptions | None = None,
+    documents: int = 0,
+    writing: Writing | None = None,
+    prompts: Sequence[str] = (),
+    easy: bool = True,
+    device: str = "auto",
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Comparison:
+    """Score models side by side on one held-out text. Raises a TextwrightError where something is
+    wrong, or the comparison would be unfair.
+
+    models: run folders, folders of transformers, URLs of servers.
+    out: a report to write, .html or .md.
+    corpus: text that is new to all models; none is what the first run holds out.
+    part: the held-out part of the first run, test or valid.
+    options: how the corpus is read if none of the models is a run.
+    documents: score so many, evenly spaced; 0 scores all.
+    writing: how all models write, an `evaluation.subjects.Writing`.
+    prompts: what they go on from; none is the beginnings of held-out documents.
+    easy: score also counting and compressors that know the training text of the first run.
+    device: auto, cpu, cuda or mps.
+    on_progress: called with stage, count done and total (0: unknown).
+    """
+    from textwright.evaluation.comparison import compare_models
+    from textwright.report.comparison import write_comparison
+    from textwright.report.page import check_writable
+
+    if out is not None:
+        check_writable(Path(out))
+    comparison = compare_models(
+        _listed(models),
+        _listed(corpus),
+        part=part,
+        options=options,
+        documents=documents,
+        writing=writing,
+        prompts=prompts,
+        easy=easy,
+        device=device,
+        on_progress=on_progress,
+    )
+    if out is not None:
+        write_comparison(comparison, Path(out))
+    return comparison
+
+
+def _listed(names: Source | Sequence[Source]) -> list[Source]:
+    return [names] if isinstance(names, str | Path) else list(names)
 
 
 def _backend(run: Run, device: str) -> Backend:
@@ -285,4 +375,4 @@ def _sampling(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-__all__ = ["RunError", "Sample", "Writer", "load", "train"]
+__all__ = ["RunError", "Sample", "Writer", "compare", "load", "train"]

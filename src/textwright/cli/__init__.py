@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from textwright import __version__
+from textwright.cli.compare_commands import bits, compare
 from textwright.cli.cues_command import cues
 from textwright.cli.inspect_command import inspect
 from textwright.cli.look_commands import cache, evaluate, export, presets, summary
@@ -76,17 +77,8 @@ def start(
 
 
 for command in (
-    demo,
-    corpus,
-    train,
-    generate,
-    evaluate,
-    inspect,
-    cues,
-    export,
-    cache,
-    presets,
-    summary,
+    *(demo, corpus, train, generate, evaluate, inspect, cues, compare, bits),
+    *(export, cache, presets, summary),
 ):
     if command is generate:
         app.command(cls=SampledCommand)(without_flags(generate))

@@ -79,7 +79,9 @@ class MixedPredictor:
         return MixedBackend(TorchBackend(self.model), self.counts, self.mixture)
 
 
-def open_predictor(run: Run, device: str = "auto") -> Predictor:
+def open_predictor(
+    run: Run, device: str = "auto"
+) -> NeuralPredictor | CountsPredictor | MixedPredictor:
     """A run's best weights, with its counts if it has any."""
     counts = run.counts
     if counts is not None and run.config.model.counted:

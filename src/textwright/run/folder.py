@@ -246,6 +246,14 @@ class Run:
         except (OSError, ValueError) as error:
             raise damaged(file, error) from None
 
+    def train_hashes(self) -> np.ndarray:
+        """(n,) uint64, sorted: `corpus.hash_document` of every training document."""
+        path = self._unchanged("train_hashes.bin")
+        try:
+            return np.fromfile(path, np.uint64)
+        except OSError as error:
+            raise damaged(path, error) from None
+
     def keep_held_out(self, documents: Iterable[tuple[str, str]]) -> None:
         """Keep (part, text) of every held-out document."""
         with (

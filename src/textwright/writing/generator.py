@@ -4,7 +4,7 @@ The decode loop is in `stream.py`; which rows run together in `rows.py`, drawing
 beams in `beams.py`, stopping and turning ids into text in `text.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from textwright.errors import GenerationError
@@ -15,6 +15,7 @@ from textwright.writing.form import Form
 from textwright.writing.prompt import Prompt, read_prompts
 from textwright.writing.sampling import uniforms
 from textwright.writing.sampling_options import SamplingOptions
+from textwright.writing.sequences import KnownSequences
 from textwright.writing.stream import Sample, TextStream
 
 
@@ -23,13 +24,15 @@ class Generator:
     """A backend and the tokenizer that its model was trained with.
 
     At most `batch_size` rows run together, however many texts are requested; but all beams of one
-    prompt run together. Raises GenerationError where it is below 1.
+    prompt run together. Raises GenerationError where it is below 1. known_sequences: gives those of
+    so many tokens; without it there is no rule against copies.
     """
 
     backend: Backend
     tokenizer: Tokenizer
     _: KW_ONLY
     batch_size: int = 32
+    known_sequences: Callable[[int], KnownSequences] | None = None  # of the training text
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -41,13 +44,14 @@ class Generator:
         options: SamplingOptions | None = None,
         *,
         num: int = 1,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         logprobs: bool = False,
     ) -> TextStream:
         """`num` texts for each prompt, token by token, as they are written; of beams, the best.
 
         A text's draws depend on the seed and on the number of the text among those of its prompt (a
         prompt that is given again counts on), and on nothing else that is written with it.
+        seed: one for all prompts, or one for each, so that their draws are not alike.
         logprobs: also give each token's log-probability, before the options change it.
         Raises GenerationError where an option does not suit the tokenizer.
         """
@@ -94,12 +98,13 @@ class Generator:
         prompts: Sequence[Prompt],
         options: SamplingOptions,
         num: int,
-        seed: int,
+        seed: int | Sequence[int],
         logprobs: bool,
     ) -> TextStream:
         if num < 1:
             raise GenerationError(f"--num is {num}: ask for 1 or more texts.")
-        uniforms(seed, 0)  # refuse a bad seed now, not at the first token
+        for each in [seed] if isinstance(seed, int) else seed:
+            uniforms(each, 0)  # refuse a bad seed now, not at the first token
         if num > options.beams > 1:
             raise GenerationError(
                 f"--num {num} needs at least {num} beams; --beams is {options.beams}."
@@ -113,7 +118,17 @@ class Generator:
             seed=seed,
             logprobs=logprobs,
             batch_size=self.batch_size,
+            known=self._known(options.no_copy),
         )
+
+    def _known(self, length: int) -> KnownSequences | None:
+        if not length:
+            return None
+        if self.known_sequences is None:
+            raise GenerationError(
+                "no_copy needs the training text, which is not at hand here: leave it out."
+            )
+        return self.known_sequences(length)
 
 
 def _with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:

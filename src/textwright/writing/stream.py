@@ -18,7 +18,8 @@ from textwright.writing.rows import RunningBatch
 from textwright.writing.sampling import uniforms
 from textwright.writing.sampling_options import SamplingOptions
 from textwright.writing.sampling_steps import NoTokenLeftError, log_probabilities
-from textwright.writing.text import Drawn, FinishReason, TokenEvent
+from textwright.writing.sequences import KnownSequences
+from textwright.writing.text import Cost, Drawn, FinishReason, TokenEvent
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ class TextStream(Iterator[TokenEvent]):
         options: SamplingOptions,
         *,
         num: int,
-        seed: int,
+        seed: int | Sequence[int],
         logprobs: bool,
         batch_size: int,
+        known: KnownSequences | None = None,
     ) -> None:
         self.prompts = prompts
         self.num = num
@@ -61,8 +63,10 @@ class TextStream(Iterator[TokenEvent]):
         self._backend = backend
         self._tokenizer = tokenizer
         self._options = options
-        self._seed = seed
+        self._seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
         self._batch_size = batch_size
+        self._known = known
+        self.cost = Cost()  # of the rule against copies, so far; not counted for beams
         self._new: Counter[int] = Counter()  # number of new tokens of each sample
         self._events = self._search() if options.beams > 1 else self._draw()
 
@@ -153,6 +157,7 @@ class TextStream(Iterator[TokenEvent]):
                 except NoTokenLeftError:
                     yield row.end("no_token_left")
                     continue
+                self.cost += row.cost
                 logprob = float(log_probabilities(logits)[new_id]) if self.logprobs else None
                 event = row.take(new_id, logprob)
                 if event.finish_reason is None:
@@ -164,14 +169,23 @@ class TextStream(Iterator[TokenEvent]):
     def _drawn(self) -> Iterator[Drawn]:
         for number, prompt, index in self._numbered():
             for k in range(self.num):
-                sample, draws = number * self.num + k, uniforms(self._seed, index + k)
-                yield Drawn(sample, number, prompt, self._options, self._tokenizer, draws)
+                sample, draws = number * self.num + k, uniforms(self._seeds[number], index + k)
+                yield Drawn(
+                    sample, number, prompt, self._options, self._tokenizer, draws, self._known
+                )
 
     def _search(self) -> Iterator[TokenEvent]:
         searches = (
             Search(
-                Beam(number * self.num, number, prompt, self._options, self._tokenizer),
-                uniforms(self._seed, index),
+                Beam(
+                    number * self.num,
+                    number,
+                    prompt,
+                    self._options,
+                    self._tokenizer,
+                    self._known,
+                ),
+                uniforms(self._seeds[number], index),
             )
             for number, prompt, index in self._numbered()
         )

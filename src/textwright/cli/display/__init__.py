@@ -13,7 +13,13 @@ from textwright.cli.display.tables import (
     show_summary,
     show_survey,
 )
-from textwright.cli.display.texts import converse, show_stream, warn_of_prompts, warn_of_texts
+from textwright.cli.display.texts import (
+    converse,
+    show_cost,
+    show_stream,
+    warn_of_prompts,
+    warn_of_texts,
+)
 
 __all__ = [
     "Progression",
@@ -23,6 +29,7 @@ __all__ = [
     "out",
     "show_adherence",
     "show_cache",
+    "show_cost",
     "show_cues",
     "show_export",
     "show_readings",
