@@ -98,7 +98,8 @@ def inspect(
         units = {"units": telling.to_json()} if telling else {}
         print_json({"steps": [reading.to_json() for reading in readings], **units})
     elif not html:
-        show_readings(readings, views)
+        if views != ["units"]:  # which are not of a text
+            show_readings(readings, views)
         if telling:
             show_units(telling)
 

@@ -52,7 +52,7 @@ def saliency(
         rows = torch.arange(len(own), device=device).view(len(place), -1)
         with torch.enable_grad():
             hidden = functional_call(encoder, {"model.embedding": own}, (rows,))
-            logits = model.project(hidden[torch.arange(len(place)), place]).float()
+            logits = model.project(hidden[torch.arange(len(place), device=device), place]).float()
             logp = logits.log_softmax(-1).gather(1, target[:, None]).sum()
             (gradient,) = torch.autograd.grad(logp, own)
         shares = (gradient * own.detach()).sum(-1).view(rows.shape)

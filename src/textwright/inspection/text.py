@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+START = "(start)"  # shown for the stop that begins a text
 TABLES = ("next", "surprisal")  # the views of any run; see also `inner.views_of`
 
 
@@ -46,10 +47,15 @@ class Reading:
 
     @property
     def shown(self) -> list[str]:
-        """The texts of `tokens`, with their white space visible; the first of a whole text is the
-        stop that begins it."""
+        """The names of `tokens`: their texts, with white space visible."""
         names = [token.shown for token in self.tokens]
-        return names if self.unseen else ["(start)", *names[1:]]
+        return names if self.unseen else [START, *names[1:]]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of `tokens`, which with `gap` between them read as the text does."""
+        texts = [token.text for token in self.tokens]
+        return texts if self.unseen else [f"{START}{'' if self.gap else ' '}", *texts[1:]]
 
     @property
     def tokens(self) -> list[Token]:

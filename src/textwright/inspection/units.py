@@ -168,6 +168,7 @@ def _stretches(tokenizer: Tokenizer, documents: Sequence[str]) -> list[_Stretch]
     tokens = 0
     for document in documents:
         spans = np.array(tokenizer.spans(document[: 20 * TOKENS]), np.int64).reshape(-1, 3)
+        spans = spans[: TOKENS - tokens]
         properties = structure(document, spans[:, 2])
         for begin in range(0, len(spans), LONGEST):
             cut = slice(begin, begin + LONGEST)

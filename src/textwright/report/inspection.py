@@ -117,6 +117,7 @@ def _attention(reading: Reading) -> list[Block]:
     mean = _by_row(next(iter(looks.values())))
     return [
         LookingBack(
+            reading.texts,
             names,
             looks | heads,
             [f"attention when “{name}” is read:" for name in names],
@@ -142,6 +143,7 @@ def _saliency(reading: Reading) -> list[Block]:
     coming = [*names[1:], next(iter(reading.next.next.values()))[0].shown]
     return [
         LookingBack(
+            reading.texts,
             names,
             {"saliency": reading.saliency},
             [f"for “{token}” after “{name}”:" for name, token in zip(names, coming, strict=True)],

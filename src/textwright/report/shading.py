@@ -56,12 +56,13 @@ class ShadedText:
 class LookingBack:
     """A text in which the earlier tokens are shaded that a chosen token looks back on.
 
-    looks: by name, each (T, T): row t has the weights of the tokens 0 … t; the first is shown at
-    the beginning, in its last row · rows: what row t is about (T) · percent: weights are shares;
-    else they are nats, and may be below 0.
+    names: of the tokens, with white space visible · looks: by name, each (T, T): row t has the
+    weights of the tokens 0 … t; the first is shown at the beginning, in its last row · rows: what
+    row t is about (T) · percent: weights are shares; else they are nats, and may be below 0.
     """
 
     texts: Sequence[str]
+    names: Sequence[str]
     looks: Mapping[str, Floats]
     rows: Sequence[str]
     gap: str
@@ -77,7 +78,12 @@ class LookingBack:
             for look in self.looks.values()
         ]
         data = json.dumps(
-            {"rows": list(self.rows), "looks": weights, "percent": self.percent},
+            {
+                "names": list(self.names),
+                "rows": list(self.rows),
+                "looks": weights,
+                "percent": self.percent,
+            },
             ensure_ascii=False,
             separators=(",", ":"),
         ).replace("</", "<\\/")
@@ -93,7 +99,7 @@ class LookingBack:
 
     def markdown(self) -> str:
         form = "{:.1%}" if self.percent else "{:+.3f}"
-        newest = zip(self.texts, *(look[-1] for look in self.looks.values()), strict=True)
+        newest = zip(self.names, *(look[-1] for look in self.looks.values()), strict=True)
         rows = [[text, *map(form.format, weights)] for text, *weights in newest]
         return Table(["token", *self.looks], rows, self.rows[-1]).markdown()
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from textwright.cli.display.console import out
 
 if TYPE_CHECKING:
-    from textwright.inspection.next_tokens import Candidate, NextTokens, Token
+    from textwright.inspection.next_tokens import Candidate, NextTokens
     from textwright.inspection.surprisal import Surprisal
     from textwright.inspection.text import Floats, Reading
     from textwright.inspection.units import TellingUnits
@@ -35,9 +35,9 @@ def show_readings(readings: Sequence[Reading], views: Sequence[str]) -> None:
         if reading.surprisal is not None:
             _show_surprisal(reading.surprisal, reading.gap)
         for number, heads in enumerate(reading.attention or [], 1):
-            _show_attention(number, heads, reading.tokens, reading.gap)
+            _show_attention(number, heads, reading)
         for number, layer in enumerate(reading.gates or [], 1):
-            _show_gates(number, layer, reading.tokens)
+            _show_gates(number, layer, reading.shown)
         if reading.saliency is not None:
             _show_saliency(reading)
 
@@ -105,34 +105,36 @@ def _show_surprisal(text: Sequence[Surprisal], gap: str) -> None:
         )
     out.print(table)
     bits = sum(token.bits for token in text)
-    out.print(f"{bits:,.1f} bits, {bits / len(text):.2f} a token", style="dim")
+    parts = "; in brackets, the probability by the model, by the counts of the corpus, by this text"
+    mixed = parts if text[0].neural is not None else ""
+    out.print(f"{bits:,.1f} bits, {bits / len(text):.2f} a token{mixed}", style="dim")
 
 
-def _show_gates(number: int, layer: dict[str, Floats], read: Sequence[Token]) -> None:
+def _show_gates(number: int, layer: dict[str, Floats], read: Sequence[str]) -> None:
     """The gates of one layer, a line for each token; quantities with a sign by their magnitude."""
     table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
     for name in layer:
         table.add_column(SIGNS.get(name, name), justify="right")
     columns = [np.abs(units).mean(1) for units in layer.values()]
     for token, *values in zip(read, *columns, strict=True):
-        table.add_row(token.shown, *(f"{value:.3f}" for value in values))
+        table.add_row(token, *(f"{value:.3f}" for value in values))
     out.print(table)
 
 
-def _show_attention(number: int, heads: Floats, read: Sequence[Token], gap: str) -> None:
+def _show_attention(number: int, heads: Floats, reading: Reading) -> None:
     """Shares of attention of one layer's heads when the last token is read, a line for each token,
     with a bar for the mean."""
     newest = heads[:, -1]
     mean = newest.mean(0)
-    _show_shaded([token.text for token in read], (mean / mean.max()).tolist(), gap)
+    _show_shaded(reading.texts, (mean / mean.max()).tolist(), reading.gap)
     table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
     for head in range(1, len(heads) + 1):
         table.add_column(f"head {head}", justify="right")
     table.add_column("mean", justify="right")
     table.add_column("")
-    for token, *shares in zip(read, *newest, mean, strict=True):
+    for token, *shares in zip(reading.shown, *newest, mean, strict=True):
         bar = "█" * round(shares[-1] * BAR)
-        table.add_row(token.shown, *(f"{share:.1%}" for share in shares), bar)
+        table.add_row(token, *(f"{share:.1%}" for share in shares), bar)
     out.print(table)
 
 
@@ -142,13 +144,13 @@ def _show_saliency(reading: Reading) -> None:
     newest = reading.saliency[-1]
     most = max(float(np.abs(newest).max()), 1e-12)
     coming = next(iter(reading.next.next.values()))[0]
-    _show_shaded([token.text for token in reading.tokens], (newest / most).tolist(), reading.gap)
+    _show_shaded(reading.texts, (newest / most).tolist(), reading.gap)
     table = Table("saliency", box=None, pad_edge=False, header_style="bold")
     table.add_column(f"for {coming.shown}", justify="right")
     table.add_column("")
-    for token, nats in zip(reading.tokens, newest, strict=True):
+    for token, nats in zip(reading.shown, newest, strict=True):
         bar = ("█" if nats > 0 else "░") * round(abs(nats) / most * BAR)
-        table.add_row(token.shown, f"{nats:+.3f}", bar)
+        table.add_row(token, f"{nats:+.3f}", bar)
     out.print(table)
     out.print("In nats; where above zero, the token makes the next one likelier.", style="dim")
 

@@ -21,7 +21,7 @@ for (const part of document.querySelectorAll(".shading")) {
       token.classList.toggle("later", at > chosen);
     });
     const order = weights.map((_, at) => at).sort((a, b) => Math.abs(weights[b]) - Math.abs(weights[a]));
-    const lines = order.slice(0, 5).map((at) => shown(weights[at]) + "  " + tokens[at].textContent);
+    const lines = order.slice(0, 5).map((at) => shown(weights[at]) + "  " + data.names[at]);
     return [data.rows[chosen], ...lines].join("\n");
   }
 
