@@ -228,6 +228,25 @@ def test_texts_too_short_to_compare_are_not_recommended(characters, real):
         sweep(hesitant, real, judge, settings[:1])
 
 
+def test_pieces_of_a_long_document_are_written_each_by_chance_of_its_own(characters, texts):
+    real = choose_real_texts([" ".join(texts)], characters, 12, 20)
+
+    class Flat(GrammarBackend):
+        """Every character is as likely as every other, whatever was read."""
+
+        def _predicted(self, state):
+            return np.zeros((len(state.rows), self.tokenizer.vocab_size), np.float32), state
+
+        def _read(self, row, token):
+            return row
+
+    flat = Generator(Flat(STEEP, characters), characters)
+    settings = choose_settings({"temperature": [1.0]})
+    found = sweep(flat, real, CountsJudge(real, characters), settings)
+    assert real.are_pieces
+    assert found.results[0].figures.diversity.self_bleu < 0.5
+
+
 def test_json_says_what_was_measured(swept):
     found = swept(1.0, 0.6, 1.0).to_json()
     assert set(found) == {

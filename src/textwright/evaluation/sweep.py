@@ -153,7 +153,7 @@ def sweep(
     seed: int = 0,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Sweep:
-    """Write with each setting, from the same seed, and compare with the real texts.
+    """Write with each setting, from the same seeds, and compare with the real texts.
 
     known: sequences of the training text, of `copying.LENGTH` tokens. on_progress: called with the
     stage, and how many texts of how many are written. Raises EvaluationError if no setting writes
@@ -162,10 +162,13 @@ def sweep(
     count = len(real.texts)
     ended = np.mean([len(text) < real.max_tokens for text in real.texts])
     reference = _TextsOf.of(None, real.texts, float(ended), generator.tokenizer, judge)
+    # A seed for each text: from one seed, texts that go on from different prompts would be alike.
+    seeds = np.random.SeedSequence(seed).generate_state(count, np.uint64).tolist()
+    batched = replace(generator, batch_size=BATCH)
     written = []
     for number, setting in enumerate(settings):
         options = SamplingOptions(**setting.values(), max_new_tokens=real.max_tokens)
-        stream = replace(generator, batch_size=BATCH).stream(real.prompts, options, seed=seed)
+        stream = batched.stream(real.prompts, options, seed=seeds)
         samples: list[Sample] = []
         for sample in stream.samples():
             samples.append(sample)
