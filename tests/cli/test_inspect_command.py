@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -94,7 +95,9 @@ def test_gates_are_the_six_quantities_of_a_cell(tw, tw_json, trained):
 
 def test_json_has_every_view_of_a_text(tw_json, trained, gpt, counts):
     for run, has in ((trained, "gates"), (gpt, "attention"), (counts, None)):
-        (step,) = tw_json(run, "--prompt", "Slow onions for")["steps"]
+        found = tw_json(run, "--prompt", "Slow onions for")
+        assert list(found) == ["steps"]  # units are to be asked for
+        (step,) = found["steps"]
         assert {name for name in ("attention", "gates") if step[name]} == ({has} - {None})
         assert (step["saliency"] is None) == (run == counts)
         if has:
@@ -194,3 +197,13 @@ def test_tokens_and_contexts_are_shown_as_they_are(capsys):
     shown = capsys.readouterr().out
     assert "a [/b]⏎b" in shown
     assert "50.00%  [/b]" in shown
+
+
+def test_a_private_run_has_no_units_but_a_page(tw, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "heldout.jsonl.gz").unlink()
+    page = tmp_path / "page.html"
+    code, _, err = tw(run, "--prompt", "Slow", "--html", page)
+    assert code == 0 and "keeps no held-out documents" in err
+    assert ">Gates</h2>" in page.read_text("utf-8")
+    assert tw(run, "--view", "units")[0] == 2

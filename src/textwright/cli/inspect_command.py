@@ -10,7 +10,7 @@ import typer
 
 from textwright.cli.flags import AsJson, RunPath, numbers
 from textwright.cli.shell import print_json
-from textwright.errors import GenerationError
+from textwright.errors import EvaluationError, GenerationError, RunError
 
 if TYPE_CHECKING:
     from textwright.run import Run
@@ -86,9 +86,15 @@ def inspect(
             read_text(writer.generator, model, text, values, top, views, shown.show)
             for text in prompt or [""]
         ]
-        if model and "units" in views and (named or writer.run.has("heldout.jsonl.gz")):
-            held_out = [text for part in ("valid", "test") for text in writer.run.held_out(part)]
-            telling = telling_units(model, writer.tokenizer, held_out, on_progress=shown.show)
+        if model and "units" in views and (named or html):
+            try:
+                parts = (writer.run.held_out(part) for part in ("valid", "test"))
+                held_out = [text for part in parts for text in part]
+                telling = telling_units(model, writer.tokenizer, held_out, on_progress=shown.show)
+            except (EvaluationError, RunError) as error:  # a page has other views to show
+                if named:
+                    raise
+                err.print(f"Without units: {error}")
     if html:
         from textwright.report.inspection import write_inspection
 

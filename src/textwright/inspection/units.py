@@ -106,9 +106,8 @@ def telling_units(
     """The units of a recurrent model that tell a property of the text, at most 12 and 3 for each
     property, the clearest first.
 
-    documents: held-out text. on_progress: called with the stage, and how much of
-    it is done and in all. Raises
-    EvaluationError where there is too little text.
+    documents: held-out text. on_progress: called with the stage, and how much of it is done and in
+    all. Raises EvaluationError where there is too little text.
     """
     random = np.random.default_rng(seed)
     stretches = _stretches(tokenizer, [documents[i] for i in random.permutation(len(documents))])
