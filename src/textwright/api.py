@@ -325,7 +325,7 @@ def compare(
     options: how the corpus is read if none of the models is a run.
     documents: score so many, evenly spaced; 0 scores all.
     writing: how all models write, an `evaluation.subjects.Writing`.
-    prompts: what they go on from; none is the beginnings of held-out documents.
+    prompts: of the texts that are shown; none is beginnings of held-out documents.
     easy: score also counting and compressors that know the training text of the first run.
     device: auto, cpu, cuda or mps.
     on_progress: called with stage, count done and total (0: unknown).

@@ -33,8 +33,8 @@ from textwright.export import export_run
 from textwright.run import Run
 from textwright.training.session import train_run
 
-QUICK = Writing(characters=40)
-SHORT = {"easy": False, "device": "cpu", "writing": QUICK, "prompts": ["Take", "Serve"]}
+QUICK = Writing(characters=40, texts=2)
+SHORT = {"easy": False, "device": "cpu", "writing": QUICK}
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +185,7 @@ def test_a_folder_made_from_a_run_scores_its_bits(bpe, exported):
     assert found.pairs[0].interval == pytest.approx((0.0, 0.0), abs=1e-3)
     assert "not known here" in folder.remarks[0]
     assert folder.parameters == run.parameters
-    assert len(folder.written.texts) == len(found.prompts)
+    assert len(folder.written.texts) == len(found.prompts) == 2
 
 
 def test_a_folders_tokens_must_give_the_text_back(exported, tmp_path):
@@ -518,7 +518,7 @@ def test_prompts_are_the_beginnings_of_documents():
 
 def test_equal_prompts_and_seeds_give_equal_texts_and_other_prompts_other_draws(trained):
     given = {**SHORT, "prompts": ["", ""], "documents": 1}
-    one, two = (compare_models([trained], **given).models[0].written.texts for _ in range(2))
+    one, two = (compare_models([trained], **given).models[0].texts for _ in range(2))
     assert one == two
     assert one[0] != one[1]
 

@@ -46,9 +46,7 @@ def compare(
     unit: Unit = "",
     prompt: Annotated[
         list[str] | None,
-        typer.Option(
-            "--prompt", help="What all models go on from; else held-out beginnings. Repeatable."
-        ),
+        typer.Option("--prompt", help="Of the texts shown; else held-out beginnings. Repeatable."),
     ] = None,
     temperature: Annotated[
         float, typer.Option("--temperature", min=0.0, help="Of what all models write.")

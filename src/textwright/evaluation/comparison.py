@@ -27,8 +27,8 @@ from textwright.run import Run
 from textwright.wording import counted
 from textwright.writing.form import Form
 
-PROMPTS = 32  # beginnings of held-out documents that every model goes on from
 PROMPT_WORDS = 5
+SHOWN = 4  # of the texts that are written, unless prompts are named
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 Interval = tuple[float, float]
 
@@ -61,7 +61,8 @@ class Score:
 class Model:
     """One model of a comparison.
 
-    context, remarks: see `Subject` · copying: shares of new 8-token sequences, as its training
+    context, remarks: see `Subject` · written: what speed and diversity are measured on · texts: one
+    for each prompt of the comparison · copying: shares of new 8-token sequences, as its training
     measured them, if it did · curve: (minutes of training, held-out bits per character).
     """
 
@@ -73,6 +74,7 @@ class Model:
     parameters: int | None
     bytes: int | None
     written: Written
+    texts: list[str]
     diversity: Diversity
     adherence: Adherence | None = None
     copying: dict[str, object] | None = None
@@ -94,7 +96,7 @@ class Model:
             "adherence": self.adherence.to_json() if self.adherence else None,
             "context": self.context,
             "remarks": self.remarks,
-            "texts": self.written.texts,
+            "texts": self.texts,
         }
 
 
@@ -127,7 +129,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All of it. prompts: what every model went on from · real: the diversity of how the held-out
+    """All of it. prompts: of the texts that are shown · real: the diversity of how the held-out
     documents go on themselves · left_out: a sentence for each thing that could not be had."""
 
     held_out: HeldOutText
@@ -143,8 +145,8 @@ class Comparison:
         """How the scores were made, in words: they mean nothing without."""
         rule = (
             f"temperature {self.writing.temperature:g}, top-p {self.writing.top_p:g}, nothing "
-            f"else; {len(self.prompts):,} prompts, one text each of at most "
-            f"{self.writing.characters:,} characters, seed {self.writing.seed}"
+            f"else; from the first {PROMPT_WORDS} words of {self.real.texts:,} held-out documents, "
+            f"at most {self.writing.characters:,} characters each, seed {self.writing.seed}"
         )
         return {**protocol_of(self.held_out), "writing": rule}
 
@@ -227,7 +229,7 @@ def compare_models(
     options: how the corpus is read if none of the names is a run.
     documents: score so many, evenly spaced; 0 scores all.
     writing: how all of them write.
-    prompts: what they go on from; none is the beginnings of held-out documents.
+    prompts: of the texts that are shown; none is beginnings of held-out documents.
     easy: score counting and compressors too.
 
     Raises EvaluationError where a comparison would be unfair or something cannot be scored.
@@ -239,16 +241,18 @@ def compare_models(
     text = choose_text(runs, corpus, part, options).sampled(documents)
     if not text.characters:
         raise EvaluationError(f"All documents of {text.source} are empty; name another corpus.")
-    begun = beginnings(text.documents, PROMPTS, writing.characters)
-    prompts = list(prompts) or [prompt for prompt, _ in begun]
-    measured, models = [], []
+    begun = beginnings(text.documents, writing.texts, writing.characters)
+    starts = [prompt for prompt, _ in begun]
+    shown = list(prompts) or starts[:SHOWN]
+    results = []
     for subject in subjects:
         on_progress(f"Scoring {subject.name}", 0, len(text.documents))
         found = measure(subject, text, on_progress)
-        measured.append(found)
         on_progress(f"Writing with {subject.name}", 0, 0)
-        written = subject.write(prompts, writing, writing.tokens(found))
-        models.append(_model(subject, found, written, text, writing))
+        tokens = writing.tokens(found)
+        written = subject.write(starts, writing, tokens)
+        texts = subject.write(shown, writing, tokens).texts if prompts else written.texts[:SHOWN]
+        results.append((subject, found, written, texts))
     easy_models, left_out = [], []
     if easy and runs:
         rows = measure_easy(runs[0], text.documents, on_progress)
@@ -259,12 +263,15 @@ def compare_models(
             "Unigrams, n-grams and compressors are left out: no run says what to train them on."
         )
     real, *diversities = measure_diversity(
-        [[rest for _, rest in begun], *(model.written.texts for model in models)]
+        [[rest for _, rest in begun], *(written.texts for _, _, written, _ in results)]
     )
-    models = [replace(m, diversity=d) for m, d in zip(models, diversities, strict=True)]
-    named = list(zip([str(name) for name in names], measured, strict=True))
+    models = [
+        _model(*result, diversity, text, writing)
+        for result, diversity in zip(results, diversities, strict=True)
+    ]
+    named = [(subject.name, found) for subject, found, _, _ in results]
     pairs = [_pair(a, b) for a, b in combinations(named, 2)]
-    return Comparison(text, writing, prompts, models, pairs, easy_models, real, left_out)
+    return Comparison(text, writing, shown, models, pairs, easy_models, real, left_out)
 
 
 def beginnings(documents: Sequence[str], count: int, characters: int) -> list[tuple[str, str]]:
@@ -297,9 +304,14 @@ def measure(subject: Subject, text: HeldOutText, on_progress: OnProgress) -> Mea
 
 
 def _model(
-    subject: Subject, found: Measured, written: Written, text: HeldOutText, writing: Writing
+    subject: Subject,
+    found: Measured,
+    written: Written,
+    texts: list[str],
+    diversity: Diversity,
+    text: HeldOutText,
+    writing: Writing,
 ) -> Model:
-    [alone] = measure_diversity([written.texts])
     model = Model(
         subject.name,
         subject.kind,
@@ -309,7 +321,8 @@ def _model(
         subject.parameters(),
         subject.bytes(),
         written,
-        alone,
+        texts,
+        diversity,
     )
     if not isinstance(subject, RunSubject):
         return model

@@ -44,12 +44,13 @@ class Measured:
 @dataclass(frozen=True)
 class Writing:
     """How all models write: by the same rule, texts of the same length. characters: of each text,
-    at most, the prompt not counted."""
+    at most, the prompt not counted · texts: beginnings of held-out documents to go on from."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     characters: int = 300
     seed: int = 0
+    texts: int = 32
 
     def seeds(self, count: int) -> list[int]:
         """A seed for each prompt: with one for all, texts after different prompts would be alike,

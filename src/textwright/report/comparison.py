@@ -20,7 +20,6 @@ from textwright.report.page import (
     write_page,
 )
 
-SHOWN = 4  # prompts whose texts are shown
 NONE = "–"
 
 
@@ -206,7 +205,9 @@ def _writing(comparison: Comparison, names: dict[str, str]) -> Section:
         ]
         for name, d in sets
     ]
-    table = Table([*columns, "self-BLEU", "repetition"], rows, "All cut to equal numbers of words.")
+    table = Table(
+        [*columns, "self-BLEU", "repetition"], rows, "All sets cut to equal numbers of words."
+    )
     said = (
         f"All models wrote by one rule: {comparison.protocol()['writing']}. Distinct n: different "
         "n-grams of words, as a share of all. Self-BLEU: how alike the texts are. Repetition: "
@@ -251,11 +252,11 @@ def _texts(comparison: Comparison, names: dict[str, str]) -> Section:
     blocks: list[Block] = [
         Paragraph("What each model writes from the same beginnings; none was picked.")
     ]
-    for place, prompt in enumerate(comparison.prompts[:SHOWN]):
+    for place, prompt in enumerate(comparison.prompts):
         blocks.append(
             Excerpts(
                 [
-                    Excerpt(names[model.name], model.written.texts[place], prompt)
+                    Excerpt(names[model.name], model.texts[place], prompt)
                     for model in comparison.models
                 ]
             )
