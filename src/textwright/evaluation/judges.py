@@ -82,12 +82,9 @@ class RunJudge:
 
     def bits(self, texts: Sequence[np.ndarray]) -> NDArray[np.float64]:
         read = self.tokenizer.encode_batch([self.written_with.decode(text) for text in texts])
-        rows = [np.array([self.tokenizer.stop_id, *ids], np.int64) for ids in read]
-        # A row without a target has nothing to score.
-        nats = self.predictor.score([row for row in rows if len(row) > 1])
-        totals = np.zeros(len(rows))
-        totals[[len(row) > 1 for row in rows]] = [values.sum() for values in nats]
-        return totals / np.log(2)
+        stop = self.tokenizer.stop_id
+        nats = self.predictor.score([np.array([stop, *ids, stop], np.int64) for ids in read])
+        return np.array([values[:-1].sum() for values in nats]) / np.log(2)
 
 
 def _is_same(one: Path, other: Path) -> bool:
