@@ -27,9 +27,9 @@ from textwright.writing.sequences import KnownSequences
 from textwright.writing.stream import Sample
 
 if TYPE_CHECKING:
+    from textwright.comparison.comparison import Comparison
+    from textwright.comparison.subjects import Writing
     from textwright.corpus import CorpusOptions
-    from textwright.evaluation.comparison import Comparison
-    from textwright.evaluation.subjects import Writing
     from textwright.training.session import TrainingEvent
 
 Source = str | Path
@@ -330,7 +330,7 @@ def compare(
     device: auto, cpu, cuda or mps.
     on_progress: called with stage, count done and total (0: unknown).
     """
-    from textwright.evaluation.comparison import compare_models
+    from textwright.comparison.comparison import compare_models
     from textwright.report.comparison import write_comparison
     from textwright.report.page import check_writable
 

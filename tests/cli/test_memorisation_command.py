@@ -10,7 +10,7 @@ import pytest
 from textwright.api import load
 from textwright.cli import main
 from textwright.config import Config
-from textwright.evaluation import capability, memorisation
+from textwright.memorisation import capability, memorisation
 from textwright.training.session import train_run
 
 pytestmark = pytest.mark.usefixtures("cache")

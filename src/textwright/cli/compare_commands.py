@@ -75,8 +75,8 @@ def compare(
     """
     from textwright.cli.display import Progression
     from textwright.cli.display.comparison import show_comparison
-    from textwright.evaluation.comparison import compare_models
-    from textwright.evaluation.subjects import Writing
+    from textwright.comparison.comparison import compare_models
+    from textwright.comparison.subjects import Writing
     from textwright.report.comparison import write_comparison
     from textwright.report.page import check_writable
 
@@ -130,7 +130,7 @@ def bits(
     """
     from textwright.cli.display import Progression
     from textwright.cli.display.comparison import show_audit
-    from textwright.evaluation.audit import audit
+    from textwright.comparison.audit import audit
 
     with Progression(quiet=as_json) as shown:
         found = audit(

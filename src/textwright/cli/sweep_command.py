@@ -68,10 +68,10 @@ def sweep(
     from textwright.cli.display.sweep import show_sweep
     from textwright.errors import CorpusError, RunError
     from textwright.evaluation.copying import LENGTH
-    from textwright.evaluation.sweep import choose_settings
-    from textwright.evaluation.sweep_run import save_setting, sweep_run
     from textwright.report.sweep import check_picture, write_sweep
     from textwright.run import Run
+    from textwright.sweep.sweep import choose_settings
+    from textwright.sweep.sweep_run import save_setting, sweep_run
     from textwright.training.recorded import known_sequences
 
     settings = choose_settings(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from textwright.evaluation.comparison import Comparison, Model, Pair, Score
+from textwright.comparison.comparison import Comparison, Model, Pair, Score
 from textwright.report.charts import Curve, Interval, interval_plot, line_chart
 from textwright.report.page import (
     Block,

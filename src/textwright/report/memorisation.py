@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from textwright.evaluation.capability import GIVEN, WRITTEN, Band, Capability
-from textwright.evaluation.memorisation import AtCheckpoint, Memorisation
-from textwright.evaluation.propensity import Propensity
 from textwright.evaluation.resampling import Compared
-from textwright.evaluation.training_text import Place, Span
+from textwright.memorisation.capability import GIVEN, WRITTEN, Band, Capability
+from textwright.memorisation.memorisation import AtCheckpoint, Memorisation
+from textwright.memorisation.propensity import Propensity
+from textwright.memorisation.training_text import Place, Span
 from textwright.report.page import Block, Paragraph, Section, Table
 from textwright.wording import counted
 

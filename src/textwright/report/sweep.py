@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from textwright.errors import ReportError
-from textwright.evaluation.sweep import NEUTRAL, Figures, Option, Sweep
 from textwright.files import replacing
 from textwright.report.charts import Curve, line_chart
 from textwright.report.page import Figure, Paragraph, Section, Table, check_writable, write_page
+from textwright.sweep.sweep import NEUTRAL, Figures, Option, Sweep
 
 QUALITY = "bits a character, by the judge"
 DIVERSITY = "diversity: 1 − self-BLEU"

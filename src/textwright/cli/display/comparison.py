@@ -12,8 +12,8 @@ from textwright.report.comparison import short_names, verdict
 from textwright.wording import counted
 
 if TYPE_CHECKING:
-    from textwright.evaluation.audit import Audit
-    from textwright.evaluation.comparison import Comparison, Score
+    from textwright.comparison.audit import Audit
+    from textwright.comparison.comparison import Comparison, Score
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -54,7 +54,7 @@ def show_comparison(comparison: Comparison) -> None:
 
 def show_audit(audit: Audit) -> None:
     """The report of `textwright bits`."""
-    from textwright.evaluation.audit import NO_PROOF
+    from textwright.comparison.audit import NO_PROOF
 
     score, proof = audit.score, audit.proof
     low, high = score.interval

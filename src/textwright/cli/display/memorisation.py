@@ -12,7 +12,7 @@ from textwright.report import memorisation as words
 from textwright.wording import counted
 
 if TYPE_CHECKING:
-    from textwright.evaluation.memorisation import Memorisation, Traced
+    from textwright.memorisation.memorisation import Memorisation, Traced
 
 
 def show_memorisation(found: Memorisation) -> None:

@@ -10,7 +10,7 @@ from textwright.cli.display.console import out
 from textwright.report.sweep import COLUMNS, table_rows
 
 if TYPE_CHECKING:
-    from textwright.evaluation.sweep import Sweep
+    from textwright.sweep.sweep import Sweep
 
 
 WIDE = 116  # columns of a terminal that has room for the whole table

@@ -17,11 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from textwright.compute.device import choose_device
-from textwright.compute.memory import memory_errors
-from textwright.errors import EvaluationError
-from textwright.evaluation.scores import HeldOut, Window, windows_of
-from textwright.evaluation.subjects import (
+from textwright.comparison.subjects import (
     Codec,
     Measured,
     OnProgress,
@@ -30,6 +26,10 @@ from textwright.evaluation.subjects import (
     check_restored,
     context_in_words,
 )
+from textwright.compute.device import choose_device
+from textwright.compute.memory import memory_errors
+from textwright.errors import EvaluationError
+from textwright.evaluation.scores import HeldOut, Window, windows_of
 
 CONTEXT = 2_048  # tokens read at once, where the model would look back on more
 LOGITS = 1 << 26  # held at a time: 256 MB

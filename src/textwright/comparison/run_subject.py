@@ -6,14 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from textwright.evaluation.predictors import (
-    CountsPredictor,
-    MixedPredictor,
-    NeuralPredictor,
-    open_predictor,
-)
-from textwright.evaluation.scores import HeldOut
-from textwright.evaluation.subjects import (
+from textwright.comparison.subjects import (
     Codec,
     Measured,
     OnProgress,
@@ -22,6 +15,13 @@ from textwright.evaluation.subjects import (
     check_restored,
     context_in_words,
 )
+from textwright.evaluation.predictors import (
+    CountsPredictor,
+    MixedPredictor,
+    NeuralPredictor,
+    open_predictor,
+)
+from textwright.evaluation.scores import HeldOut
 from textwright.run import BASE, COUNTS, WEIGHTS, Run
 from textwright.run.folder import MIXTURE
 from textwright.writing.generator import Generator

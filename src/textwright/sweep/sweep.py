@@ -17,15 +17,15 @@ import numpy as np
 from textwright.errors import EvaluationError
 from textwright.evaluation.copying import share_new
 from textwright.evaluation.diversity import Diversity, measure_diversity, split_words
-from textwright.evaluation.judges import Judge
-from textwright.evaluation.matching import (
+from textwright.sweep.judges import Judge
+from textwright.sweep.matching import (
     MATCHED,
     Distances,
     TextSet,
     draw_halves,
     measure_distances,
 )
-from textwright.evaluation.real_texts import RealTexts
+from textwright.sweep.real_texts import RealTexts
 from textwright.tokenizer import Tokenizer
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions, sampling_options

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from textwright.comparison.subjects import Codec, Subject
 from textwright.errors import EvaluationError
 from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder
-from textwright.evaluation.subjects import Codec, Subject
 from textwright.writing.backend import moves, window_start
 from textwright.writing.sampling_steps import log_probabilities
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from textwright.corpus import Corpus
 from textwright.errors import EvaluationError, RunError
-from textwright.evaluation.capability import (
+from textwright.evaluation.copying import TEXTS
+from textwright.evaluation.predictors import open_predictor
+from textwright.memorisation.capability import (
     PASSAGE,
     PASSAGES,
     Capability,
@@ -21,14 +23,12 @@ from textwright.evaluation.capability import (
     passages,
     read_continuations,
 )
-from textwright.evaluation.copying import TEXTS
-from textwright.evaluation.predictors import open_predictor
-from textwright.evaluation.propensity import (
+from textwright.memorisation.propensity import (
     CHARACTERS_WRITTEN,
     Propensity,
     measure_propensity,
 )
-from textwright.evaluation.training_text import SHORTEST, Span, TrainingText
+from textwright.memorisation.training_text import SHORTEST, Span, TrainingText
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 from textwright.writing.backend import Backend

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
+from textwright.comparison.completions import CompletionServer
+from textwright.comparison.easy import measure_easy
+from textwright.comparison.model_folder import ModelFolder
+from textwright.comparison.run_subject import RunSubject
+from textwright.comparison.subjects import Measured, Subject, Writing, Written
 from textwright.corpus import FEW_DOCUMENTS, CorpusOptions
 from textwright.errors import EvaluationError
 from textwright.evaluation.adherence import Adherence, adherence
-from textwright.evaluation.completions import CompletionServer
 from textwright.evaluation.diversity import Diversity, measure_diversity
-from textwright.evaluation.easy import measure_easy
 from textwright.evaluation.held_out import HeldOutText, choose_text
-from textwright.evaluation.model_folder import ModelFolder
-from textwright.evaluation.run_subject import RunSubject
 from textwright.evaluation.scores import BLOCK_CHARACTERS, RESAMPLES, redrawn_interval
-from textwright.evaluation.subjects import Measured, Subject, Writing, Written
 from textwright.run import Run
 from textwright.wording import counted
 from textwright.writing.form import Form

@@ -20,9 +20,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from textwright.errors import EvaluationError
-from textwright.evaluation.scores import HeldOut
-from textwright.evaluation.subjects import (
+from textwright.comparison.subjects import (
     Codec,
     Measured,
     OnProgress,
@@ -30,6 +28,8 @@ from textwright.evaluation.subjects import (
     Written,
     check_restored,
 )
+from textwright.errors import EvaluationError
+from textwright.evaluation.scores import HeldOut
 
 TIMEOUT = 120.0  # seconds for one answer
 ECHO = {"echo": True, "max_tokens": 0, "logprobs": 1, "temperature": 1.0}

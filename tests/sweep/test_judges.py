@@ -8,10 +8,10 @@ import pytest
 from textwright import grammar
 from textwright.errors import EvaluationError
 from textwright.evaluation.held_out import HeldOutText
-from textwright.evaluation.judges import CountsJudge, RunJudge
 from textwright.evaluation.predictors import open_predictor
-from textwright.evaluation.real_texts import PROMPT, choose_real_texts
 from textwright.run import Run
+from textwright.sweep.judges import CountsJudge, RunJudge
+from textwright.sweep.real_texts import PROMPT, choose_real_texts
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 
 DOCUMENTS = list(grammar.documents(60, seed=21))

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from textwright.errors import CorpusError
 from textwright.evaluation.held_out import HeldOutText, read_text, refuse_overlap
-from textwright.evaluation.judges import CountsJudge, Judge, RunJudge
 from textwright.evaluation.predictors import open_predictor
-from textwright.evaluation.real_texts import choose_real_texts
-from textwright.evaluation.sweep import OnProgress, Setting, Sweep, sweep
 from textwright.run import Run
 from textwright.run.lock import locked
+from textwright.sweep.judges import CountsJudge, Judge, RunJudge
+from textwright.sweep.real_texts import choose_real_texts
+from textwright.sweep.sweep import OnProgress, Setting, Sweep, sweep
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 from textwright.writing.sequences import KnownSequences

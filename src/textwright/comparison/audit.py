@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from textwright.comparison.comparison import Score, measure, open_subject, protocol_of
+from textwright.comparison.proof import Proof, prove, sample_for_proof
+from textwright.comparison.run_subject import RunSubject
 from textwright.corpus import CorpusOptions
-from textwright.evaluation.comparison import Score, measure, open_subject, protocol_of
 from textwright.evaluation.held_out import HeldOutText, choose_text
-from textwright.evaluation.proof import Proof, prove, sample_for_proof
-from textwright.evaluation.run_subject import RunSubject
 
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 NO_PROOF = (

@@ -7,10 +7,10 @@ import pytest
 
 from textwright.errors import EvaluationError, GenerationError
 from textwright.evaluation.copying import LENGTH
-from textwright.evaluation.judges import CountsJudge
-from textwright.evaluation.real_texts import choose_real_texts
-from textwright.evaluation.sweep import Setting, choose_settings, sweep
 from textwright.grammar import Grammar
+from textwright.sweep.judges import CountsJudge
+from textwright.sweep.real_texts import choose_real_texts
+from textwright.sweep.sweep import Setting, choose_settings, sweep
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.generator import Generator
 from textwright.writing.sequences import KnownSequences

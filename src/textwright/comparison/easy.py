@@ -14,12 +14,12 @@ from itertools import islice
 
 import numpy as np
 
+from textwright.comparison.compressors import END, costs, in_bytes, primed_ppmd, primed_xz
+from textwright.comparison.subjects import Measured
 from textwright.counts.kneser_ney import count_ngrams, smooth
 from textwright.errors import TextwrightError
-from textwright.evaluation.compressors import END, costs, in_bytes, primed_ppmd, primed_xz
 from textwright.evaluation.predictors import CountsPredictor
 from textwright.evaluation.scores import HeldOut
-from textwright.evaluation.subjects import Measured
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 

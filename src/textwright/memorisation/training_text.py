@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from textwright.evaluation.diversity import word_spans
-from textwright.evaluation.suffixes import Matches, Source, SuffixArray
+from textwright.memorisation.suffixes import Matches, Source, SuffixArray
 from textwright.tokenizer import Tokenizer
 
 WORDS = (3, 5, 8)  # lengths of the sequences of words whose share of new ones is measured

@@ -20,8 +20,8 @@ from textwright.counts.kneser_ney import KneserNey, count_ngrams, smooth
 from textwright.errors import EvaluationError
 from textwright.evaluation.held_out import HeldOutText, refuse_overlap
 from textwright.evaluation.predictors import CountsPredictor, open_predictor
-from textwright.evaluation.real_texts import RealTexts
 from textwright.run import WEIGHTS, Run
+from textwright.sweep.real_texts import RealTexts
 from textwright.tokenizer import Tokenizer
 from textwright.wording import counted
 

@@ -16,7 +16,7 @@ import numpy as np
 from textwright.errors import EvaluationError
 from textwright.evaluation.copying import TEXTS
 from textwright.evaluation.resampling import Compared, compare
-from textwright.evaluation.training_text import UNITS, Novelty, Span, TrainingText
+from textwright.memorisation.training_text import UNITS, Novelty, Span, TrainingText
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 

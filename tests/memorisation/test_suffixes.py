@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from textwright.errors import EvaluationError
-from textwright.evaluation.suffixes import Source, SuffixArray
+from textwright.memorisation.suffixes import Source, SuffixArray
 
 ALPHABET = "ab é\n漢"  # few characters, of one to three bytes
 
@@ -80,7 +80,7 @@ def test_searching_in_parts_gives_the_same(monkeypatch):
     text = "".join(rng.choice(list("abc "), 500))
     suffixes = SuffixArray([text[100:300], text[50:120]])
     whole = suffixes.matches([text])[0]
-    monkeypatch.setattr("textwright.evaluation.suffixes._PLACES", 7)
+    monkeypatch.setattr("textwright.memorisation.suffixes._PLACES", 7)
     parts = suffixes.matches([text])[0]
     assert (whole.characters == parts.characters).all()
     assert (whole.places == parts.places).all()

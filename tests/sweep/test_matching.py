@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from textwright.evaluation.matching import HALVES, TextSet, draw_halves, measure_distances
+from textwright.sweep.matching import HALVES, TextSet, draw_halves, measure_distances
 
 
 def drawn(seed: int, count: int = 60, *, steep: float = 1.6, bits: float = 2.0) -> TextSet:

@@ -13,22 +13,22 @@ import pytest
 import torch
 
 from textwright import api, grammar
+from textwright.comparison import comparison as comparing
+from textwright.comparison.audit import audit
+from textwright.comparison.comparison import beginnings, compare_models, open_subject
+from textwright.comparison.completions import CompletionServer, elias_delta_bits
+from textwright.comparison.compressors import costs, primed_ppmd, primed_xz
+from textwright.comparison.easy import measure_easy
+from textwright.comparison.model_folder import ModelFolder
+from textwright.comparison.run_subject import RunSubject
+from textwright.comparison.subjects import Measured, Writing, Written
 from textwright.config import Config
 from textwright.corpus import CorpusOptions
 from textwright.errors import CorpusError, EvaluationError, RunError, TextwrightError
-from textwright.evaluation import comparison as comparing
-from textwright.evaluation.audit import audit
-from textwright.evaluation.comparison import beginnings, compare_models, open_subject
-from textwright.evaluation.completions import CompletionServer, elias_delta_bits
-from textwright.evaluation.compressors import costs, primed_ppmd, primed_xz
-from textwright.evaluation.easy import measure_easy
 from textwright.evaluation.held_out import HeldOutText
-from textwright.evaluation.model_folder import ModelFolder
 from textwright.evaluation.predictors import open_predictor
-from textwright.evaluation.run_subject import RunSubject
 from textwright.evaluation.runs import score_run
 from textwright.evaluation.scores import HeldOut
-from textwright.evaluation.subjects import Measured, Writing, Written
 from textwright.export import export_run
 from textwright.run import Run
 from textwright.training.session import train_run

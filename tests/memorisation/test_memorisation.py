@@ -14,8 +14,11 @@ from textwright.backends.counts import CountsBackend
 from textwright.config import Config
 from textwright.counts.kneser_ney import KneserNey, count_ngrams, smooth
 from textwright.errors import EvaluationError, RunError
-from textwright.evaluation import capability, memorisation
-from textwright.evaluation.capability import (
+from textwright.evaluation.diversity import split_words, word_spans
+from textwright.evaluation.predictors import CountsPredictor, NeuralPredictor, open_predictor
+from textwright.evaluation.resampling import compare
+from textwright.memorisation import capability, memorisation
+from textwright.memorisation.capability import (
     GIVEN,
     PASSAGE,
     alarm_of,
@@ -23,12 +26,9 @@ from textwright.evaluation.capability import (
     passages,
     read_continuations,
 )
-from textwright.evaluation.diversity import split_words, word_spans
-from textwright.evaluation.memorisation import Audit
-from textwright.evaluation.predictors import CountsPredictor, NeuralPredictor, open_predictor
-from textwright.evaluation.propensity import measure_propensity
-from textwright.evaluation.resampling import compare
-from textwright.evaluation.training_text import CHARACTERS, WORDS, Place, TrainingText
+from textwright.memorisation.memorisation import Audit
+from textwright.memorisation.propensity import measure_propensity
+from textwright.memorisation.training_text import CHARACTERS, WORDS, Place, TrainingText
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.training.session import train_run
