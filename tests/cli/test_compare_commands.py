@@ -48,6 +48,25 @@ def test_compare_writes_a_table_a_page_and_json(call, trained, tmp_path):
     assert found["prompts"] == ["Take"]
 
 
+def test_the_report_says_more_of_each_run_where_it_is_asked_to(call, trained, tmp_path):
+    page = tmp_path / "report.md"
+    moved = tmp_path / "moved"  # its training text cannot be found from there
+    shutil.copytree(trained, moved)
+    shutil.rmtree(moved / "checkpoints")
+    short = ["--no-easy", "--documents", "2", "--characters", "5", "--prompt", "Take"]
+    looks = ["--with", "inside", "--with", "memorisation"]
+    code, out, err = call("compare", moved, *short, *looks, "--out", page)
+    assert code == 0, err
+    said = page.read_text("utf-8")
+    inside = said.partition("## Inside moved")[2]
+    assert "Surprisal" in inside and "Saliency" in inside
+    assert "## What moved has memorized" in said
+    assert said.index("## Texts") < said.index("## Inside moved")
+    code, _, err = call("compare", trained, *short, "--with", "inside")
+    assert code == 2
+    assert "name its file with --out" in err
+
+
 def test_a_full_disk_does_not_take_the_scores_with_it(call, trained, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,15 @@ from textwright.errors import ConfigError, GenerationError
 
 if TYPE_CHECKING:
     from textwright.corpus import CorpusOptions
+
+
+class Look(StrEnum):
+    """What a report can say of each run besides."""
+
+    INSIDE = "inside"
+    SWEEP = "sweep"
+    MEMORISATION = "memorisation"
+
 
 MODEL = "a run folder, a folder with a model of transformers, or the URL of an OpenAI-compatible "
 MODEL += "server that answers echo with logprobs"
@@ -30,6 +40,16 @@ def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL…", help=f"Each is {MODEL}.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="The report: a file that ends in .html or .md.")
+    ] = None,
+    looks: Annotated[
+        list[Look] | None,
+        typer.Option(
+            "--with",
+            help="What the report says of each run besides. inside: surprisal, attention or gates, "
+            "and saliency over a held-out text. sweep: which sampling setting suits it. "
+            "memorisation: what it copies. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     corpus: Annotated[
         list[str] | None,
@@ -79,9 +99,12 @@ def compare(
     from textwright.comparison.subjects import Writing
     from textwright.report.comparison import write_comparison
     from textwright.report.page import check_writable
+    from textwright.report.run_sections import run_sections
 
     if out:
         check_writable(out)
+    elif looks:
+        raise ConfigError("--with adds to the report: name its file with --out.")
     with Progression(quiet=as_json) as shown:
         comparison = compare_models(
             models,
@@ -100,7 +123,9 @@ def compare(
     else:
         show_comparison(comparison)
     if out:  # last, so that a full disk does not take the scores with it
-        write_comparison(comparison, out)
+        with Progression(quiet=as_json) as shown:
+            more = run_sections(comparison, [*(looks or ())], device, shown.show)
+        write_comparison(comparison, out, more)
         if not as_json:
             typer.echo(f"The report: {out}")
 

@@ -23,14 +23,17 @@ from textwright.report.page import (
 NONE = "–"
 
 
-def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write the report as a page. Raises ReportError if that cannot be done."""
+def write_comparison(comparison: Comparison, path: Path, more: Sequence[Section] = ()) -> None:
+    """Write the report as a page; more: sections after its own, see `run_sections`.
+
+    Raises ReportError if that cannot be done.
+    """
     lead = f"Scored on {comparison.protocol()['text']}."
-    write_page("Models compared", comparison_sections(comparison), path, lead)
+    write_page("Models compared", [*comparison_sections(comparison), *more], path, lead)
 
 
 def comparison_sections(comparison: Comparison) -> list[Section]:
-    """The sections of the report. A list, so that others can be added."""
+    """The sections of the report."""
     names = short_names([model.name for model in comparison.models])
     found = [_scores(comparison, names), _protocol(comparison, names)]
     if comparison.pairs:
