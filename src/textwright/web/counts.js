@@ -1,0 +1,134 @@
+// Counts, alone or beside a neural model: Kneser-Ney (counts/kneser_ney.py), the memory of the text
+// being read (counts/memory.py), and the mixture of all by evidence (counts/mixture.py).
+
+import { appended } from "./history.js";
+
+const NONE = -1; // in place of a node: the text has no such n-gram
+const LONGEST = 3; // tokens of a context that the memory looks for
+const DISCOUNT = 0.6;
+
+/** An n-gram model. Its logits are log-probabilities; a state is the node of the newest 1, 2, … tokens. */
+export class KneserNey {
+  constructor(arrays, vocabSize) {
+    this.vocabSize = vocabSize;
+    this.levels = [];
+    for (let n = 1; `counts.${n}.probability` in arrays; n++) {
+      const of = (name) => arrays[`counts.${n}.${name}`]?.data;
+      // The nodes of level n after parent p are those from begins[p] to begins[p + 1].
+      this.levels.push({ begins: of("begins"), tokens: of("tokens"), probability: of("probability"), backoff: of("backoff") });
+    }
+  }
+
+  begin() {
+    return Array(this.levels.length - 1).fill(NONE);
+  }
+
+  read(nodes, id) {
+    return nodes.map((_, n) => (n === 0 ? id : this.find(n, nodes[n - 1], id)));
+  }
+
+  logits(nodes) {
+    return Float32Array.from(this.distribution(nodes), Math.log);
+  }
+
+  /** The probability of every token, (V,). */
+  distribution(nodes) {
+    const p = Float64Array.from(this.levels[0].probability);
+    for (const [n, node] of nodes.entries()) {
+      if (node === NONE) break;
+      const backoff = this.levels[n].backoff[node];
+      for (let id = 0; id < p.length; id++) p[id] *= backoff;
+      const { begins, tokens, probability } = this.levels[n + 1];
+      for (let at = begins[node]; at < begins[node + 1]; at++) p[tokens[at]] += probability[at];
+    }
+    return p;
+  }
+
+  /** What is known of a context: tokens of its longest part that the text has, and γ of that part. */
+  evidence(nodes) {
+    const known = nodes.findLastIndex((node) => node !== NONE) + 1;
+    return known ? [known, this.levels[known - 1].backoff[nodes[known - 1]]] : [0, 1];
+  }
+
+  /** The node at level n + 1 of a parent at level n followed by a token. */
+  find(n, parent, id) {
+    if (parent === NONE) return NONE;
+    const { begins, tokens } = this.levels[n];
+    let [low, high] = [begins[parent], begins[parent + 1]];
+    const end = high;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (tokens[middle] < id) low = middle + 1;
+      else high = middle;
+    }
+    return low < end && tokens[low] === id ? low : NONE;
+  }
+}
+
+/** A neural model with counts beside it; its logits are log-probabilities of the mixture. */
+export class Mixture {
+  /** weights (1 + E, 3): of the softmax that gives the shares of neural model, counts and memory. */
+  constructor(neural, counts, weights) {
+    this.neural = neural;
+    this.counts = counts;
+    this.weights = weights;
+  }
+
+  begin() {
+    return { neural: this.neural.begin(), counts: this.counts.begin(), ids: [], count: 0 };
+  }
+
+  read({ neural, counts, ids, count }, id) {
+    return {
+      neural: this.neural.read(neural, id),
+      counts: this.counts.read(counts, id),
+      ids: appended(ids, count, id),
+      count: count + 1,
+    };
+  }
+
+  logits({ neural, counts, ids, count }) {
+    const byNeural = softmax(this.neural.logits(neural));
+    const byCounts = this.counts.distribution(counts);
+    const { p: byMemory, evidence } = recall(ids.slice(0, count), byCounts);
+    const [ofNeural, ofCounts, ofMemory] = this.shares([...this.counts.evidence(counts), ...evidence]);
+    return Float32Array.from(byNeural, (p, id) => Math.log(ofNeural * p + ofCounts * byCounts[id] + ofMemory * byMemory[id]));
+  }
+
+  shares(evidence) {
+    const [always, ...slopes] = this.weights;
+    return softmax(always.map((weight, part) => slopes.reduce((sum, slope, kind) => sum + slope[part] * evidence[kind], weight)));
+  }
+}
+
+/** The probability of every token after a text that begins with the stop id, and what is known of it. */
+function recall(text, base) {
+  let p = base;
+  const evidence = Array.from({ length: 2 * LONGEST }, (_, kind) => kind % 2);
+  for (let length = 0; length <= Math.min(LONGEST, text.length - 1); length++) {
+    const counts = new Map();
+    let followed = 0;
+    for (let at = Math.max(1, length); at < text.length; at++) {
+      let same = true;
+      for (let back = 1; same && back <= length; back++) same = text[at - back] === text[text.length - back];
+      if (!same) continue;
+      counts.set(text[at], (counts.get(text[at]) ?? 0) + 1);
+      followed++;
+    }
+    if (!followed) continue;
+    const freed = DISCOUNT * counts.size;
+    p = p.map((shorter) => (freed * shorter) / followed);
+    for (const [id, count] of counts) p[id] += (count - DISCOUNT) / followed;
+    if (length) evidence.splice(2 * length - 2, 2, Math.log1p(followed), counts.size / followed);
+  }
+  return { p, evidence };
+}
+
+function softmax(values) {
+  let top = -Infinity;
+  for (const value of values) if (value > top) top = value;
+  const powers = Float64Array.from(values, (value) => Math.exp(value - top));
+  let sum = 0;
+  for (const power of powers) sum += power;
+  return powers.map((power) => power / sum);
+}

@@ -1,0 +1,156 @@
+// The engine of a page, in the page itself. A page knows only these calls; a server can answer the
+// same ones:
+//
+//   tokenize(text)     → {ids, unknown}            unknown: words that are read as [UNK]
+//   start(request)     → {text, finish_reason}     where to go on; request: {prompt, written, options, seed, index}
+//   next()             → alternatives              what can come here, before and after the samplers
+//   choose(id)         → token                     write this id, or without one the id that is drawn
+//
+// An alternative is {id, text, before, after}: probabilities; after is 0 where the samplers removed it.
+// A token is {id, text, before, after, alternatives, finish_reason}: finish_reason is null while the
+// text goes on, else "stop", "length" or "no_token_left", where id is null.
+
+import { GPT } from "./gpt.js";
+import { KneserNey, Mixture } from "./counts.js";
+import { Recurrent } from "./lstm.js";
+import { Uniforms } from "./rng.js";
+import { checkOptions, draw, NoTokenLeft, probabilities, process } from "./sampling.js";
+import { StopWatch } from "./stopwatch.js";
+import { Tokenizer } from "./tokenizer.js";
+import { Windowed } from "./windowed.js";
+
+const SHOWN = 12; // alternatives of a token
+
+export class Engine {
+  /** run: what the page says about the run (export/html_file.py) · arrays: its weights by name. */
+  constructor(run, arrays) {
+    this.run = run;
+    this.tokenizer = new Tokenizer(run.tokenizer);
+    this.model = openModel(run, arrays, this.tokenizer.size);
+    this.states = [this.model.read(this.model.begin(), this.tokenizer.stop_id)];
+    this.read = []; // the ids that the states have read: states[n] knows the first n
+  }
+
+  tokenize(text) {
+    return this.tokenizer.encode(text);
+  }
+
+  /** Go on from a prompt and the ids already written after it. seed: a BigInt below 2^64. */
+  start({ prompt, written = [], options = {}, seed = 0n, index = 0 }) {
+    this.options = checkOptions(options);
+    if (seed < 0n || seed >= 1n << 64n) throw new Error(`The seed ${seed} is not in 0 … 2^64-1: choose one that is.`);
+    this.uniforms = new Uniforms(seed, index);
+    const { ids } = this.tokenize(prompt);
+    this.promptLength = ids.length;
+    this.ids = ids;
+    this.decoder = this.tokenizer.decoder(ids);
+    this.watch = new StopWatch(this.options.stop);
+    let text = "";
+    let finish_reason = null;
+    for (const id of written) {
+      const taken = this.take(id);
+      text += taken.text;
+      finish_reason = taken.finish_reason;
+    }
+    return { text, finish_reason };
+  }
+
+  next() {
+    return this.predict().alternatives;
+  }
+
+  choose(id = null) {
+    const { before, after, logits, alternatives } = this.predict();
+    if (id === null && !logits) return { ...this.end("no_token_left"), alternatives };
+    const chosen = id ?? this.drawn(logits);
+    return { ...this.take(chosen), before: before[chosen], after: after[chosen], alternatives };
+  }
+
+  drawn(logits) {
+    if (this.options.temperature === 0) return logits.findIndex((logit) => logit > -Infinity);
+    return draw(logits, this.uniforms.at(this.ids.length - this.promptLength));
+  }
+
+  /** Probabilities (V,) before and after the samplers, and the logits after them; none if all is banned. */
+  predict() {
+    const raw = this.model.logits(this.stateAfter(this.ids));
+    const before = probabilities(raw);
+    let logits = null;
+    try {
+      logits = process(raw, this.options, this.ids, this.promptLength, this.tokenizer.stop_id);
+    } catch (error) {
+      if (!(error instanceof NoTokenLeft)) throw error;
+    }
+    const after = logits ? probabilities(logits) : new Float64Array(raw.length);
+    const shown = new Set([...likeliest(before), ...likeliest(after)]);
+    const alternatives = [...shown]
+      .sort((one, other) => before[other] - before[one] || one - other)
+      .map((id) => ({ id, text: this.spell(id), before: before[id], after: after[id] }));
+    return { before, after, logits, alternatives };
+  }
+
+  /** The model's state after the stop id and these ids, from the longest part that was read before. */
+  stateAfter(ids) {
+    let same = 0;
+    while (same < this.read.length && this.read[same] === ids[same]) same++;
+    this.read.length = same;
+    this.states.length = same + 1;
+    for (const id of ids.slice(same)) {
+      this.states.push(this.model.read(this.states.at(-1), id));
+      this.read.push(id);
+    }
+    return this.states.at(-1);
+  }
+
+  /** Append the id, or end the text if it is the stop id. */
+  take(id) {
+    if (id === this.tokenizer.stop_id) return { ...this.end("stop"), id };
+    this.ids = [...this.ids, id];
+    const count = this.ids.length - this.promptLength;
+    let text = this.decoder.push(id);
+    let finish_reason = null;
+    if (count >= this.options.max_new_tokens) {
+      text += this.decoder.flush();
+      finish_reason = "length";
+    }
+    if (count > this.options.min_new_tokens) {
+      text = this.watch.push(text);
+      if (this.watch.found) finish_reason = "stop";
+      else if (finish_reason) text += this.watch.flush();
+    }
+    return { id, text, finish_reason };
+  }
+
+  /** End the text without another id; what was held back is shown. */
+  end(finish_reason) {
+    const text = this.watch.push(this.decoder.flush()) + this.watch.flush();
+    return { id: null, text, finish_reason };
+  }
+
+  spell(id) {
+    return id === this.tokenizer.stop_id ? "" : this.tokenizer.spell(id);
+  }
+}
+
+function openModel({ model, mixture }, arrays, vocabSize) {
+  const counts = "counts.1.probability" in arrays ? new KneserNey(arrays, vocabSize) : null;
+  if (model.family === "ngram") return counts;
+  let neural = model.family === "gpt" ? new GPT(arrays, model) : new Recurrent(arrays);
+  if (model.context_length) neural = new Windowed(neural, model.context_length);
+  return counts ? new Mixture(neural, counts, mixture) : neural;
+}
+
+/** The ids of the largest probabilities above 0. */
+function likeliest(p) {
+  const found = [];
+  let least = 0;
+  for (let id = 0; id < p.length; id++) {
+    if (p[id] <= least) continue;
+    let place = found.length;
+    while (place && p[found[place - 1]] < p[id]) place--;
+    found.splice(place, 0, id);
+    if (found.length > SHOWN) found.pop();
+    if (found.length === SHOWN) least = p[found.at(-1)];
+  }
+  return found;
+}

@@ -1,0 +1,171 @@
+// The page: a prompt, the text that the engine writes after it, and what each token could have been.
+// A text that goes on from another choice stands beside the one that it branched from.
+
+import { showCard } from "./card.js";
+import { DEFAULTS } from "./sampling.js";
+import { TokenList } from "./token_list.js";
+
+const BOLDNESS = { careful: { temperature: 0.5, top_p: 0.9 }, own: {}, bold: { temperature: 1.2, top_p: 0.98 } };
+const find = (id) => document.getElementById(id);
+
+/** Show the page of a run. engine: the calls of engine.js, answered with promises · ready: when it can answer. */
+export function openPage(engine, run, ready) {
+  new Page(engine, run).open(ready);
+}
+
+class Page {
+  constructor(engine, run) {
+    this.engine = engine;
+    this.run = run;
+    this.form = find("form");
+    this.texts = []; // {parent, prompt, options, seed, tokens}
+    this.turn = 0; // raised to end the writing in progress
+    this.list = new TokenList(find("text"), find("choices"), (place, id) => this.branch(place, id));
+  }
+
+  async open(ready) {
+    const { run } = this;
+    document.title = run.name;
+    find("name").textContent = run.name;
+    find("about").textContent = `${run.model.title} of ${run.tokenizer.tokens.length.toLocaleString("en")} tokens (${run.tokenizer.kind})`;
+    find("prompt").value = run.prompt;
+    find("license").textContent = run.license || "not stated";
+    showCard(find("card"), run.card);
+    this.setOptions("own");
+    this.form.addEventListener("submit", (event) => this.submit(event));
+    this.form.addEventListener("change", ({ target }) => target.name === "boldness" && this.setOptions(target.value));
+    find("prompt").addEventListener("input", () => this.tellUnknown());
+    find("prompt").addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.form.requestSubmit();
+    });
+    find("another").addEventListener("click", () => {
+      this.form.seed.value = BigInt.asUintN(64, BigInt(this.form.seed.value || 0) + 1n);
+      this.form.requestSubmit();
+    });
+    find("stop").addEventListener("click", () => this.stop("Stopped."));
+    this.say("Unpacking the model…");
+    await this.attempt(async () => {
+      await ready;
+      this.say("Ready.");
+      await this.tellUnknown();
+    });
+  }
+
+  /** Fill in the run's own settings, changed as the word says. */
+  setOptions(boldness) {
+    const options = { ...DEFAULTS, ...this.run.options, ...BOLDNESS[boldness] };
+    for (const [name, value] of Object.entries(options)) {
+      const field = this.form.elements[name];
+      if (field) field.value = name === "stop" ? value.join("\n") : value;
+    }
+  }
+
+  options() {
+    const { elements } = this.form;
+    const numbers = Object.keys(DEFAULTS).filter((name) => name in elements && name !== "stop");
+    return {
+      ...this.run.options,
+      ...Object.fromEntries(numbers.map((name) => [name, Number(elements[name].value)])),
+      stop: elements.stop.value.split("\n").filter((line) => line),
+    };
+  }
+
+  async tellUnknown() {
+    const { unknown } = await this.engine.tokenize(find("prompt").value);
+    find("unknown").textContent = unknown.length ? `The model does not know: ${unknown.join(", ")}` : "";
+  }
+
+  submit(event) {
+    event.preventDefault();
+    const spaced = ["word", "symbols"].includes(this.run.tokenizer.kind); // tokens bring the space before them
+    const prompt = spaced ? find("prompt").value.trimEnd() : find("prompt").value;
+    this.write({ parent: null, prompt, options: this.options(), seed: BigInt(this.form.seed.value), tokens: [] });
+  }
+
+  /** Go on from the same beginning with another token. */
+  branch(place, id) {
+    const { prompt, options, seed, tokens } = this.shown;
+    const parent = this.texts.indexOf(this.shown);
+    this.write({ parent, prompt, options, seed, tokens: tokens.slice(0, place) }, id);
+  }
+
+  /** Add a text and write it to its end. */
+  async write(text, chosen = null) {
+    const turn = ++this.turn;
+    this.texts.push(text);
+    this.show(text);
+    find("stop").disabled = false;
+    this.say("Writing…");
+    await this.attempt(async () => {
+      const written = text.tokens.map(({ id }) => id);
+      await this.engine.start({ ...text, tokens: undefined, written });
+      const begun = performance.now();
+      let token = null;
+      do {
+        token = await this.engine.choose(token ? null : chosen);
+        if (turn !== this.turn) return;
+        text.tokens.push(token);
+        this.list.add(token);
+      } while (!token.finish_reason);
+      const seconds = (performance.now() - begun) / 1000;
+      const count = text.tokens.length - written.length;
+      this.stop(`${count} tokens in ${seconds.toFixed(1)} s. ${ENDINGS[token.finish_reason]}`);
+    });
+    this.showTexts();
+  }
+
+  stop(message) {
+    this.turn++;
+    find("stop").disabled = true;
+    this.say(message);
+  }
+
+  show(text) {
+    this.shown = text;
+    find("written").hidden = false;
+    find("given").textContent = text.prompt;
+    this.list.show(text.tokens);
+    this.showTexts();
+  }
+
+  /** A button for each text, by what it begins with. */
+  showTexts() {
+    const items = this.texts.map((text, number) => {
+      const button = document.createElement("button");
+      const from = text.parent === null ? `seed ${text.seed}` : `from ${text.parent + 1}`;
+      button.textContent = `${number + 1} · ${from}`;
+      button.toggleAttribute("aria-current", text === this.shown);
+      button.addEventListener("click", () => {
+        this.stop("");
+        this.show(text);
+      });
+      const item = document.createElement("li");
+      item.append(button);
+      return item;
+    });
+    const list = document.createElement("ul");
+    list.append(...items);
+    find("texts").replaceChildren(list);
+    find("texts").hidden = items.length < 2;
+  }
+
+  say(message, failed = false) {
+    find("status").textContent = message;
+    find("status").classList.toggle("error", failed);
+  }
+
+  async attempt(work) {
+    try {
+      await work();
+    } catch (error) {
+      this.stop("");
+      this.say(error.message, true);
+    }
+  }
+}
+
+const ENDINGS = {
+  stop: "The text ended.",
+  length: "The most new tokens are written.",
+  no_token_left: "Every token that could come next is forbidden by the settings.",
+};

@@ -1,0 +1,96 @@
+// The tokens of a text, shaded by how little they were expected, and for the selected one what else
+// it could have been.
+
+const MOST_BITS = 10; // of surprise: the strongest shade
+const find = (id) => document.getElementById(id);
+
+export class TokenList {
+  /** text, choices: their elements · onChoice(place, id): called when another token is chosen. */
+  constructor(text, choices, onChoice) {
+    this.text = text;
+    this.choices = choices;
+    this.onChoice = onChoice;
+    text.addEventListener("click", ({ target }) => {
+      const place = [...text.children].indexOf(target);
+      if (place >= 0) this.select(place);
+    });
+    text.addEventListener("focus", () => this.selected < 0 && this.tokens.length && this.select(0));
+    text.addEventListener("keydown", (event) => this.press(event));
+    choices.addEventListener("keydown", ({ key }) => key === "Escape" && text.focus());
+  }
+
+  show(tokens) {
+    this.tokens = [];
+    this.selected = -1;
+    this.text.replaceChildren();
+    this.text.removeAttribute("aria-activedescendant");
+    this.choices.hidden = true;
+    tokens.forEach((token) => this.add(token));
+  }
+
+  add(token) {
+    const element = document.createElement("span");
+    element.className = "token";
+    element.role = "option";
+    element.id = `token-${this.tokens.length}`;
+    element.ariaSelected = "false";
+    element.textContent = token.text;
+    if (token.before) element.style.setProperty("--level", Math.min(1, -Math.log2(token.before) / MOST_BITS));
+    if (token.finish_reason && !token.text) {
+      element.textContent = " ■";
+      element.classList.add("end");
+      element.ariaLabel = "end of the text";
+    }
+    this.tokens.push(token);
+    this.text.append(element);
+  }
+
+  press(event) {
+    const last = this.tokens.length - 1;
+    const place = { ArrowRight: this.selected + 1, ArrowLeft: this.selected - 1, Home: 0, End: last }[event.key];
+    if (place !== undefined) {
+      event.preventDefault();
+      this.select(Math.max(0, Math.min(last, place)));
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      this.choices.querySelector("button")?.focus();
+    }
+  }
+
+  select(place) {
+    this.text.children[this.selected]?.setAttribute("aria-selected", "false");
+    this.selected = place;
+    const element = this.text.children[place];
+    element.ariaSelected = "true";
+    this.text.setAttribute("aria-activedescendant", element.id);
+    const token = this.tokens[place];
+    find("chosen").textContent = token.id === null ? "Nothing could come here." : `“${visible(token.text)}” had ${percent(token.before)}`;
+    find("alternatives").replaceChildren(...token.alternatives.map((other) => this.row(place, other, token)));
+    this.choices.hidden = false;
+  }
+
+  row(place, { id, text, before, after }, token) {
+    const row = document.createElement("tr");
+    const button = document.createElement("button");
+    button.textContent = visible(text);
+    button.ariaPressed = String(id === token.id);
+    button.style.setProperty("--share", before);
+    button.addEventListener("click", () => this.onChoice(place, id));
+    row.classList.toggle("removed", !after);
+    row.append(...[button, percent(before), after ? percent(after) : "removed"].map((content) => {
+      const cell = document.createElement("td");
+      cell.append(content);
+      return cell;
+    }));
+    return row;
+  }
+}
+
+/** A token's text with its white space shown. */
+function visible(text) {
+  return text ? text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") : "■ end of the text";
+}
+
+function percent(p) {
+  return p < 0.0001 ? "< 0.01 %" : `${(100 * p).toFixed(p < 0.0995 ? 2 : 1)} %`;
+}

@@ -1,0 +1,34 @@
+// The engine in a worker, so that the page never stalls: answers each {call, argument}, in their
+// order, with {result} or {error}.
+
+import { Engine } from "./engine.js";
+import { readArrays } from "./weights.js";
+
+let engine;
+
+const CALLS = {
+  async open({ run, parts }) {
+    engine = new Engine(run, readArrays(await unpack(parts)));
+  },
+  tokenize: (text) => engine.tokenize(text),
+  start: (request) => engine.start(request),
+  next: () => engine.next(),
+  choose: (id) => engine.choose(id),
+};
+
+let answered = Promise.resolve(); // calls wait until the weights are unpacked
+onmessage = ({ data: { call, argument } }) => {
+  answered = answered.then(async () => {
+    try {
+      postMessage({ result: await CALLS[call](argument) });
+    } catch (error) {
+      postMessage({ error: error.message });
+    }
+  });
+};
+
+/** The bytes of gzip in base64, given in parts. */
+export async function unpack(parts) {
+  const packed = new Blob(parts.map((part) => Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0))));
+  return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
