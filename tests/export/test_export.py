@@ -12,10 +12,11 @@ import pytest
 import torch
 import transformers
 from small_models import SMALL
+from small_runs import DOCUMENTS, make_run
 
 from textwright import models
 from textwright.cli import main
-from textwright.config import Config, OriginRecord
+from textwright.config import OriginRecord
 from textwright.errors import ExportError
 from textwright.export import export_run, gpt_forms, onnx_model
 from textwright.export.tokenizer_file import exported_tokenizer
@@ -23,39 +24,10 @@ from textwright.export.transformers_folder import sampling_defaults
 from textwright.families import GPTOptions
 from textwright.models import TorchBackend
 from textwright.models.pretrained import find_origin
-from textwright.run import Run
-from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 
-DOCUMENTS = [
-    "The soup needs salt, pepper (black) and 1,000 bay leaves.",
-    "Serve it at 10:30; don't wait!",
-    "A 3.5-quart pot - not half-full - costs $4.",
-    "Äpfel über Öl: naïve, 5% off.",
-]
 PROMPTS = ["The soup", "Serve it at", ""]
-CONTEXT = 16
-
-
-def make_run(path, options, kind="word", origin=None, **tokenizer):
-    """A run with random weights, biases too, and a few held-out documents."""
-    chosen = TokenizerOptions(kind=kind, vocab_size=300, **tokenizer)
-    config = Config(
-        model=options,
-        tokenizer=chosen,
-        data={"context_length": CONTEXT, "layout": "rows"},
-        origin=origin,
-    )
-    run = Run.create(path, config)
-    run.keep_tokenizer(Tokenizer.train(chosen, DOCUMENTS))
-    torch.manual_seed(0)
-    model = models.build(options, run.tokenizer.vocab_size, CONTEXT)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-    run.keep_weights({name: tensor.numpy() for name, tensor in model.state_dict().items()})
-    run.keep_held_out(("test", text) for text in DOCUMENTS)
-    return run
 
 
 @pytest.fixture(params=SMALL)

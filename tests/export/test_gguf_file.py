@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 from small_models import MODERN, SMALL
-from test_export import CONTEXT, DOCUMENTS, ids_of, logits_of, make_run
+from small_runs import CONTEXT, DOCUMENTS, make_run
+from test_export import ids_of, logits_of
 
 from textwright.errors import ExportError
 from textwright.export import export_run, gguf_file

@@ -16,8 +16,9 @@ from typer.core import TyperGroup
 from textwright import __version__
 from textwright.cli.compare_commands import bits, compare
 from textwright.cli.cues_command import cues
+from textwright.cli.export_command import export
 from textwright.cli.inspect_command import inspect
-from textwright.cli.look_commands import cache, evaluate, export, presets, summary
+from textwright.cli.look_commands import cache, evaluate, presets, summary
 from textwright.cli.memorisation_command import memorisation
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks

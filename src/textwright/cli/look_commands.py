@@ -1,4 +1,4 @@
-"""Commands that look at something: evaluate, export, cache, presets, summary."""
+"""Commands that look at something: evaluate, cache, presets, summary."""
 
 from __future__ import annotations
 
@@ -46,30 +46,6 @@ def evaluate(
     show_scores(scores)
     if adherence:
         show_adherence(adherence)
-
-
-def export(
-    run: RunPath,
-    to: Annotated[str, typer.Option("--to", help="transformers, onnx or gguf.")],
-    out: Annotated[Path, typer.Option("--out", help="A new folder.")],
-    as_json: AsJson = False,
-) -> None:
-    """Write a run in the form of another program, and read it back to compare.
-
-    transformers: a folder for AutoModelForCausalLM and AutoTokenizer. onnx: for ONNX Runtime, with
-    state in and out. gguf: for llama.cpp, where the model is a GPT-2, Llama, Qwen2 or
-    Qwen3 with a byte-level BPE.
-    """
-    from textwright.cli.display import Progression, show_export
-    from textwright.export import export_run
-    from textwright.run import Run
-
-    with Progression(quiet=as_json) as shown:
-        exported = export_run(Run.load(run), to, out, shown.show)
-    if as_json:
-        print_json(exported.to_json())
-    else:
-        show_export(exported)
 
 
 def cache(

@@ -66,11 +66,11 @@ def export_run(
     something is in the way, a package is missing, the model has no such form, or results differ.
     """
     if to not in FORMATS:
-        raise ExportError(f"There is no format {to!r}; choose {', '.join(FORMATS)}.")
+        raise ExportError(f"There is no format {to!r}; choose {', '.join(FORMATS)} or html.")
     if run.config.model.counted:
         raise ExportError(
             f"{run.path} is an n-gram model, which no other program reads in these formats; write "
-            "with it here, or export a neural run."
+            "with it here or from a page (--to html), or export a neural run."
         )
     form = FORMATS[to]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

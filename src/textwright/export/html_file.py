@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -18,10 +18,10 @@ from textwright.evaluation.predictors import MixedPredictor, NeuralPredictor, op
 from textwright.export.check import sample_texts
 from textwright.export.html_page import make_page, read_page
 from textwright.export.html_payload import dequantized, describe, quantized, tables_of
-from textwright.files import write_text
+from textwright.files import replacing
 from textwright.run import Arrays, Run
 
-Weights = Literal["int8", "float32"]
+WEIGHTS = ("int8", "float32")
 MOST = 0.01  # bits per character that rounding the weights may cost
 DOCUMENTS = 100  # held-out documents that the cost is measured on, evenly spaced
 CHARACTERS = 2_000  # of each
@@ -34,7 +34,7 @@ class HTMLFile:
     so many characters; 0 for float32 · left_out: options of `[sample]` that the page lacks."""
 
     out: Path
-    weights: Weights
+    weights: str
     bytes: int
     cost: float
     characters: int
@@ -49,7 +49,7 @@ def export_html(
     run: Run,
     out: Path,
     *,
-    weights: Weights = "int8",
+    weights: str = "int8",
     license: str = "",
     lossy: bool = False,
     on_progress: Progress = lambda stage, done, total: None,
@@ -60,6 +60,8 @@ def export_html(
     writes here. license: shown on the page. lossy: keep a file whose int8 weights cost more than
     `MOST` bits per character. Raises ExportError if they do, or if the file cannot be written.
     """
+    if weights not in WEIGHTS:
+        raise ExportError(f"--weights is {' or '.join(WEIGHTS)}, not {weights!r}.")
     if out.suffix != ".html":
         raise ExportError(f"{out} should end in .html: the export is one page.")
     if out.exists():
@@ -81,15 +83,17 @@ def export_html(
     arrays = neural | tables_of(run)
     described = describe(run, license, weights)
     page = make_page(described, gzip.compress(_saved(arrays), 6, mtime=0))
-    _check(page, described, arrays)
     try:
-        write_text(out.absolute(), page)
+        with replacing(out.absolute()) as beside:
+            beside.write_text(page, "utf-8")
+            _check(beside.read_text("utf-8"), described, arrays)
     except OSError as error:
         raise ExportError(f"Cannot write to {out}: {error.strerror or error}.") from None
+    sample = run.config.sample
     left_out = [
-        name
-        for name in ("beams", "no_copy")
-        if getattr(run.config.sample, name) != type(run.config.sample)().model_dump()[name]
+        f"{name} {value}"
+        for name, value, off in (("beams", sample.beams, 1), ("no_copy", sample.no_copy, 0))
+        if value != off
     ]
     return HTMLFile(out, weights, out.stat().st_size, cost, characters, left_out)
 

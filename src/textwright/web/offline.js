@@ -5,11 +5,10 @@ import { WorkerEngine } from "./worker_engine.js";
 
 const text = (id) => document.getElementById(id).textContent;
 
-async function open() {
-  const run = JSON.parse(text("run"));
+const run = JSON.parse(text("run"));
+openPage(run, async () => {
   const parts = Array.from(document.querySelectorAll('[type^="application/gzip"]'), (part) => part.textContent);
   const engine = new WorkerEngine(text("worker"));
-  openPage(engine, run, engine.open(run, parts));
-}
-
-open();
+  await engine.open(run, parts);
+  return engine;
+});

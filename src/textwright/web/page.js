@@ -8,14 +8,13 @@ import { TokenList } from "./token_list.js";
 const BOLDNESS = { careful: { temperature: 0.5, top_p: 0.9 }, own: {}, bold: { temperature: 1.2, top_p: 0.98 } };
 const find = (id) => document.getElementById(id);
 
-/** Show the page of a run. engine: the calls of engine.js, answered with promises · ready: when it can answer. */
-export function openPage(engine, run, ready) {
-  new Page(engine, run).open(ready);
+/** Show the page of a run. openEngine: promises an object with the calls of engine.js, answered with promises. */
+export function openPage(run, openEngine) {
+  new Page(run).open(openEngine);
 }
 
 class Page {
-  constructor(engine, run) {
-    this.engine = engine;
+  constructor(run) {
     this.run = run;
     this.form = find("form");
     this.texts = []; // {parent, prompt, options, seed, tokens}
@@ -23,7 +22,7 @@ class Page {
     this.list = new TokenList(find("text"), find("choices"), (place, id) => this.branch(place, id));
   }
 
-  async open(ready) {
+  async open(openEngine) {
     const { run } = this;
     document.title = run.name;
     find("name").textContent = run.name;
@@ -34,20 +33,21 @@ class Page {
     this.setOptions("own");
     this.form.addEventListener("submit", (event) => this.submit(event));
     this.form.addEventListener("change", ({ target }) => target.name === "boldness" && this.setOptions(target.value));
-    find("prompt").addEventListener("input", () => this.tellUnknown());
+    find("prompt").addEventListener("input", () => this.attempt(() => this.tellUnknown()));
     find("prompt").addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.form.requestSubmit();
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("write").click();
     });
     find("another").addEventListener("click", () => {
       this.form.seed.value = BigInt.asUintN(64, BigInt(this.form.seed.value || 0) + 1n);
-      this.form.requestSubmit();
+      find("write").click();
     });
     find("stop").addEventListener("click", () => this.stop("Stopped."));
     this.say("Unpacking the model…");
     await this.attempt(async () => {
-      await ready;
-      this.say("Ready.");
+      this.engine = await openEngine();
       await this.tellUnknown();
+      find("write").disabled = find("another").disabled = false;
+      this.say("Ready.");
     });
   }
 
@@ -70,7 +70,9 @@ class Page {
     };
   }
 
+  /** Name the words of the prompt that the vocabulary lacks. */
   async tellUnknown() {
+    if (!this.engine) return;
     const { unknown } = await this.engine.tokenize(find("prompt").value);
     find("unknown").textContent = unknown.length ? `The model does not know: ${unknown.join(", ")}` : "";
   }

@@ -2,7 +2,6 @@
 // it could have been.
 
 const MOST_BITS = 10; // of surprise: the strongest shade
-const find = (id) => document.getElementById(id);
 
 export class TokenList {
   /** text, choices: their elements · onChoice(place, id): called when another token is chosen. */
@@ -64,8 +63,8 @@ export class TokenList {
     element.ariaSelected = "true";
     this.text.setAttribute("aria-activedescendant", element.id);
     const token = this.tokens[place];
-    find("chosen").textContent = token.id === null ? "Nothing could come here." : `“${visible(token.text)}” had ${percent(token.before)}`;
-    find("alternatives").replaceChildren(...token.alternatives.map((other) => this.row(place, other, token)));
+    this.choices.querySelector("h2").textContent = token.id === null ? "Nothing could come here." : `“${visible(token.text)}” had ${percent(token.before)}`;
+    this.choices.querySelector("tbody").replaceChildren(...token.alternatives.map((other) => this.row(place, other, token)));
     this.choices.hidden = false;
   }
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from textwright.config import Config
     from textwright.evaluation.adherence import Adherence, Interval
     from textwright.evaluation.scores import Scores
-    from textwright.export import Exported
+    from textwright.export import Exported, HTMLFile
     from textwright.training.cache import CachedCorpus
     from textwright.training.survey import Survey
 
@@ -164,3 +164,15 @@ def show_export(exported: Exported) -> None:
         out.print(
             "The counts stay behind: the export is the neural model alone, as it was compared."
         )
+
+
+def show_html_export(page: HTMLFile) -> None:
+    """The written page, what its weights cost, and what it cannot do."""
+    out.print(f"{page.out}: {page.bytes / 1e6:.2f} MB, opens in any browser.")
+    if page.characters:
+        out.print(
+            f"int8 weights cost {page.cost:.5f} bits per character, measured on "
+            f"{page.characters:,} characters."
+        )
+    if page.left_out:
+        out.print(f"The page writes without {' and '.join(page.left_out)}, which the run sets.")

@@ -1,0 +1,148 @@
+"""The page of an export as a person meets it: opened from a file, by keyboard, offline."""
+
+import pytest
+from conftest import train_tiny
+from web_engine import open_browser
+
+from textwright.api import load
+from textwright.export import export_html
+from textwright.run import Run
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def run(notes, tmp_path_factory):
+    """A small word LSTM."""
+    settings = ["model.embedding_size=8", "model.hidden_size=8", "train.max_steps=20"]
+    return train_tiny(notes, [*settings, "sample.max_new_tokens=30"], tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def file(run, tmp_path_factory):
+    """Its page, with float32 weights."""
+    out = tmp_path_factory.mktemp("pages") / "story.html"
+    export_html(Run.load(run), out, weights="float32", license="CC <b>BY</b> 4.0")
+    return out
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(browser, file):
+    """The page, opened on a phone. It may report no error and ask for nothing else."""
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    problems, requests = [], []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(file.as_uri())
+    page.wait_for_function("document.getElementById('status').textContent === 'Ready.'")
+    yield page
+    assert problems == []
+    assert [url for url in requests if not url.startswith("blob:")] == [file.as_uri()]
+    context.close()
+
+
+def wait_for_end(page):
+    page.wait_for_function("/tokens in/.test(document.getElementById('status').textContent)")
+
+
+def test_the_page_writes_what_python_writes(page, run):
+    for prompt, seed in [("", 0), ("Warm butter", 3), ("Peel two", 2**64 - 1)]:
+        page.fill("#prompt", prompt)
+        page.fill("[name=seed]", str(seed))
+        page.click("#write")
+        wait_for_end(page)
+        text = page.inner_text("#text").removesuffix(" ■")
+        (sample,) = load(run).generate(prompt, seed=seed)
+        assert text == sample.text
+
+
+def test_everything_can_be_done_by_keyboard(page):
+    page.focus("#prompt")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("Warm butter")
+    page.keyboard.press("Control+Enter")
+    wait_for_end(page)
+    page.focus("#text")
+    tokens = page.query_selector_all("#text [role=option]")
+    assert page.get_attribute("#text", "aria-activedescendant") == "token-0"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert tokens[2].get_attribute("aria-selected") == "true"
+    before = page.inner_text("#text")
+    page.keyboard.press("Enter")  # to the list of alternatives
+    pressed = page.eval_on_selector_all(
+        "#alternatives button", "all => all.map((one) => one.ariaPressed === 'true')"
+    )
+    assert pressed.count(True) <= 1
+    other = pressed.index(False)
+    for _ in range(other):
+        page.keyboard.press("Tab")
+    choice = page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("Enter")  # the text branches
+    wait_for_end(page)
+    after = page.query_selector_all("#text [role=option]")
+    assert after[2].text_content().strip() in (choice, "■")
+    assert len(page.query_selector_all("#texts button")) == 2
+    page.focus("#texts button")
+    page.keyboard.press("Enter")  # back to the first text
+    assert page.inner_text("#text") == before
+
+
+def test_what_the_samplers_removed_is_marked(page):
+    page.click("summary")
+    page.fill("[name=top_k]", "2")
+    page.click("#write")
+    wait_for_end(page)
+    page.click("#token-0")
+    rows = page.eval_on_selector_all("#alternatives tr", "all => all.map((one) => one.innerText)")
+    removed = page.query_selector_all("#alternatives .removed")
+    assert len(rows) >= 12
+    assert len(removed) == len(rows) - 2
+    assert all("removed" in row.inner_text() for row in removed)
+
+
+def test_unknown_words_are_named(page):
+    page.fill("#prompt", "Warm quarks and butter")
+    page.wait_for_function("document.getElementById('unknown').textContent.includes('quarks')")
+    assert "butter" not in page.inner_text("#unknown")
+
+
+def test_a_setting_out_of_range_is_refused_where_it_stands(page):
+    page.click("summary")
+    page.fill("[name=top_p]", "2")
+    page.click("#write")
+    assert page.eval_on_selector("[name=top_p]", "field => !field.validity.valid")
+    page.fill("[name=top_p]", "1")
+    page.fill("[name=min_new_tokens]", "50")
+    page.click("#write")
+    page.wait_for_function("document.getElementById('status').className === 'error'")
+    assert "should not exceed the most" in page.inner_text("#status")
+
+
+def test_the_page_fits_a_phone_and_says_whose_model_it_is(page):
+    page.click("#write")
+    wait_for_end(page)
+    page.click("#token-1")
+    for details in page.query_selector_all("details summary"):
+        details.click()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.inner_text("#license") == "CC <b>BY</b> 4.0"
+    assert "held-out loss" in page.inner_text("#card")
+
+
+def test_without_workers_the_page_says_so(browser, file):
+    page = browser.new_page()
+    page.add_init_script("delete globalThis.Worker")
+    page.goto(file.as_uri())
+    page.wait_for_function("document.getElementById('status').className === 'error'")
+    assert page.inner_text("#status") == (
+        "This browser has no workers, which the page writes with; use a newer one."
+    )

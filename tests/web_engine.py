@@ -1,0 +1,73 @@
+"""The engine of the page in a real browser, for tests: what it computes beside what Python does."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from textwright.export.html_page import link
+from textwright.export.html_payload import dequantized, describe, quantized, tables_of
+from textwright.run import Arrays, Run
+
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-quic"),
+)
+
+
+@contextmanager
+def open_browser() -> Iterator[Any]:
+    """A Chromium; tests that cannot have one are skipped."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    executable = shutil.which("chromium")
+    if not executable:
+        pytest.skip("needs chromium, and none is installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+def expose(page: Any, module: str, *names: str) -> None:
+    """Make names of a module of `web/` global in a page."""
+    script = link(module).rstrip().removesuffix("}")
+    page.add_script_tag(
+        content=f"{script}\nObject.assign(globalThis, {{ {', '.join(names)} }});\n}}"
+    )
+
+
+def load_run(page: Any, run: Run, weights: str = "float32") -> None:
+    """Make `engine` in the page, over a run's weights."""
+    neural: Arrays = {}
+    if not run.config.model.counted:
+        neural = {name: np.asarray(array, np.float32) for name, array in run.weights().items()}
+        neural = quantized(neural) if weights == "int8" else neural
+    arrays = {n: np.ascontiguousarray(a) for n, a in (neural | tables_of(run)).items()}
+    page.evaluate(
+        """async ([run, packed]) => {
+            globalThis.engine = new Engine(run, readArrays(await unpack([packed])));
+        }""",
+        [describe(run, "", weights), base64.b64encode(gzip.compress(save(arrays), 1)).decode()],
+    )
+
+
+WRITE = """requests => requests.map(({ seed, ...request }) => {
+    let { text } = engine.start({ ...request, seed: BigInt(seed) });
+    const ids = [];
+    for (;;) {
+        const token = engine.choose();
+        text += token.text;
+        if (token.id !== null && token.id !== engine.tokenizer.stop_id) ids.push(token.id);
+        if (token.finish_reason) return { text, ids, reason: token.finish_reason };
+    }
+})"""
+
+__all__ = ["WRITE", "dequantized", "expose", "load_run", "open_browser"]
