@@ -28,12 +28,12 @@ export class KneserNey {
   }
 
   logits(nodes) {
-    return Float32Array.from(this.distribution(nodes), Math.log);
+    return new Float32Array(this.distribution(nodes).map(Math.log));
   }
 
   /** The probability of every token, (V,). */
   distribution(nodes) {
-    const p = Float64Array.from(this.levels[0].probability);
+    const p = new Float64Array(this.levels[0].probability);
     for (const [n, node] of nodes.entries()) {
       if (node === NONE) break;
       const backoff = this.levels[n].backoff[node];
@@ -92,7 +92,11 @@ export class Mixture {
     const byCounts = this.counts.distribution(counts);
     const { p: byMemory, evidence } = recall(ids.slice(0, count), byCounts);
     const [ofNeural, ofCounts, ofMemory] = this.shares([...this.counts.evidence(counts), ...evidence]);
-    return Float32Array.from(byNeural, (p, id) => Math.log(ofNeural * p + ofCounts * byCounts[id] + ofMemory * byMemory[id]));
+    const logits = new Float32Array(byNeural.length);
+    for (let id = 0; id < logits.length; id++) {
+      logits[id] = Math.log(ofNeural * byNeural[id] + ofCounts * byCounts[id] + ofMemory * byMemory[id]);
+    }
+    return logits;
   }
 
   shares(evidence) {
@@ -127,8 +131,9 @@ function recall(text, base) {
 function softmax(values) {
   let top = -Infinity;
   for (const value of values) if (value > top) top = value;
-  const powers = Float64Array.from(values, (value) => Math.exp(value - top));
+  const powers = new Float64Array(values.length);
+  for (let at = 0; at < powers.length; at++) powers[at] = Math.exp(values[at] - top);
   let sum = 0;
-  for (const power of powers) sum += power;
+  for (let at = 0; at < powers.length; at++) sum += powers[at];
   return powers.map((power) => power / sum);
 }

@@ -14,7 +14,7 @@ import { GPT } from "./gpt.js";
 import { KneserNey, Mixture } from "./counts.js";
 import { Recurrent } from "./lstm.js";
 import { Uniforms } from "./rng.js";
-import { checkOptions, draw, NoTokenLeft, probabilities, process } from "./sampling.js";
+import { checkOptions, draw, NoTokenLeft, process, total, weigh } from "./sampling.js";
 import { StopWatch } from "./stopwatch.js";
 import { Tokenizer } from "./tokenizer.js";
 import { Windowed } from "./windowed.js";
@@ -60,33 +60,37 @@ export class Engine {
   }
 
   choose(id = null) {
-    const { before, after, logits, alternatives } = this.predict();
-    if (id === null && !logits) return { ...this.end("no_token_left"), alternatives };
-    const chosen = id ?? this.drawn(logits);
-    return { ...this.take(chosen), before: before[chosen], after: after[chosen], alternatives };
+    const { before, after, alternatives } = this.predict();
+    if (id === null && !after.sum) return { ...this.end("no_token_left"), alternatives };
+    const chosen = id ?? this.drawn(after.weights);
+    return { ...this.take(chosen), before: before.of(chosen), after: after.of(chosen), alternatives };
   }
 
-  drawn(logits) {
-    if (this.options.temperature === 0) return logits.findIndex((logit) => logit > -Infinity);
-    return draw(logits, this.uniforms.at(this.ids.length - this.promptLength));
+  drawn(weights) {
+    if (this.options.temperature === 0) return weights.findIndex((weight) => weight > 0);
+    return draw(weights, this.uniforms.at(this.ids.length - this.promptLength));
   }
 
-  /** Probabilities (V,) before and after the samplers, and the logits after them; none if all is banned. */
+  /** The distributions before and after the samplers, and the likeliest of both. */
   predict() {
-    const raw = this.model.logits(this.stateAfter(this.ids));
-    const before = probabilities(raw);
-    let logits = null;
-    try {
-      logits = process(raw, this.options, this.ids, this.promptLength, this.tokenizer.stop_id);
-    } catch (error) {
-      if (!(error instanceof NoTokenLeft)) throw error;
-    }
-    const after = logits ? probabilities(logits) : new Float64Array(raw.length);
-    const shown = new Set([...likeliest(before), ...likeliest(after)]);
+    const logits = this.model.logits(this.stateAfter(this.ids));
+    const before = new Distribution(weigh(logits));
+    const after = new Distribution(this.processed(logits));
+    const shown = new Set([...likeliest(before.weights), ...likeliest(after.weights)]);
     const alternatives = [...shown]
-      .sort((one, other) => before[other] - before[one] || one - other)
-      .map((id) => ({ id, text: this.spell(id), before: before[id], after: after[id] }));
-    return { before, after, logits, alternatives };
+      .sort((one, other) => before.weights[other] - before.weights[one] || one - other)
+      .map((id) => ({ id, text: this.spell(id), before: before.of(id), after: after.of(id) }));
+    return { before, after, alternatives };
+  }
+
+  /** The weights that the draw is made from; all 0 if every token is banned. */
+  processed(logits) {
+    try {
+      return weigh(process(logits, this.options, this.ids, this.promptLength, this.tokenizer.stop_id));
+    } catch (error) {
+      if (error instanceof NoTokenLeft) return new Float32Array(logits.length);
+      throw error;
+    }
   }
 
   /** The model's state after the stop id and these ids, from the longest part that was read before. */
@@ -132,6 +136,18 @@ export class Engine {
   }
 }
 
+/** Probabilities, as weights and their sum. */
+class Distribution {
+  constructor(weights) {
+    this.weights = weights;
+    this.sum = total(weights);
+  }
+
+  of(id) {
+    return this.sum && this.weights[id] / this.sum;
+  }
+}
+
 function openModel({ model, mixture }, arrays, vocabSize) {
   const counts = "counts.1.probability" in arrays ? new KneserNey(arrays, vocabSize) : null;
   if (model.family === "ngram") return counts;
@@ -140,17 +156,17 @@ function openModel({ model, mixture }, arrays, vocabSize) {
   return counts ? new Mixture(neural, counts, mixture) : neural;
 }
 
-/** The ids of the largest probabilities above 0. */
-function likeliest(p) {
+/** The ids of the largest weights above 0. */
+function likeliest(weights) {
   const found = [];
   let least = 0;
-  for (let id = 0; id < p.length; id++) {
-    if (p[id] <= least) continue;
+  for (let id = 0; id < weights.length; id++) {
+    if (weights[id] <= least) continue;
     let place = found.length;
-    while (place && p[found[place - 1]] < p[id]) place--;
+    while (place && weights[found[place - 1]] < weights[id]) place--;
     found.splice(place, 0, id);
     if (found.length > SHOWN) found.pop();
-    if (found.length === SHOWN) least = p[found.at(-1)];
+    if (found.length === SHOWN) least = weights[found.at(-1)];
   }
   return found;
 }

@@ -6,6 +6,7 @@ import { DEFAULTS } from "./sampling.js";
 import { TokenList } from "./token_list.js";
 
 const BOLDNESS = { careful: { temperature: 0.5, top_p: 0.9 }, own: {}, bold: { temperature: 1.2, top_p: 0.98 } };
+const PIECES_OF = { word: "words", char: "characters", symbols: "symbols", bpe: "pieces of words" };
 const find = (id) => document.getElementById(id);
 
 /** Show the page of a run. openEngine: promises an object with the calls of engine.js, answered with promises. */
@@ -26,7 +27,7 @@ class Page {
     const { run } = this;
     document.title = run.name;
     find("name").textContent = run.name;
-    find("about").textContent = `${run.model.title} of ${run.tokenizer.tokens.length.toLocaleString("en")} tokens (${run.tokenizer.kind})`;
+    find("about").textContent = `${run.model.title} language model of ${run.tokenizer.tokens.length.toLocaleString("en")} ${PIECES_OF[run.tokenizer.kind]}`;
     find("prompt").value = run.prompt;
     find("license").textContent = run.license || "not stated";
     showCard(find("card"), run.card);
@@ -56,7 +57,7 @@ class Page {
     const options = { ...DEFAULTS, ...this.run.options, ...BOLDNESS[boldness] };
     for (const [name, value] of Object.entries(options)) {
       const field = this.form.elements[name];
-      if (field) field.value = name === "stop" ? value.join("\n") : value;
+      if (field) field.value = name === "stop" ? value.map(inOneLine).join("\n") : value;
     }
   }
 
@@ -66,7 +67,7 @@ class Page {
     return {
       ...this.run.options,
       ...Object.fromEntries(numbers.map((name) => [name, Number(elements[name].value)])),
-      stop: elements.stop.value.split("\n").filter((line) => line),
+      stop: elements.stop.value.split("\n").filter((line) => line).map((line) => line.replaceAll("\\n", "\n")),
     };
   }
 
@@ -94,13 +95,14 @@ class Page {
   /** Add a text and write it to its end. */
   async write(text, chosen = null) {
     const turn = ++this.turn;
-    this.texts.push(text);
-    this.show(text);
-    find("stop").disabled = false;
-    this.say("Writing…");
     await this.attempt(async () => {
+      const { prompt, options, seed } = text;
       const written = text.tokens.map(({ id }) => id);
-      await this.engine.start({ ...text, tokens: undefined, written });
+      await this.engine.start({ prompt, written, options, seed });
+      this.texts.push(text);
+      this.show(text);
+      find("stop").disabled = false;
+      this.say("Writing…");
       const begun = performance.now();
       let token = null;
       do {
@@ -113,7 +115,6 @@ class Page {
       const count = text.tokens.length - written.length;
       this.stop(`${count} tokens in ${seconds.toFixed(1)} s. ${ENDINGS[token.finish_reason]}`);
     });
-    this.showTexts();
   }
 
   stop(message) {
@@ -136,7 +137,7 @@ class Page {
       const button = document.createElement("button");
       const from = text.parent === null ? `seed ${text.seed}` : `from ${text.parent + 1}`;
       button.textContent = `${number + 1} · ${from}`;
-      button.toggleAttribute("aria-current", text === this.shown);
+      if (text === this.shown) button.setAttribute("aria-current", "true");
       button.addEventListener("click", () => {
         this.stop("");
         this.show(text);
@@ -171,3 +172,8 @@ const ENDINGS = {
   length: "The most new tokens are written.",
   no_token_left: "Every token that could come next is forbidden by the settings.",
 };
+
+/** A stop text on a line of its own: a line break in it is written \n. */
+function inOneLine(text) {
+  return text.replaceAll("\n", "\\n");
+}

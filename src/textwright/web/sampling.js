@@ -91,9 +91,24 @@ export function process(logits, options, ids, promptLength, stopId) {
   return truncate(penalize(logits, options, ids, promptLength, stopId), options);
 }
 
-/** The first id at which the cumulative probability of processed logits exceeds `uniform`. */
-export function draw(logits, uniform) {
-  const weights = weigh(logits);
+/** Probabilities up to a factor, (V,) float32: the largest is 1. */
+export function weigh(logits) {
+  const top = peak(logits);
+  const weights = new Float32Array(logits.length);
+  for (let id = 0; id < weights.length; id++) {
+    if (logits[id] > -Infinity) weights[id] = Math.exp(fround(logits[id] - top));
+  }
+  return weights;
+}
+
+export function total(weights) {
+  let sum = 0;
+  for (let id = 0; id < weights.length; id++) sum += weights[id];
+  return sum;
+}
+
+/** The first id at which the cumulative probability exceeds `uniform`. */
+export function draw(weights, uniform) {
   const target = uniform * total(weights);
   let running = 0;
   let last = 0;
@@ -103,16 +118,7 @@ export function draw(logits, uniform) {
     if (running > target) return id;
     last = id;
   }
-  return last;
-}
-
-/** Softmax in float64. */
-export function probabilities(logits) {
-  const top = peak(logits);
-  const shares = Float64Array.from(logits, (logit) => Math.exp(logit - top));
-  const sum = total(shares);
-  for (let id = 0; id < shares.length; id++) shares[id] /= sum;
-  return shares;
+  return last; // the target was rounded up to the whole
 }
 
 function temper(logits, temperature) {
@@ -166,18 +172,6 @@ function peak(logits) {
   if (top === -Infinity) throw new NoTokenLeft("No token is left to choose: forbid fewer tokens, or loosen the rule against repeats.");
   if (!Number.isFinite(top)) throw new Error("The model's logits are not finite numbers: its training diverged or its file is damaged.");
   return top;
-}
-
-/** Probabilities up to a factor, float32: the largest is 1. */
-function weigh(logits) {
-  const top = peak(logits);
-  return logits.map((logit) => Math.exp(fround(logit - top)));
-}
-
-function total(weights) {
-  let sum = 0;
-  for (let id = 0; id < weights.length; id++) sum += weights[id];
-  return sum;
 }
 
 /** How many of the ranked ids are needed to reach the share. */

@@ -30,15 +30,15 @@ export class TokenList {
   add(token) {
     const element = document.createElement("span");
     element.className = "token";
-    element.role = "option";
     element.id = `token-${this.tokens.length}`;
-    element.ariaSelected = "false";
+    element.setAttribute("role", "option");
+    element.setAttribute("aria-selected", "false");
     element.textContent = token.text;
     if (token.before) element.style.setProperty("--level", Math.min(1, -Math.log2(token.before) / MOST_BITS));
     if (token.finish_reason && !token.text) {
       element.textContent = " ■";
       element.classList.add("end");
-      element.ariaLabel = "end of the text";
+      element.setAttribute("aria-label", "end of the text");
     }
     this.tokens.push(token);
     this.text.append(element);
@@ -60,7 +60,7 @@ export class TokenList {
     this.text.children[this.selected]?.setAttribute("aria-selected", "false");
     this.selected = place;
     const element = this.text.children[place];
-    element.ariaSelected = "true";
+    element.setAttribute("aria-selected", "true");
     this.text.setAttribute("aria-activedescendant", element.id);
     const token = this.tokens[place];
     this.choices.querySelector("h2").textContent = token.id === null ? "Nothing could come here." : `“${visible(token.text)}” had ${percent(token.before)}`;
@@ -72,7 +72,7 @@ export class TokenList {
     const row = document.createElement("tr");
     const button = document.createElement("button");
     button.textContent = visible(text);
-    button.ariaPressed = String(id === token.id);
+    button.setAttribute("aria-pressed", id === token.id);
     button.style.setProperty("--share", before);
     button.addEventListener("click", () => this.onChoice(place, id));
     row.classList.toggle("removed", !after);

@@ -27,7 +27,7 @@ export class Matrix {
 
   /** One row, float32. */
   row(place) {
-    const row = Float32Array.from(this.data.subarray(place * this.columns, (place + 1) * this.columns));
+    const row = new Float32Array(this.data.subarray(place * this.columns, (place + 1) * this.columns));
     if (this.scales) for (let k = 0; k < row.length; k++) row[k] *= this.scales[place];
     return row;
   }
@@ -36,7 +36,7 @@ export class Matrix {
   times(x) {
     const { rows, columns, data, scales, bias } = this;
     const products = new Float32Array(rows);
-    const input = Float64Array.from(x);
+    const input = new Float64Array(x);
     let row = 0;
     for (; row + 3 < rows; row += 4) { // four rows at a time read x a quarter as often
       const second = columns, third = 2 * columns, fourth = 3 * columns;

@@ -29,6 +29,13 @@ onmessage = ({ data: { call, argument } }) => {
 
 /** The bytes of gzip in base64, given in parts. */
 export async function unpack(parts) {
-  const packed = new Blob(parts.map((part) => Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0))));
+  const packed = new Blob(parts.map(decode));
   return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
+function decode(base64) {
+  const letters = atob(base64);
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = letters.charCodeAt(at);
+  return bytes;
 }
