@@ -111,7 +111,8 @@ def test_a_text_branches_as_if_it_had_been_written_so(page, mixed):
     load_run(page, Run.load(mixed))
     whole, again, other = page.evaluate(
         """() => {
-            const request = { prompt: "", options: { max_new_tokens: 30 }, seed: 4n };
+            const options = { min_new_tokens: 30, max_new_tokens: 30 };
+            const request = { prompt: "", options, seed: 4n };
             const write = (written, first) => {
                 let { text } = engine.start({ ...request, written });
                 const ids = [...written];

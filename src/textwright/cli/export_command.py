@@ -60,7 +60,9 @@ def export(
             )
         else:
             exported = export_run(opened, to, out, shown.show)
-    if to == "html":
-        print_json(page.to_json()) if as_json else show_html_export(page)
+    if as_json:
+        print_json((page if to == "html" else exported).to_json())
+    elif to == "html":
+        show_html_export(page)
     else:
-        print_json(exported.to_json()) if as_json else show_export(exported)
+        show_export(exported)
