@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 from safetensors.numpy import save
 
 from textwright.export.html_page import link
-from textwright.export.html_payload import dequantized, describe, quantized, tables_of
+from textwright.export.html_payload import describe, quantized, tables_of
 from textwright.run import Arrays, Run
 
 FLAGS = (
@@ -51,14 +52,23 @@ def load_run(page: Any, run: Run, weights: str = "float32") -> None:
         neural = {name: np.asarray(array, np.float32) for name, array in run.weights().items()}
         neural = quantized(neural) if weights == "int8" else neural
     arrays = {n: np.ascontiguousarray(a) for n, a in (neural | tables_of(run)).items()}
+    packed = base64.b64encode(gzip.compress(save(arrays), 1)).decode()
     page.evaluate(
         """async ([run, packed]) => {
-            globalThis.engine = new Engine(run, readArrays(await unpack([packed])));
+            globalThis.engine = new Engine(JSON.parse(run), readArrays(await unpack([packed])));
         }""",
-        [describe(run, "", weights), base64.b64encode(gzip.compress(save(arrays), 1)).decode()],
+        [json.dumps(describe(run, "", weights)), packed],
     )
 
 
+def call(page: Any, function: str, argument: Any = None) -> Any:
+    """What a JavaScript function gives for an argument; as JSON, which Playwright's own form of
+    large lists is many times slower than."""
+    code = f"text => JSON.stringify(({function})(JSON.parse(text)))"
+    return json.loads(page.evaluate(code, json.dumps(argument)))
+
+
+# Requests → what the engine writes for each, as a sample has it.
 WRITE = """requests => requests.map(({ seed, ...request }) => {
     let { text } = engine.start({ ...request, seed: BigInt(seed) });
     const ids = [];
@@ -69,5 +79,3 @@ WRITE = """requests => requests.map(({ seed, ...request }) => {
         if (token.finish_reason) return { text, ids, reason: token.finish_reason };
     }
 })"""
-
-__all__ = ["WRITE", "dequantized", "expose", "load_run", "open_browser"]
