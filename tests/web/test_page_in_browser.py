@@ -8,6 +8,8 @@ from textwright.api import load
 from textwright.export import export_html
 from textwright.run import Run
 
+expect = pytest.importorskip("playwright.sync_api").expect
+
 pytestmark = pytest.mark.browser
 
 
@@ -42,15 +44,19 @@ def page(browser, file):
     page.on("console", lambda message: problems.append(message.text))
     page.on("request", lambda request: requests.append(request.url))
     page.goto(file.as_uri())
-    page.wait_for_function("document.getElementById('status').textContent === 'Ready.'")
+    wait_for_status(page, "Ready.")
     yield page
     assert problems == []
     assert [url for url in requests if not url.startswith("blob:")] == [file.as_uri()]
     context.close()
 
 
+def wait_for_status(page, text):
+    expect(page.locator("#status")).to_contain_text(text, timeout=30_000)
+
+
 def wait_for_end(page):
-    page.wait_for_function("/tokens in/.test(document.getElementById('status').textContent)")
+    wait_for_status(page, "tokens in")
 
 
 def test_the_page_writes_what_python_writes(page, run):
@@ -111,7 +117,7 @@ def test_what_the_samplers_removed_is_marked(page):
 
 def test_unknown_words_are_named(page):
     page.fill("#prompt", "Warm quarks and butter")
-    page.wait_for_function("document.getElementById('unknown').textContent.includes('quarks')")
+    expect(page.locator("#unknown")).to_contain_text("quarks")
     assert "butter" not in page.inner_text("#unknown")
 
 
@@ -123,8 +129,7 @@ def test_a_setting_out_of_range_is_refused_where_it_stands(page):
     page.fill("[name=top_p]", "1")
     page.fill("[name=min_new_tokens]", "50")
     page.click("#write")
-    page.wait_for_function("document.getElementById('status').className === 'error'")
-    assert "should not exceed the most" in page.inner_text("#status")
+    wait_for_status(page, "should not exceed the most")
 
 
 def test_the_page_fits_a_phone_and_says_whose_model_it_is(page):
@@ -142,7 +147,6 @@ def test_without_workers_the_page_says_so(browser, file):
     page = browser.new_page()
     page.add_init_script("delete globalThis.Worker")
     page.goto(file.as_uri())
-    page.wait_for_function("document.getElementById('status').className === 'error'")
-    assert page.inner_text("#status") == (
-        "This browser has no workers, which the page writes with; use a newer one."
+    wait_for_status(
+        page, "This browser has no workers, which the page writes with; use a newer one."
     )

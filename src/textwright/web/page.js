@@ -42,7 +42,7 @@ class Page {
       this.form.seed.value = BigInt.asUintN(64, BigInt(this.form.seed.value || 0) + 1n);
       find("write").click();
     });
-    find("stop").addEventListener("click", () => this.stop("Stopped."));
+    find("halt").addEventListener("click", () => this.stop("Stopped."));
     this.say("Unpacking the model…");
     await this.attempt(async () => {
       this.engine = await openEngine();
@@ -101,7 +101,7 @@ class Page {
       await this.engine.start({ prompt, written, options, seed });
       this.texts.push(text);
       this.show(text);
-      find("stop").disabled = false;
+      find("halt").disabled = false;
       this.say("Writing…");
       const begun = performance.now();
       let token = null;
@@ -119,7 +119,7 @@ class Page {
 
   stop(message) {
     this.turn++;
-    find("stop").disabled = true;
+    find("halt").disabled = true;
     this.say(message);
   }
 
