@@ -56,7 +56,7 @@ def wait_for_status(page, text):
 
 
 def wait_for_end(page):
-    wait_for_status(page, "tokens in")
+    wait_for_status(page, "a second")
 
 
 def test_the_page_writes_what_python_writes(page, run):

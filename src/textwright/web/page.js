@@ -113,7 +113,8 @@ class Page {
       } while (!token.finish_reason);
       const seconds = (performance.now() - begun) / 1000;
       const count = text.tokens.length - written.length;
-      this.stop(`${count} tokens in ${seconds.toFixed(1)} s. ${ENDINGS[token.finish_reason]}`);
+      const speed = Math.round(count / seconds).toLocaleString("en");
+      this.stop(`${count} tokens, ${speed} a second. ${ENDINGS[token.finish_reason]}`);
     });
   }
 

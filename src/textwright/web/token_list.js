@@ -63,7 +63,7 @@ export class TokenList {
     element.setAttribute("aria-selected", "true");
     this.text.setAttribute("aria-activedescendant", element.id);
     const token = this.tokens[place];
-    this.choices.querySelector("h2").textContent = token.id === null ? "Nothing could come here." : `“${visible(token.text)}” had ${percent(token.before)}`;
+    this.choices.querySelector("h2").textContent = token.id === null ? "Nothing could come here" : `“${token.text.trim() || visible(token.text)}” had a probability of ${percent(token.before)}`;
     this.choices.querySelector("tbody").replaceChildren(...token.alternatives.map((other) => this.row(place, other, token)));
     this.choices.hidden = false;
   }
