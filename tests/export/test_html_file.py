@@ -150,7 +150,9 @@ def test_the_command_prints_one_document(trained, tmp_path, monkeypatch, capsys)
     out = tmp_path / "a.html"
     arguments = ["export", str(trained), "--to", "html", "--out", str(out), "--json"]
     monkeypatch.setattr("sys.argv", ["textwright", *arguments])
-    main()
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
     told = json.loads(capsys.readouterr().out)
     assert told["bytes"] == out.stat().st_size
     assert {"format": "html", "weights": "int8", "left_out": []}.items() <= told.items()

@@ -24,7 +24,7 @@ from textwright.run import Arrays, Run
 WEIGHTS = ("int8", "float32")
 MOST = 0.01  # bits per character that rounding the weights may cost
 DOCUMENTS = 100  # held-out documents that the cost is measured on, evenly spaced
-CHARACTERS = 2_000  # of each
+CHARACTERS = 100_000  # of all of them together: one may be a novel
 Progress = Callable[[str, int, int], None]
 
 
@@ -135,6 +135,6 @@ def _texts(run: Run, model: models.LanguageModel) -> list[str]:
     if run.has("heldout.jsonl.gz"):
         for part in ("test", "valid"):
             if texts := list(run.held_out(part)):
-                spacing = max(1, len(texts) // DOCUMENTS)
-                return [text[:CHARACTERS] for text in texts[::spacing][:DOCUMENTS]]
+                chosen = texts[:: max(1, len(texts) // DOCUMENTS)][:DOCUMENTS]
+                return [text[: CHARACTERS // len(chosen)] for text in chosen]
     return sample_texts(run, model)
