@@ -38,26 +38,28 @@ export class Matrix {
     const products = new Float32Array(rows);
     const input = new Float64Array(x);
     let row = 0;
-    for (; row + 3 < rows; row += 4) { // four rows at a time read x a quarter as often
-      const second = columns, third = 2 * columns, fourth = 3 * columns;
-      let a = 0, b = 0, c = 0, d = 0;
-      for (let k = 0, at = row * columns; k < columns; k++, at++) {
+    for (; row + 7 < rows; row += 8) { // eight rows together read x an eighth as often
+      let a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0;
+      for (let k = 0, first = row * columns; k < columns; k++, first++) {
         const value = input[k];
+        let at = first;
         a += data[at] * value;
-        b += data[at + second] * value;
-        c += data[at + third] * value;
-        d += data[at + fourth] * value;
+        b += data[(at += columns)] * value;
+        c += data[(at += columns)] * value;
+        d += data[(at += columns)] * value;
+        e += data[(at += columns)] * value;
+        f += data[(at += columns)] * value;
+        g += data[(at += columns)] * value;
+        h += data[(at += columns)] * value;
       }
-      products[row] = scales ? a * scales[row] : a;
-      products[row + 1] = scales ? b * scales[row + 1] : b;
-      products[row + 2] = scales ? c * scales[row + 2] : c;
-      products[row + 3] = scales ? d * scales[row + 3] : d;
+      products.set([a, b, c, d, e, f, g, h], row);
     }
     for (; row < rows; row++) {
       let sum = 0;
       for (let k = 0, at = row * columns; k < columns; k++, at++) sum += data[at] * input[k];
-      products[row] = scales ? sum * scales[row] : sum;
+      products[row] = sum;
     }
+    if (scales) for (let k = 0; k < rows; k++) products[k] *= scales[k];
     if (bias) for (let k = 0; k < rows; k++) products[k] += bias[k];
     return products;
   }
