@@ -10,7 +10,6 @@ module.
 """
 
 import importlib
-import math
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from textwright.corpus.split import FEW_DOCUMENTS
-from textwright.evaluation.scores import HeldOut, _interval
+from textwright.evaluation.scores import HeldOut, redrawn_interval, units_of
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,5 @@ def score(
         escape_bits=escape_bits,
         places=list(places) if few and places is not None else None,
     )
-    bits = np.array([document.sum() for document in nats]) / math.log(2) + escape_bits
-    return Score(
-        float(bits.sum() / held_out.characters.sum()),
-        _interval(list(nats), bits, held_out, seed=0),
-    )
+    bits, characters = units_of(nats, held_out)
+    return Score(float(bits.sum() / characters.sum()), redrawn_interval(bits, characters, seed=0))

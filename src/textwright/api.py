@@ -23,6 +23,7 @@ from textwright.writing.sampling_options import (
     Token,
     sampling_options,
 )
+from textwright.writing.sequences import KnownSequences
 from textwright.writing.stream import Sample
 
 if TYPE_CHECKING:
@@ -38,10 +39,14 @@ class Writer:
     them. Raises GenerationError where a value cannot be used.
     """
 
-    def __init__(self, run: Run, device: str = "cpu"):
+    def __init__(self, run: Run, device: str = "cpu", corpus: Sequence[Source] = ()):
         self.run = run
         self.tokenizer: Tokenizer = run.tokenizer
-        self.generator = Generator(_backend(run, device), self.tokenizer)
+        self.generator = Generator(
+            _backend(run, device), self.tokenizer, known_sequences=self.known_sequences
+        )
+        self._corpus = corpus
+        self._known: dict[int, KnownSequences] = {}
 
     def stream(
         self,
@@ -57,6 +62,7 @@ class Writer:
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         no_repeat_ngram: int | None = None,
+        no_copy: int | None = None,
         logit_bias: dict[Token, float] | None = None,
         forbid: list[Token] | None = None,
         min_new_tokens: int | None = None,
@@ -94,6 +100,7 @@ class Writer:
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         no_repeat_ngram: int | None = None,
+        no_copy: int | None = None,
         logit_bias: dict[Token, float] | None = None,
         forbid: list[Token] | None = None,
         min_new_tokens: int | None = None,
@@ -132,6 +139,7 @@ class Writer:
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         no_repeat_ngram: int | None = None,
+        no_copy: int | None = None,
         logit_bias: dict[Token, float] | None = None,
         forbid: list[Token] | None = None,
         min_new_tokens: int | None = None,
@@ -157,6 +165,23 @@ class Writer:
         stream = generator.fill(form, given, options, num=num, seed=seed)
         return [form.parse(sample.prompt + sample.text) for sample in stream.samples()]
 
+    def known_sequences(
+        self,
+        length: int,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> KnownSequences:
+        """The sequences of `length` tokens in the training text, which is read for it once.
+
+        `no_copy` calls this at the first text. on_progress: called with stage, count done and
+        total. Raises RunError where the corpus is gone or has changed.
+        """
+        if length not in self._known:
+            from textwright.training.recorded import known_sequences
+
+            found = known_sequences(self.run, length, self._corpus, on_progress)
+            self._known[length] = found
+        return self._known[length]
+
     def form(self) -> Form:
         """The template that the run was trained with. Raises GenerationError where it has none."""
         return Form(self.run.config.corpus, self.tokenizer)
@@ -173,6 +198,7 @@ class Writer:
         presence_penalty: float | None = None,
         frequency_penalty: float | None = None,
         no_repeat_ngram: int | None = None,
+        no_copy: int | None = None,
         logit_bias: dict[Token, float] | None = None,
         forbid: list[Token] | None = None,
         min_new_tokens: int | None = None,
@@ -193,6 +219,7 @@ class Writer:
         presence_penalty: subtracted from the logit of every token in the text.
         frequency_penalty: subtracted once for each time a token is in the text.
         no_repeat_ngram: no sequence of this many tokens occurs twice; 0 allows all.
+        no_copy: never this many tokens in a row as in the training text; 0 allows all.
         logit_bias: numbers added to the logits of tokens, by token (its text or its id).
         forbid: tokens that are never written.
         min_new_tokens: nothing ends a text that has fewer new tokens.
@@ -262,9 +289,13 @@ def train(
     return load(out)
 
 
-def load(run: Source, device: str = "cpu") -> Writer:
-    """A run folder as a writer. Raises RunError where there is none or it is damaged."""
-    return Writer(Run.load(Path(run)), device)
+def load(run: Source, device: str = "cpu", *, corpus: Source | Sequence[Source] = ()) -> Writer:
+    """A run folder as a writer. Raises RunError where there is none or it is damaged.
+
+    corpus: where the training text is now, which `no_copy` reads; left out, where it was.
+    """
+    names = [corpus] if isinstance(corpus, str | Path) else list(corpus)
+    return Writer(Run.load(Path(run)), device, names)
 
 
 def _backend(run: Run, device: str) -> Backend:

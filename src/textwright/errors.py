@@ -42,3 +42,7 @@ class GenerationError(TextwrightError):
 
 class ExportError(TextwrightError):
     """A run cannot be exported in the form asked for, or the exported files differ from it."""
+
+
+class ReportError(TextwrightError):
+    """A page cannot be made or written."""

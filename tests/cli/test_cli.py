@@ -498,6 +498,7 @@ def test_every_sampling_flag_reaches_the_sampler(tw, trained):
         "presence_penalty": 0.1,
         "frequency_penalty": 0.2,
         "no_repeat_ngram": 3,
+        "no_copy": 8,
         "logit_bias": {"=": 1.5},
         "forbid": ["rice"],
         "min_new_tokens": 2,
@@ -533,19 +534,19 @@ def test_greedy_is_temperature_0(tw_json, trained):
 def test_explain_prints_the_steps_in_force(tw, trained):
     code, out, _ = tw("generate", trained, "--explain", "--top-k", "7", "--temperature", "0.5")
     assert code == 0
-    assert re.search(r"^ *7 temperature.*0\.5", out, re.MULTILINE)
-    assert re.search(r"^ *8 top-k.*7", out, re.MULTILINE)
+    assert re.search(r"^ *8 temperature.*0\.5", out, re.MULTILINE)
+    assert re.search(r"^ *9 top-k.*7", out, re.MULTILINE)
 
 
 def test_explain_prints_what_beams_do(tw, trained):
     given = ["--beams", "4", "--length-penalty", "2", "--early-stopping", "true"]
     _, out, _ = tw("generate", trained, "--explain", *given)
-    assert re.search(r"^12 draw: by seed.*8 of what may follow 4 beams", out, re.MULTILINE)
+    assert re.search(r"^13 draw: by seed.*8 of what may follow 4 beams", out, re.MULTILINE)
     assert "score / tokens^2" in out
     assert re.search(r"^ +search ends: when 4 have ended$", out, re.MULTILINE)
     _, out, _ = tw("generate", trained, "--explain", *given, "--greedy")
-    assert "7 temperature: 0: beam search" in out
-    assert "12 draw: no chance involved; 8 of" in out
+    assert "8 temperature: 0: beam search" in out
+    assert "13 draw: no chance involved; 8 of" in out
     _, out, _ = tw("generate", trained, "--explain")
     assert "score" not in out
     _, out, _ = tw("generate", trained, "--explain", "--json")

@@ -201,9 +201,9 @@ def test_the_interval_contains_the_mean_and_is_the_same_each_time():
 
 def test_the_interval_takes_little_memory_however_many_documents():
     count = 20_000
-    given = HeldOut([], np.ones(count), np.ones(count), np.zeros(count), None)
+    bits, characters = np.ones(count), np.ones(count)
     tracemalloc.start()
-    evaluation._interval([], np.ones(count), given, seed=0)
+    evaluation.redrawn_interval(bits, characters, seed=0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100 * count  # bytes; all draws at once are 8,000 a document and more

@@ -392,15 +392,16 @@ def test_explain_gives_the_order_with_the_values_in_force() -> None:
         max_new_tokens=40,
     )
     lines = explain(options)
-    names = ["bias", "forbidden", "repetition", "presence", "no-repeat", "minimum length"]
+    names = ["bias", "forbidden", "repetition", "presence", "no-repeat", "no copies"]
+    names += ["minimum length"]
     names += ["temperature", "top-k", "top-p", "min-p", "typical", "draw"]
     for number, (name, line) in enumerate(zip(names, lines, strict=False), 1):
         assert line.split()[0] == str(number)
         assert name in line
     assert lines[0].endswith("'salt' +2")
     assert lines[2].endswith("off")
-    assert "0.5" in lines[6]
-    assert "0.9" in lines[8]
+    assert "0.5" in lines[7]
+    assert "0.9" in lines[9]
     assert lines[-1].strip() == "ends at the stop token, '\\n' or 40 new tokens"
 
 

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from textwright import __version__
 from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
+from textwright.cli.memorisation_command import memorisation
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
@@ -73,7 +74,11 @@ def start(
     """Train, understand and trust small autoregressive text models."""
 
 
-for command in (demo, corpus, train, generate, evaluate, inspect, export, cache, presets, summary):
+COMMANDS = (
+    *(demo, corpus, train, generate, evaluate, inspect),
+    *(memorisation, export, cache, presets, summary),
+)
+for command in COMMANDS:
     if command is generate:
         app.command(cls=SampledCommand)(without_flags(generate))
     else:

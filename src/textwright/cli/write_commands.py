@@ -62,13 +62,28 @@ def generate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write each text to this file when it ends.")
     ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--corpus",
+            help="The training text that --no-copy reads, where it is no longer where it was. "
+            "Repeatable.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Write text with a trained run. Sampling options that are not given are the run's own."""
     with importing():
         from textwright.api import load
-        from textwright.cli.display import converse, show_stream, warn_of_prompts, warn_of_texts
+        from textwright.cli.display import (
+            Progression,
+            converse,
+            show_cost,
+            show_stream,
+            warn_of_prompts,
+            warn_of_texts,
+        )
         from textwright.writing.sampling_options import explain as explain_sampling
 
     if greedy and "temperature" in sampling:
@@ -84,7 +99,7 @@ def generate(
         )
     if field and (prompt or prompts):
         raise GenerationError("With --field the template begins the text: leave out the prompt.")
-    writer = load(run, device)
+    writer = load(run, device, corpus=corpus or ())
     options = writer.options(**sampling)
     if options.beams == 1 and {"length_penalty", "early_stopping"} & sampling.keys():
         raise GenerationError(
@@ -97,6 +112,11 @@ def generate(
         else:
             typer.echo("\n".join(steps))
         return
+    if options.no_copy:
+        with Progression(quiet=as_json) as shown:
+            writer.known_sequences(options.no_copy, shown.show)
+    elif corpus:
+        raise GenerationError("--corpus is what --no-copy reads: add --no-copy, or leave it out.")
     if interactive:
         converse(writer, options, seed)
         return
@@ -120,9 +140,12 @@ def generate(
                     records.append(record)
         if as_json:
             speed = {"seconds": stream.seconds, "tokens_per_second": stream.tokens_per_second}
-            print_json({"samples": records, "seed": seed, **speed})
+            cost = {"no_copy": stream.cost.to_json()} if options.no_copy else {}
+            print_json({"samples": records, "seed": seed, **speed, **cost})
     else:
         show_stream(stream)
+    if options.no_copy and options.beams == 1 and not as_json:
+        show_cost(stream, options.no_copy)
     warn_of_texts(stream)
 
 

@@ -138,10 +138,26 @@ class EscapeCode:
 
     def decode(self, ids: Sequence[int], side: bytes) -> str:
         """The document that was encoded."""
+        return self.read(ArithmeticDecoder("".join(f"{byte:08b}" for byte in side)), ids)
+
+    def write(self, writer: SymbolWriter, document: str) -> Sequence[int]:
+        """Write what the tokens lose of a document, and return the tokens' ids."""
+        if self.tokenizer.lossless:
+            return self.tokenizer.encode(document).tolist()
+        ids, surfaces, gaps = self.division.parse(document)
+        edge = self.division.edge
+        marks = self.division.marks(ids, gaps)
+        for i, (left, right) in enumerate(zip((edge, *ids), (*ids, edge), strict=True)):
+            self._write_gap(writer, left, right, gaps[i])
+            if i < len(ids):
+                self._write_surface(writer, marks[i], right, surfaces[i])
+        return ids
+
+    def read(self, reader: ArithmeticDecoder, ids: Sequence[int]) -> str:
+        """The document with these tokens, of which `write` wrote the rest."""
         if self.tokenizer.lossless:
             return self.tokenizer.decode(ids)
         edge = self.division.edge
-        reader = ArithmeticDecoder("".join(f"{byte:08b}" for byte in side))
         division = self.division
         # Where nothing stands between tokens, the marks follow from the tokens alone.
         marks = division.marks(ids, []) if division.tiles else None
@@ -155,16 +171,8 @@ class EscapeCode:
         return "".join(pieces)
 
     def _encode(self, document: str) -> tuple[Sequence[int], str]:
-        if self.tokenizer.lossless:
-            return self.tokenizer.encode(document).tolist(), ""
-        ids, surfaces, gaps = self.division.parse(document)
-        edge = self.division.edge
-        marks = self.division.marks(ids, gaps)
         encoder = ArithmeticEncoder()
-        for i, (left, right) in enumerate(zip((edge, *ids), (*ids, edge), strict=True)):
-            self._write_gap(encoder, left, right, gaps[i])
-            if i < len(ids):
-                self._write_surface(encoder, marks[i], right, surfaces[i])
+        ids = self.write(encoder, document)
         return ids, encoder.finish()
 
     def _write_surface(self, writer: SymbolWriter, mark: str, id: int, surface: str) -> None:

@@ -16,10 +16,10 @@ from textwright.evaluation.predictors import MixedPredictor, NeuralPredictor, Pr
 from textwright.tokenizer import Tokenizer
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
+from textwright.writing.sequences import KnownSequences, hash_sequences
 
 LENGTH = 8  # tokens, about five words
 TEXTS, TOKENS = 64, 128  # written for the measurement, at temperature 1
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # of a hash of LENGTH ids in 64 bits
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ def measure_copying(
     seed: int = 0,
 ) -> Copying:
     """ids (N,), starts (documents + 1,): the training documents · held_out: rows of others."""
-    known = np.unique(_sequences(ids, starts))
+    known = KnownSequences.of(ids, starts, LENGTH)
 
     def new(rows: Sequence[np.ndarray]) -> float:
         lengths = [len(row) for row in rows]
-        found = _sequences(np.concatenate(rows), np.cumsum([0, *lengths]))
-        return float(np.mean(~np.isin(found, known))) if len(found) else 1.0
+        found = hash_sequences(np.concatenate(rows), np.cumsum([0, *lengths]), LENGTH)
+        return float(np.mean(~known.contain(found))) if len(found) else 1.0
 
     def written(by: Predictor) -> float:
         generator = Generator(by.backend(), tokenizer)
@@ -63,14 +63,3 @@ def measure_copying(
     if isinstance(predictor, MixedPredictor):
         alone = written(NeuralPredictor(predictor.model))
     return Copying(LENGTH, written(predictor), alone, new([row[1:-1] for row in held_out]))
-
-
-def _sequences(ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """A hash of each sequence of LENGTH ids that lies in one document, (M,) uint64."""
-    count = max(0, len(ids) - LENGTH + 1)
-    hashes = np.zeros(count, np.uint64)
-    for place in range(LENGTH):
-        hashes = hashes * _FACTOR + ids[place : place + count].astype(np.uint64) + np.uint64(1)
-    document = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    whole: np.ndarray = hashes[document[:count] == document[LENGTH - 1 :][:count]]
-    return whole

@@ -79,12 +79,15 @@ class MixedPredictor:
         return MixedBackend(TorchBackend(self.model), self.counts, self.mixture)
 
 
-def open_predictor(run: Run, device: str = "auto") -> Predictor:
-    """A run's best weights, with its counts if it has any."""
+def open_predictor(
+    run: Run, device: str = "auto", step: int | None = None
+) -> NeuralPredictor | CountsPredictor | MixedPredictor:
+    """A run's best weights, or those of a step whose checkpoint is kept, with its counts if it has
+    any; the shares of a mixture are those of the best weights."""
     counts = run.counts
     if counts is not None and run.config.model.counted:
         return CountsPredictor(counts)
-    model = models.load(run, device)
+    model = models.load(run, device, step)
     return MixedPredictor(model, counts, run.mixture()) if counts else NeuralPredictor(model)
 
 

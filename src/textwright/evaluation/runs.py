@@ -35,7 +35,8 @@ def score_run(
     if form is None:
         return scores, None
     generator = Generator(predictor.backend(), run.tokenizer)
-    return scores, adherence(predictor.score, generator, form, documents, run.config.sample)
+    sample = run.config.sample.model_copy(update={"no_copy": 0})  # what the model does by itself
+    return scores, adherence(predictor.score, generator, form, documents, sample)
 
 
 def _documents(run: Run, sources: Sequence[str | Path], part: str) -> list[str]:

@@ -8,7 +8,7 @@ tokenizers; losses and perplexities are not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -77,12 +77,23 @@ class HeldOut:
         if len(texts) < FEW_DOCUMENTS:
             starts = ([start for _, start, _ in tokenizer.spans(text)] for text in texts)
             places = [np.array([*s, len(t)]) for s, t in zip(starts, texts, strict=True)]
+        return cls.sized(texts, places, rows, [escape.bits(text) for text in texts])
+
+    @classmethod
+    def sized(
+        cls,
+        texts: Sequence[str],
+        places: list[np.ndarray] | None,
+        rows: Sequence[np.ndarray] = (),
+        escape_bits: Sequence[float] | None = None,
+    ) -> HeldOut:
+        """Measure documents that were encoded elsewhere; without `escape_bits` nothing was lost."""
         return cls(
-            rows,
+            list(rows),
             np.array([len(text) for text in texts]),
             np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts]),
-            np.array([escape.bits(text) for text in texts], dtype=np.float64),
-            places,
+            np.array(escape_bits or [0.0] * len(texts)),
+            places if len(texts) < FEW_DOCUMENTS else None,
         )
 
     @property
@@ -118,7 +129,7 @@ def evaluate(
         bits_per_byte=float(bits.sum() / held_out.bytes.sum()),
         documents=len(nats),
         tokens=held_out.targets,
-        interval=_interval(nats, bits, held_out, seed),
+        interval=redrawn_interval(*units_of(nats, held_out), seed),
         row_loss=row_loss,
         padded_loss=padded_loss,
     )
@@ -135,7 +146,7 @@ def score(model: LanguageModel, rows: list[np.ndarray]) -> list[np.ndarray]:
     windows = [
         Window(index, row[start : end + 1], start, first - start)
         for index, row in enumerate(rows)
-        for start, first, end in _windows(len(row) - 1, model.context_length)
+        for start, first, end in windows_of(len(row) - 1, model.context_length)
     ]
     windows.sort(key=lambda window: -len(window.ids))
     training = model.training
@@ -173,8 +184,9 @@ class Window(NamedTuple):
     seen: int
 
 
-def _windows(count: int, context_length: int | None) -> Iterator[tuple[int, int, int]]:
-    """(start, first, end): the row's targets from first to end are predicted from ids[start:]."""
+def windows_of(count: int, context_length: int | None) -> Iterator[tuple[int, int, int]]:
+    """(start, first, end): of a row's `count` targets, those from first to end are predicted from
+    ids[start:]."""
     first = 0
     while first < count:
         start = window_start(first + 1, context_length)
@@ -225,14 +237,13 @@ def _score_in_stretches(
             yield window, start + begin, values
 
 
-def _interval(
-    nats: list[np.ndarray], bits: np.ndarray, held_out: HeldOut, seed: int
-) -> tuple[float, float]:
-    """The middle 95 % of bits per character over resampled documents (or blocks of text)."""
-    characters = held_out.characters.astype(np.float64)
+def units_of(nats: Sequence[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
+    """Bits and characters (U,) of each unit that is resampled: documents or, where they are few,
+    blocks of text. The units are the same whatever the tokenizer."""
     if held_out.places is not None:
-        bits, characters = _blocks(nats, held_out)
-    return redrawn_interval(bits, characters, seed)
+        return _blocks(nats, held_out)
+    bits = np.array([document.sum() for document in nats]) / math.log(2) + held_out.escape_bits
+    return bits, held_out.characters.astype(np.float64)
 
 
 def redrawn_interval(amounts: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[float, float]:
@@ -247,7 +258,7 @@ def redrawn_interval(amounts: np.ndarray, sizes: np.ndarray, seed: int) -> tuple
     return float(low), float(high)
 
 
-def _blocks(nats: list[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
+def _blocks(nats: Sequence[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
     """Bits and characters of each block of text; the escape code's bits are spread evenly."""
     assert held_out.places is not None
     all_bits, all_characters = [], []

@@ -44,10 +44,11 @@ def build_with(
     return model
 
 
-def load(run: Run, device: str = "auto") -> LanguageModel:
-    """A model with a run's best weights, ready to score, trace or write."""
+def load(run: Run, device: str = "auto", step: int | None = None) -> LanguageModel:
+    """A model with a run's best weights, or those of a step whose checkpoint is kept, ready to
+    score, trace or write."""
     shape = (run.config.model, run.tokenizer.vocab_size, run.config.data.context_length)
-    return build_with(run.weights(), run.path, *shape).to(choose_device(device)).eval()
+    return build_with(run.weights(step), run.path, *shape).to(choose_device(device)).eval()
 
 
 def fill(model: LanguageModel, weights: Arrays, path: Path, assign: bool = False) -> None:

@@ -79,6 +79,11 @@ class Checkpoints:
         """Steps with a checkpoint, in order."""
         return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
 
+    def best_step(self) -> int | None:
+        """The step of the best weights, as the newest checkpoint records it."""
+        steps = self.steps()
+        return self._best_at(steps[-1]) if steps else None
+
     def _best_at(self, step: int) -> int | None:
         """The step that was the best at a checkpoint; None if that cannot be read."""
         with suppress(RunError):

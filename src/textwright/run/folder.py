@@ -167,9 +167,13 @@ class Run:
             escape.save(beside)
         self.escape = escape
 
-    def weights(self) -> Arrays:
-        """The best weights so far, by canonical name, with adapters merged into them."""
-        weights = load_arrays(self._existing(WEIGHTS))
+    def weights(self, step: int | None = None) -> Arrays:
+        """The best weights so far, or those of a step whose checkpoint is kept, by canonical name,
+        with adapters merged into them."""
+        if step is None:
+            weights = load_arrays(self._existing(WEIGHTS))
+        else:
+            weights = load_arrays(self._existing(f"checkpoints/step-{step:08d}/{WEIGHTS}"))
         return merged(self.base(), weights, self.config.train) if self.has(BASE) else weights
 
     def base(self) -> Arrays:
@@ -245,6 +249,14 @@ class Run:
             return dict(json.loads(file.read_text("utf-8")))
         except (OSError, ValueError) as error:
             raise damaged(file, error) from None
+
+    def train_hashes(self) -> np.ndarray:
+        """(n,) uint64, sorted: `corpus.hash_document` of every training document."""
+        path = self._unchanged("train_hashes.bin")
+        try:
+            return np.fromfile(path, np.uint64)
+        except OSError as error:
+            raise damaged(path, error) from None
 
     def keep_held_out(self, documents: Iterable[tuple[str, str]]) -> None:
         """Keep (part, text) of every held-out document."""

@@ -7,7 +7,6 @@ others wait and read it.
 
 from __future__ import annotations
 
-import glob
 import json
 import math
 import os
@@ -30,6 +29,7 @@ from textwright.escape import EscapeCode
 from textwright.evaluation.scores import HeldOut
 from textwright.run import COUNTS, Run
 from textwright.run.origin import Origin
+from textwright.run.recorded import find_recorded
 from textwright.tokenizer import Tokenizer
 from textwright.training.cache import OnProgress as OnProgress
 from textwright.training.cache import encode_corpus, encode_privately
@@ -90,18 +90,17 @@ def recorded_names(run: Run, named: Mapping[str, list[str]]) -> dict[str, list[s
     if not run.has("corpus.json"):
         return dict(named)
     known = run.corpus()
-    again = f"textwright train CORPUS --resume --out {run.path}"
+    again = f"name it again: textwright train CORPUS --resume --out {run.path}"
     if "named" in known:
         return {
-            role: names or [_find_recorded(run, name, again) for name in known["named"][role]]
+            role: names or [find_recorded(run, name, again) for name in known["named"][role]]
             for role, names in named.items()
         }
     roles = {file["role"] for file in known["files"]}
     if any(not named[role] for role in roles):
         held_out = "".join(f" --{role} FILE" for role in ("valid", "test") if role in roles)
         raise RunError(
-            f"{run.path} is private and does not record where its corpus is; name it again: "
-            f"{again}{held_out}"
+            f"{run.path} is private and does not record where its corpus is; {again}{held_out}"
         )
     return dict(named)
 
@@ -127,18 +126,6 @@ def _relative(run: Run, known: Mapping[str, Any]) -> dict[str, Any]:
 def _without_folders(known: Mapping[str, Any]) -> dict[str, Any]:
     files = [{**file, "path": Path(file["path"]).name} for file in known["files"]]
     return {key: value for key, value in known.items() if key != "named"} | {"files": files}
-
-
-def _find_recorded(run: Run, name: str, again: str) -> str:
-    """Where a recorded name leads: from the run folder, or as it is, which older runs recorded."""
-    folder = str(run.path.resolve())
-    for base in (folder, glob.escape(folder)):  # a name may be a pattern, the folder's is none
-        found = os.path.normpath(os.path.join(base, name))
-        if leads_to_files(found):
-            return found
-    if not leads_to_files(name) and (name.startswith("../") or os.path.isabs(name)):
-        raise RunError(f"{name}, the corpus of {run.path}, is gone; name it again: {again}")
-    return name
 
 
 def prepare_run(

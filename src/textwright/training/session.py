@@ -465,7 +465,9 @@ def _preview(run: Run, predictor: Predictor, tokenizer: Tokenizer) -> str:
 def _preview_stream(run: Run, predictor: Predictor, tokenizer: Tokenizer) -> TextStream:
     options = run.config.train
     generator = TextGenerator(predictor.backend(), tokenizer)
-    return generator.stream([options.sample_prompt], run.config.sample, seed=options.seed)
+    # A preview shows what the model writes by itself.
+    sample = run.config.sample.model_copy(update={"no_copy": 0})
+    return generator.stream([options.sample_prompt], sample, seed=options.seed)
 
 
 @contextmanager

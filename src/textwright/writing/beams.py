@@ -135,7 +135,9 @@ class Search:
         """The ids that may follow a beam, and the score of the beam with each of them."""
         options = self._options
         written = np.frombuffer(beam.ids, np.int64)
-        logprobs = penalize(logprobs, options, written, beam.prompt_length, beam.stop_id)
+        logprobs = penalize(
+            logprobs, options, written, beam.prompt_length, beam.stop_id, beam.copied
+        )
         ids = np.flatnonzero(logprobs > -np.inf)
         temperature = 1.0
         if options.temperature and len(ids):

@@ -4,7 +4,7 @@ The decode loop is in `stream.py`; which rows run together in `rows.py`, drawing
 beams in `beams.py`, stopping and turning ids into text in `text.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from textwright.errors import GenerationError
@@ -15,6 +15,7 @@ from textwright.writing.form import Form
 from textwright.writing.prompt import Prompt, read_prompts
 from textwright.writing.sampling import uniforms
 from textwright.writing.sampling_options import SamplingOptions
+from textwright.writing.sequences import KnownSequences
 from textwright.writing.stream import Sample, TextStream
 
 
@@ -23,13 +24,15 @@ class Generator:
     """A backend and the tokenizer that its model was trained with.
 
     At most `batch_size` rows run together, however many texts are requested; but all beams of one
-    prompt run together. Raises GenerationError where it is below 1.
+    prompt run together. Raises GenerationError where it is below 1. known_sequences: gives those of
+    so many tokens; without it there is no rule against copies.
     """
 
     backend: Backend
     tokenizer: Tokenizer
     _: KW_ONLY
     batch_size: int = 32
+    known_sequences: Callable[[int], KnownSequences] | None = None  # of the training text
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -108,15 +111,25 @@ class Generator:
             self.backend,
             self.tokenizer,
             prompts,
-            _with_ids(options, self.tokenizer),
+            with_ids(options, self.tokenizer),
             num=num,
             seed=seed,
             logprobs=logprobs,
             batch_size=self.batch_size,
+            known=self._known(options.no_copy),
         )
 
+    def _known(self, length: int) -> KnownSequences | None:
+        if not length:
+            return None
+        if self.known_sequences is None:
+            raise GenerationError(
+                "no_copy needs the training text, which is not at hand here: leave it out."
+            )
+        return self.known_sequences(length)
 
-def _with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
+
+def with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
     """The options with every token given as an id.
 
     Raises GenerationError for a string that is not exactly one token, and for an unknown id.

@@ -2,12 +2,13 @@
 
 The order, and what each step may look at:
 
- 1. bias                                                 7. temperature
- 2. forbidden tokens                                     8. top-k
- 3. repetition penalty               prompt and text     9. top-p
- 4. presence and frequency penalty   text only          10. min-p
- 5. no-repeat n-grams                prompt and text    11. typical
- 6. minimum length                   bans the stop id   12. draw, in id order
+ 1. bias                                                 8. temperature
+ 2. forbidden tokens                                     9. top-k
+ 3. repetition penalty               prompt and text    10. top-p
+ 4. presence and frequency penalty   text only          11. min-p
+ 5. no-repeat n-grams                prompt and text    12. typical
+ 6. no copies                        prompt and text    13. draw, in id order
+ 7. minimum length                   bans the stop id
 
 Each step works on the result of the one before; the steps are in `sampling_steps.py`, the options
 in `sampling_options.py`. Rows are processed one by one, because each has a history of its own.
@@ -46,10 +47,12 @@ def penalize(
     ids: Ids = _NO_IDS,
     prompt_length: int = 0,
     stop_id: int | None = None,
+    copied: Ids = _NO_IDS,
 ) -> Logits:
-    """Steps 1 to 6: the changes that depend on the token itself, on the prompt and on the text.
+    """Steps 1 to 7: the changes that depend on the token itself, on the prompt and on the text.
 
-    logits (V,) · ids (T,): the prompt's `prompt_length` ids, then those of the text.
+    logits (V,) · ids (T,): the prompt's `prompt_length` ids, then those of the text · copied: the
+    ids that would complete a sequence of the training text.
     """
     if options.logit_bias:
         logits = add_bias(logits, options.logit_bias)
@@ -65,13 +68,15 @@ def penalize(
         banned = repeating_ids(ids, options.no_repeat_ngram)
         if len(banned):
             logits = ban(logits, banned)
+    if len(copied):
+        logits = ban(logits, copied)
     if stop_id is not None and len(ids) - prompt_length < options.min_new_tokens:
         logits = ban(logits, [stop_id])
     return logits
 
 
 def truncate(logits: Logits, options: SamplingOptions) -> Logits:
-    """Steps 7 to 11: temperature, then the filters, each on the result of the one before."""
+    """Steps 8 to 12: temperature, then the filters, each on the result of the one before."""
     temperature = options.temperature
     # A beam needs a second token to go on with where the likeliest one ends the text.
     least = 2 if options.beams > 1 else 1
@@ -99,9 +104,10 @@ def process(
     ids: Ids = _NO_IDS,
     prompt_length: int = 0,
     stop_id: int | None = None,
+    copied: Ids = _NO_IDS,
 ) -> Logits:
-    """Steps 1 to 11: the logits that the draw is made from. Arguments as for `penalize`."""
-    return truncate(penalize(logits, options, ids, prompt_length, stop_id), options)
+    """Steps 1 to 12: the logits that the draw is made from. Arguments as for `penalize`."""
+    return truncate(penalize(logits, options, ids, prompt_length, stop_id, copied), options)
 
 
 def choose(
@@ -111,6 +117,7 @@ def choose(
     ids: Ids = _NO_IDS,
     prompt_length: int = 0,
     stop_id: int | None = None,
+    copied: Ids = _NO_IDS,
 ) -> int:
     """The whole order: the next id for one row. Temperature 0 draws no random number.
 
@@ -118,10 +125,10 @@ def choose(
     numbers.
     """
     if options.temperature == 0.0:
-        logits = penalize(logits, options, ids, prompt_length, stop_id)
+        logits = penalize(logits, options, ids, prompt_length, stop_id, copied)
         peak(logits)
         return int(logits.argmax())
-    return draw(process(logits, options, ids, prompt_length, stop_id), uniforms.random())
+    return draw(process(logits, options, ids, prompt_length, stop_id, copied), uniforms.random())
 
 
 def uniforms(seed: int, index: int) -> np.random.Generator:

@@ -7,7 +7,7 @@ flags from it, and `--help` should not wait for NumPy.
 from math import inf
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from textwright.errors import GenerationError
 from textwright.options import Options
@@ -75,6 +75,12 @@ class SamplingOptions(Options):
         description="No sequence of this many tokens occurs twice in prompt and text; 0 allows "
         "all.",
     )
+    no_copy: int = Field(
+        0,
+        ge=0,
+        description="Never write this many tokens in a row that stand so in the training text; 0 "
+        "allows all.",
+    )
     logit_bias: dict[Token, Annotated[float, Field(ge=-inf, lt=inf)]] = Field(
         {}, description="For each token that is named, a number that is added to its logit."
     )
@@ -110,6 +116,13 @@ class SamplingOptions(Options):
         "false: when, in addition, no running beam would rank above the worst of them if it ended "
         "now. never: when none could rank above it at its full length either.",
     )
+
+    @field_validator("no_copy")
+    @classmethod
+    def _copies_have_two_tokens(cls, length: int) -> int:
+        if length == 1:
+            raise ValueError("2 is the least, because single tokens all stand in the training text")
+        return length
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
@@ -170,6 +183,10 @@ def explain(options: SamplingOptions) -> list[str]:
         (
             "no-repeat n-grams (prompt and text)",
             f"no {o.no_repeat_ngram} tokens in a row twice" if o.no_repeat_ngram else off,
+        ),
+        (
+            "no copies (prompt and text)",
+            f"no {o.no_copy} tokens in a row as in the training text" if o.no_copy else off,
         ),
         (
             "minimum length",

@@ -27,8 +27,8 @@ class NoTokenLeftError(GenerationError):
 
     def __init__(self) -> None:
         super().__init__(
-            "No token is left to choose: forbid fewer tokens, or loosen no_repeat_ngram or "
-            "min_new_tokens."
+            "No token is left to choose: forbid fewer tokens, or loosen no_repeat_ngram, "
+            "no_copy or min_new_tokens."
         )
 
 
@@ -140,6 +140,18 @@ def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
     by_rank = _ranking(distance)
     enough = max(least, _sufficient(weights[by_rank], p * total))
     return _only(logits, possible[by_rank[:enough]])
+
+
+def bits_without(logits: Logits, ids: Ids) -> float:
+    """−log₂ of the probability that is left without `ids` (each once): what is added to the
+    surprisal of a text, in bits, by a rule that forbids them. inf if none is left."""
+    left = np.delete(logits, ids)
+    if not len(left):
+        return inf
+    top = peak(logits)
+    kept = np.exp(left - top, dtype=np.float64).sum()
+    whole = kept + np.exp(logits[ids] - top, dtype=np.float64).sum()
+    return float(np.log2(whole) - np.log2(kept)) if kept else inf
 
 
 def draw(logits: Logits, uniform: float) -> int:

@@ -18,7 +18,8 @@ from textwright.writing.rows import RunningBatch
 from textwright.writing.sampling import uniforms
 from textwright.writing.sampling_options import SamplingOptions
 from textwright.writing.sampling_steps import NoTokenLeftError, log_probabilities
-from textwright.writing.text import Drawn, FinishReason, TokenEvent
+from textwright.writing.sequences import KnownSequences
+from textwright.writing.text import Cost, Drawn, FinishReason, TokenEvent
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class TextStream(Iterator[TokenEvent]):
         seed: int,
         logprobs: bool,
         batch_size: int,
+        known: KnownSequences | None = None,
     ) -> None:
         self.prompts = prompts
         self.num = num
@@ -63,6 +65,8 @@ class TextStream(Iterator[TokenEvent]):
         self._options = options
         self._seed = seed
         self._batch_size = batch_size
+        self._known = known
+        self.cost = Cost()  # of the rule against copies, so far; not counted for beams
         self._new: Counter[int] = Counter()  # number of new tokens of each sample
         self._events = self._search() if options.beams > 1 else self._draw()
 
@@ -153,6 +157,7 @@ class TextStream(Iterator[TokenEvent]):
                 except NoTokenLeftError:
                     yield row.end("no_token_left")
                     continue
+                self.cost += row.cost
                 logprob = float(log_probabilities(logits)[new_id]) if self.logprobs else None
                 event = row.take(new_id, logprob)
                 if event.finish_reason is None:
@@ -165,12 +170,21 @@ class TextStream(Iterator[TokenEvent]):
         for number, prompt, index in self._numbered():
             for k in range(self.num):
                 sample, draws = number * self.num + k, uniforms(self._seed, index + k)
-                yield Drawn(sample, number, prompt, self._options, self._tokenizer, draws)
+                yield Drawn(
+                    sample, number, prompt, self._options, self._tokenizer, draws, self._known
+                )
 
     def _search(self) -> Iterator[TokenEvent]:
         searches = (
             Search(
-                Beam(number * self.num, number, prompt, self._options, self._tokenizer),
+                Beam(
+                    number * self.num,
+                    number,
+                    prompt,
+                    self._options,
+                    self._tokenizer,
+                    self._known,
+                ),
                 uniforms(self._seed, index),
             )
             for number, prompt, index in self._numbered()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -12,10 +13,15 @@ from textwright.writing.prompt import Prompt
 from textwright.writing.rows import Row
 from textwright.writing.sampling import choose
 from textwright.writing.sampling_options import SamplingOptions
+from textwright.writing.sampling_steps import Ids, bits_without
+from textwright.writing.sequences import KnownSequences
 
 # stop: the stop token or a stop text came · length: max_new_tokens are written ·
 # no_token_left: every token that could come next is banned
 FinishReason = Literal["stop", "length", "no_token_left"]
+
+
+_NO_IDS: Ids = np.empty(0, np.int64)
 
 
 class TokenEvent(NamedTuple):
@@ -28,6 +34,23 @@ class TokenEvent(NamedTuple):
     logprob: float | None = None  # of the id, in nats, where log-probabilities were requested
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What the rule against copies cost. bits: how much less likely the model's own distribution is
+    to write within the rule, Σ −log₂(1 − the probability of what was forbidden), which is the
+    Kullback-Leibler divergence of writing by the rule from writing without · places: how often
+    something was forbidden."""
+
+    bits: float = 0.0
+    places: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.bits + other.bits, self.places + other.places)
+
+
 class Text(Row):
     """A row whose new ids are turned into text as they come."""
 
@@ -38,15 +61,24 @@ class Text(Row):
         prompt: Prompt,
         options: SamplingOptions,
         tokenizer: Tokenizer,
+        known: KnownSequences | None = None,
     ) -> None:
         super().__init__(number, prompt.ids)
         self.sample = sample
         self.prompt_length = len(prompt.ids)
         self.options = options
         self.stop_id = tokenizer.stop_id
+        self._known, self._vocab_size = known, tokenizer.vocab_size
         self._guide = prompt.make_guide() if prompt.make_guide else None
         self._decoder = tokenizer.decoder(prompt.ids)
         self._watch = StopWatch(options.stop) if options.stop else None
+
+    @property
+    def copied(self) -> Ids:
+        """The ids that would complete a sequence of the training text, where that is forbidden."""
+        if self._known is None:
+            return _NO_IDS
+        return self._known.completing(np.frombuffer(self.ids, np.int64), self._vocab_size)
 
     def take(self, new_id: int, logprob: float | None = None) -> TokenEvent:
         """Append the id, or end the text if it is the stop id."""
@@ -102,17 +134,25 @@ class Drawn(Text):
         options: SamplingOptions,
         tokenizer: Tokenizer,
         draws: np.random.Generator,
+        known: KnownSequences | None = None,
     ) -> None:
-        super().__init__(sample, number, prompt, options, tokenizer)
+        super().__init__(sample, number, prompt, options, tokenizer, known)
         self._draws = draws
+        self.cost = Cost()  # of its newest id
 
     def choose(self, logits: NDArray[np.float32]) -> int:
         """The next id, given its logits (V,). Raises NoTokenLeftError where none is possible."""
+        self.cost = Cost()
         if self._guide and (forced := self._guide.forced_id()) is not None:
             self._draws.random()  # each place has a draw, so that later places keep theirs
             return forced
+        copied = self.copied
+        if len(copied):
+            self.cost = Cost(bits_without(logits, copied), 1)
         ids = np.frombuffer(self.ids, np.int64)  # a view: `ids` may grow once it is gone
-        return choose(logits, self.options, self._draws, ids, self.prompt_length, self.stop_id)
+        return choose(
+            logits, self.options, self._draws, ids, self.prompt_length, self.stop_id, copied
+        )
 
 
 class StopWatch:

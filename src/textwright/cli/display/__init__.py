@@ -12,7 +12,13 @@ from textwright.cli.display.tables import (
     show_survey,
     show_tables,
 )
-from textwright.cli.display.texts import converse, show_stream, warn_of_prompts, warn_of_texts
+from textwright.cli.display.texts import (
+    converse,
+    show_cost,
+    show_stream,
+    warn_of_prompts,
+    warn_of_texts,
+)
 
 __all__ = [
     "Progression",
@@ -22,6 +28,7 @@ __all__ = [
     "out",
     "show_adherence",
     "show_cache",
+    "show_cost",
     "show_export",
     "show_rivals",
     "show_scores",

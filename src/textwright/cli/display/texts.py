@@ -38,8 +38,20 @@ def warn_of_texts(stream: TextStream) -> None:
     if stuck := stream.endings["no_token_left"]:
         err.print(
             f"{'A text' if stuck == 1 else f'{stuck} texts'} could not go on, because no token was "
-            "left to choose: forbid fewer tokens, or loosen --no-repeat-ngram or --min-new-tokens."
+            "left to choose: forbid fewer tokens, or loosen --no-repeat-ngram, --no-copy or "
+            "--min-new-tokens."
         )
+
+
+def show_cost(stream: TextStream, length: int) -> None:
+    """Print what it cost to write no `length` tokens in a row as in the training text."""
+    bits, places = stream.cost.bits, stream.cost.places
+    each = bits / max(1, stream.tokens)
+    err.print(
+        f"No {length} tokens in a row stand in the training text: that forbade something at "
+        f"{counted(places, 'token')} of {stream.tokens:,} and cost {bits:.1f} bits, "
+        f"{each:.3f} a token."
+    )
 
 
 def show_stream(stream: TextStream) -> None:

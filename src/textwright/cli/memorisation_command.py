@@ -1,0 +1,89 @@
+"""The command that looks for the training text in what a run writes: memorisation."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textwright.cli.flags import AsJson, RunPath
+from textwright.cli.shell import print_json
+from textwright.errors import ConfigError, EvaluationError
+
+
+def memorisation(
+    run: RunPath,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--corpus",
+            help="The training text, if it is no longer where it was. Repeatable.",
+        ),
+    ] = None,
+    text: Annotated[
+        str,
+        typer.Option(
+            "--text",
+            help="Only trace the text in this file (- is the standard input) to the training "
+            "documents that its spans stand in.",
+        ),
+    ] = "",
+    shortest: Annotated[
+        int, typer.Option("--shortest", min=1, help="With --text: characters of a span, at least.")
+    ] = 30,
+    texts: Annotated[
+        int, typer.Option("--texts", min=2, help="Texts to write for each measurement.")
+    ] = 64,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of texts and samples.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page: a name in .html or .md.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a run has memorized of its training text, and show where it comes from.
+
+    Each number stands beside that of held-out text, which the run cannot have copied.
+    """
+    from textwright.cli.display import Progression
+    from textwright.cli.display.memorisation import show_memorisation, show_traced
+    from textwright.evaluation.memorisation import Audit
+    from textwright.report.memorisation import section
+    from textwright.report.page import check_writable, write_page
+    from textwright.run import Run
+
+    if html and text:
+        raise ConfigError("--html shows the measurements, not a text: leave out --text or --html.")
+    if html:
+        check_writable(html)
+    searched = _read(text) if text else None
+    with Progression(quiet=as_json) as shown:
+        audit = Audit(Run.load(run), corpus or (), device, shown.show)
+        if searched is not None:
+            traced = audit.trace(searched, shortest)
+        else:
+            found = audit.measure(texts, seed)
+    if searched is not None:
+        print_json(traced.to_json()) if as_json else show_traced(traced)
+        return
+    if html:
+        write_page(f"What {run.resolve().name} has memorized", [section(found)], html)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show_memorisation(found)
+
+
+def _read(name: str) -> str:
+    """The text of a file, or of the standard input, without a line break at its end."""
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise EvaluationError(f"Cannot read the text in {name}: {reason}.") from None
+    if not text.strip():
+        where = "The standard input" if name == "-" else name
+        raise EvaluationError(f"{where} holds no text: give some to be traced.")
+    return text.rstrip("\n")

@@ -1,0 +1,192 @@
+"""Charts as inline SVG: curves with axes and a legend, and values with their intervals.
+
+Colors are the page's variables (`--series-1` to `--series-8`), so a chart turns dark with its page.
+Each has a title and a description for those who cannot see it, and tells its series apart by dashes
+as well as by color. Sizes are in the drawing's own units; the page scales it.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+SERIES = 8  # colors; a ninth series begins again with the first
+WIDTH, HEIGHT = 640, 320
+LEFT, RIGHT, TOP, BOTTOM = 78, 20, 14, 58  # margins
+ROW = 54  # height of a row in an interval plot: a name above its mark
+_DASHES = ("", "7 4", "2 3", "9 3 2 3")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points joined by a line. series: which color, from 0; dots: mark each point; faint: in the
+    background of the others; joined: False for dots alone."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    series: int
+    dots: bool = False
+    faint: bool = False
+    joined: bool = True
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its interval. note: written at the end of its row."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    series: int = 0
+    note: str = ""
+
+
+def line_chart(
+    curves: Sequence[Curve], *, x: str, y: str, title: str, description: str, log_x: bool = False
+) -> str:
+    """Curves over shared axes, with their legend → HTML. x, y: what the axes measure, with units.
+    log_x: a logarithmic axis, where all x are above 0. Points that are not finite are left out."""
+    kept = [
+        [(a, b) for a, b in curve.points if math.isfinite(a) and math.isfinite(b)]
+        for curve in curves
+    ]
+    across = [math.log10(a) if log_x else a for points in kept for a, _ in points]
+    up = [b for points in kept for _, b in points]
+    steps_x, steps_y = ticks(across), ticks(up)
+    to_x = _scale(steps_x[0], steps_x[-1], LEFT, WIDTH - RIGHT)
+    to_y = _scale(steps_y[0], steps_y[-1], HEIGHT - BOTTOM, TOP)
+    parts = []
+    for tick in steps_y:
+        at = to_y(tick)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
+        parts.append(_text(LEFT - 8, at, label(tick, steps_y), "end", middle=True))
+    for place, tick in enumerate(steps_x):
+        anchor = "end" if place == len(steps_x) - 1 else "middle"
+        value = 10**tick if log_x else tick
+        shown = f"{value:,.3g}" if log_x else label(tick, steps_x)
+        parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 22, shown, anchor))
+    parts.append(
+        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" '
+        f'y2="{HEIGHT - BOTTOM}"/>'
+    )
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x, "middle"))
+    for curve, points in zip(curves, kept, strict=True):
+        places = [(to_x(math.log10(a) if log_x else a), to_y(b)) for a, b in points]
+        parts.append(_curve(curve, places))
+    return _legend(curves, y) + _svg(parts, HEIGHT, title, description)
+
+
+def interval_plot(
+    intervals: Sequence[Interval],
+    *,
+    x: str,
+    title: str,
+    description: str,
+    zero: bool = False,
+) -> str:
+    """Values with their intervals, a row each, → HTML. zero: draw the line of no difference."""
+    ends = [end for each in intervals for end in (each.low, each.high, each.value)]
+    steps = ticks([*ends, 0.0] if zero else ends)
+    height = TOP + ROW * len(intervals) + BOTTOM
+    to_x = _scale(steps[0], steps[-1], RIGHT, WIDTH - RIGHT)
+    bottom = height - BOTTOM
+    parts = []
+    for place, tick in enumerate(steps):
+        at = to_x(tick)
+        kind = "axis" if zero and tick == 0 else "grid"
+        parts.append(f'<line class="{kind}" x1="{at}" x2="{at}" y1="{TOP}" y2="{bottom}"/>')
+        anchor = {0: "start", len(steps) - 1: "end"}.get(place, "middle")
+        parts.append(_text(at, bottom + 22, label(tick, steps), anchor))
+    parts.append(_text(WIDTH / 2, height - 10, x, "middle"))
+    for row, each in enumerate(intervals):
+        y = TOP + ROW * row
+        color = _color(each.series)
+        low, value, high = map(to_x, (each.low, each.value, each.high))
+        middle = y + 38
+        parts.append(_text(RIGHT, y + 22, each.name, "start", kind="name"))
+        parts.append(_text(WIDTH - RIGHT, y + 22, each.note, "end"))
+        parts.append(
+            f'<path d="M{low} {middle}H{high}M{low} {middle - 5}v10M{high} {middle - 5}v10" '
+            f'fill="none" stroke="{color}" stroke-width="2.5"/>'
+            f'<circle cx="{value}" cy="{middle}" r="5.5" fill="{color}"/>'
+        )
+    return _svg(parts, height, title, description)
+
+
+def ticks(values: Sequence[float], about: int = 5) -> list[float]:
+    """Round numbers that enclose the values, about so many: steps of 1, 2 or 5 times ten^n."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if high - low < 1e-12 * max(1.0, abs(low)):
+        low, high = low - 0.5, high + 0.5
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * next((times for times in (1, 2, 5) if times * power >= rough * 0.99), 10)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def label(tick: float, steps: Sequence[float]) -> str:
+    """A tick with the decimals that tell it from its neighbors."""
+    step = min((abs(b - a) for a, b in pairwise(steps)), default=1.0)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{tick:,.{decimals}f}".replace("-", "−")
+
+
+def _scale(low: float, high: float, begin: float, end: float) -> Callable[[float], float]:
+    return lambda value: round(begin + (value - low) / (high - low) * (end - begin), 1)
+
+
+def _color(series: int) -> str:
+    return f"var(--series-{series % SERIES + 1})"
+
+
+def _curve(curve: Curve, places: Sequence[tuple[float, float]]) -> str:
+    drawn = ""
+    if curve.joined and places:
+        points = " ".join(f"{a},{b}" for a, b in places)
+        drawn = f'<polyline points="{points}" {_stroke(curve)}/>'
+    if curve.dots:
+        for a, b in places:
+            drawn += f'<circle cx="{a}" cy="{b}" r="4" fill="{_color(curve.series)}"/>'
+    return f"<g><title>{html.escape(curve.name)}</title>{drawn}</g>"
+
+
+def _stroke(curve: Curve) -> str:
+    faint = " faint" if curve.faint else ""
+    dashes = _DASHES[curve.series % len(_DASHES)]
+    dashed = f' stroke-dasharray="{dashes}"' if dashes and not curve.faint else ""
+    return f'class="curve{faint}" stroke="{_color(curve.series)}"{dashed}'
+
+
+def _legend(curves: Sequence[Curve], y: str) -> str:
+    """What each curve is, and what goes up; in HTML, which wraps on a narrow page."""
+    items = ""
+    for curve in curves:
+        mark = f'<line x1="0" x2="28" y1="6" y2="6" {_stroke(curve)}/>' if curve.joined else ""
+        if curve.dots:
+            mark += f'<circle cx="14" cy="6" r="4" fill="{_color(curve.series)}"/>'
+        items += (
+            f'<li><svg viewBox="0 0 28 12" aria-hidden="true">{mark}</svg>'
+            f"{html.escape(curve.name)}</li>"
+        )
+    return f'<p class="lead-axis">{html.escape(y)}</p><ul class="legend">{items}</ul>'
+
+
+def _text(x: float, y: float, text: str, anchor: str, middle: bool = False, kind: str = "") -> str:
+    if not text:
+        return ""
+    named = f' class="{kind}"' if kind else ""
+    base = ' dominant-baseline="middle"' if middle else ""
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}"{named}{base}>{html.escape(text)}</text>'
+
+
+def _svg(parts: Sequence[str], height: int, title: str, description: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img">'
+        f"<title>{html.escape(title)}</title><desc>{html.escape(description)}</desc>"
+        f"{''.join(parts)}</svg>"
+    )

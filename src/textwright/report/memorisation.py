@@ -1,0 +1,178 @@
+"""Memorisation in words and tables: the same for the terminal and for a page."""
+
+from __future__ import annotations
+
+from textwright.evaluation.capability import GIVEN, WRITTEN, Band, Capability
+from textwright.evaluation.memorisation import AtCheckpoint, Memorisation
+from textwright.evaluation.propensity import Propensity
+from textwright.evaluation.resampling import Compared
+from textwright.evaluation.training_text import Place, Span
+from textwright.report.page import Block, Paragraph, Section, Table
+from textwright.wording import counted
+
+COLUMNS = ("", "run", "held-out text", "difference (95 %)")
+CONTINUED = f"after the first {GIVEN} characters, the next {WRITTEN}"
+CAPABILITY_COLUMNS = ("", "training", "held-out", "difference (95 %)")
+
+
+def section(found: Memorisation) -> Section:
+    """A section of a report."""
+    blocks: list[Block] = [
+        Paragraph(opening(found)),
+        Paragraph(verdict(found)),
+        *(
+            Table(COLUMNS, propensity_rows(measured), f"What it writes {setting}")
+            for setting, measured in settings(found).items()
+        ),
+    ]
+    copied = found.own.copied or found.temperature_1.copied
+    if copied:
+        columns = ("longest copied span", "characters", "occurrences", "first source")
+        blocks.append(Table(columns, [span_row(span) for span in copied], "Where it comes from"))
+    blocks += [
+        Table(
+            CAPABILITY_COLUMNS,
+            capability_rows(found.capability),
+            f"{CONTINUED} of a document",
+        ),
+        Paragraph(alarm_sentence(found.capability)),
+        Table(BAND_COLUMNS, band_rows(found.capability), "By how often a passage is in training"),
+    ]
+    if found.checkpoints:
+        rows = checkpoint_rows(found.checkpoints)
+        blocks.append(Table(CHECKPOINT_COLUMNS, rows, "At each checkpoint that is kept"))
+    return Section("Memorisation", blocks)
+
+
+def opening(found: Memorisation) -> str:
+    """What was searched."""
+    return (
+        f"{counted(found.documents, 'training document')} ({counted(found.characters, 'character')}"
+        f"; text and suffix array take {found.memory_bytes / 1e6:,.0f} MB), "
+        f"{found.held_out:,} held out."
+    )
+
+
+def verdict(found: Memorisation) -> str:
+    """The result in two sentences: what the run copies, and whether it could be made to."""
+    longest, capability = found.own.longest, found.capability
+    low, high = longest.interval
+    if low > 0:
+        copies = f"It copies more than held-out text repeats: {longest.excess:.0f} characters more"
+    elif high < 0:
+        copies = f"It copies less than held-out text repeats: {-longest.excess:.0f} characters less"
+    else:
+        copies = "It copies no more than held-out text repeats: about as many characters"
+    knows = "no more than chance would have it"
+    if capability.memorized > 3 * capability.false_alarms:
+        knows = f"of never-seen ones, {capability.false_alarms:.1%} would be"
+    return (
+        f"{copies} in the longest span of a text, on average. "
+        f"Of training documents, {capability.memorized:.1%} are memorized ({knows})."
+    )
+
+
+def settings(found: Memorisation) -> dict[str, Propensity]:
+    """What it writes, by the setting of sampling in words."""
+    if found.own is found.temperature_1:
+        return {"at temperature 1, its own settings": found.own}
+    return {"at temperature 1": found.temperature_1, "at its own settings": found.own}
+
+
+def propensity_rows(found: Propensity) -> list[list[str]]:
+    """A row for each measurement of what is written."""
+    rows = [["characters of the longest copied span", *_cells(found.longest, ".1f")]]
+    written, held_out = found.longest_of_all
+    rows.append(["… of all texts", str(written), str(held_out), ""])
+    for kind, lengths in found.novel.items():
+        for length, novel in lengths.items():
+            rows.append([f"new sequences of {length} {kind}", *_cells(novel, ".1%")])
+    return rows
+
+
+def capability_rows(found: Capability) -> list[list[str]]:
+    """A row for each measurement of how passages are continued."""
+    return [
+        ["passages", *(f"{count:,}" for count in found.passages), ""],
+        ["bits a character", *_cells(found.bits, ".3f")],
+        ["written exactly by greedy decoding", *_cells(found.greedy, ".1%")],
+        ["mean probability at temperature 1", *_cells(found.written, ".1e")],
+        ["mean probability at the run's own settings", *_cells(found.own, ".1e")],
+    ]
+
+
+BAND_COLUMNS = ("times in training", "passages", "bits a character", "by greedy decoding", "known")
+
+
+def band_rows(found: Capability) -> list[list[str]]:
+    """A row for each band of repetition."""
+    return [
+        [
+            _times(band),
+            f"{band.passages:,}",
+            f"{band.bits:.3f}",
+            f"{band.greedy:.1%}",
+            f"{band.memorized:.1%}",
+        ]
+        for band in found.bands
+    ]
+
+
+CHECKPOINT_COLUMNS = (
+    "step",
+    "longest span",
+    "difference from held-out",
+    "bits saved a character",
+    "memorized",
+)
+
+
+def checkpoint_rows(checkpoints: list[AtCheckpoint]) -> list[list[str]]:
+    """A row for each checkpoint: a curve, where many are kept."""
+    return [
+        [
+            f"{each.step:,}{' (best)' if each.best else ''}",
+            f"{each.propensity.longest.run:.1f}",
+            f"{each.propensity.longest.excess:+.1f}",
+            f"{-each.capability.bits.excess:.3f}",
+            f"{each.capability.memorized:.1%}",
+        ]
+        for each in checkpoints
+    ]
+
+
+def alarm_sentence(found: Capability) -> str:
+    """When a passage is called memorized, and how often that is wrong."""
+    return (
+        f"Memorized: {found.memorized:.1%} of the training passages cost less than "
+        f"{found.alarm:.3f} bits a character, as {found.false_alarms:.1%} of passages that were "
+        "never seen would (the rate of false alarms)."
+    )
+
+
+def span_row(span: Span) -> list[str]:
+    """A copied span with its first source."""
+    source = place_in_words(span.sources[0]) if span.sources else ""
+    return [one_line(span.text), f"{span.characters:,}", f"{span.occurrences:,}", source]
+
+
+def place_in_words(place: Place) -> str:
+    """Document 12, character 340: “How it begins”."""
+    return f"document {place.document:,}, character {place.offset:,}: “{one_line(place.heading)}…”"
+
+
+def one_line(text: str) -> str:
+    """The text with its line breaks visible."""
+    return text.replace("\n", "⏎")
+
+
+def _times(band: Band) -> str:
+    if band.least == band.most:
+        return str(band.least)
+    return f"{band.least} to {band.most}" if band.most < 10**9 else f"{band.least} or more"
+
+
+def _cells(compared: Compared, form: str) -> list[str]:
+    low, high = compared.interval
+    difference = f"{compared.excess:+{form}} ({low:+{form}} to {high:+{form}})"
+    return [f"{compared.run:{form}}", f"{compared.held_out:{form}}", difference]
