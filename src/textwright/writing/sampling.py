@@ -11,13 +11,19 @@ The order, and what each step may look at:
  7. minimum length                   bans the stop id
 
 Each step works on the result of the one before; the steps are in `sampling_steps.py`, the options
-in `sampling_options.py`. Rows are processed one by one, because each has a history of its own.
-There is no hidden state: the same arguments give the same result.
+in `sampling_options.py`. Rows that share their options are processed together; only the steps that
+look at a row's own history, 3 to 6, go row by row. There is no hidden state: the same arguments
+give the same result, whatever rows stand beside.
+
+Letters: B rows, T time, V vocabulary.
 """
 
+from collections.abc import Sequence
 from math import inf
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textwright.errors import GenerationError
 from textwright.writing.sampling_options import SamplingOptions
@@ -31,7 +37,6 @@ from textwright.writing.sampling_steps import (
     keep_top_k,
     keep_top_p,
     keep_typical,
-    peak,
     penalize_counts,
     penalize_repetition,
     repeating_ids,
@@ -110,25 +115,51 @@ def process(
     return truncate(penalize(logits, options, ids, prompt_length, stop_id, copied), options)
 
 
+class Past(Protocol):
+    """What the steps that look back see of a row."""
+
+    @property
+    def count(self) -> int: ...  # of its new tokens
+    @property
+    def history(self) -> Ids: ...  # (T,): the prompt's ids, then those of the text
+    @property
+    def prompt_length(self) -> int: ...
+    @property
+    def copied(self) -> Ids: ...  # see `penalize`
+
+
 def choose(
     logits: Logits,
     options: SamplingOptions,
-    uniforms: np.random.Generator,
-    ids: Ids = _NO_IDS,
-    prompt_length: int = 0,
-    stop_id: int | None = None,
-    copied: Ids = _NO_IDS,
-) -> int:
-    """The whole order: the next id for one row. Temperature 0 draws no random number.
+    uniforms: NDArray[np.float64],
+    pasts: Sequence[Past],
+    stop_id: int,
+) -> tuple[Ids, Logits]:
+    """The whole order: the next id of each row.
 
-    Raises NoTokenLeftError where every token is banned, GenerationError where logits are not
-    numbers.
+    logits (B, V) · uniforms (B,): the random numbers of their places; temperature 0 uses none →
+    ids (B,), and the largest logit of each row after step 7 (B,): where it is not finite, no id
+    could be chosen, and `trouble` says why.
     """
+    if options.looks_back:
+        rows = [
+            penalize(row, options, past.history, past.prompt_length, stop_id, past.copied)
+            for row, past in zip(logits, pasts, strict=True)
+        ]
+        logits = np.stack(rows)
+    else:
+        logits = penalize(logits, options)
+        if options.min_new_tokens:
+            short = np.array([past.count for past in pasts]) < options.min_new_tokens
+            if short.any():
+                logits = logits.copy()
+                logits[short, stop_id] = -inf
+    top = np.maximum.reduce(logits, axis=1)
+    if not (possible := np.isfinite(top)).all():
+        logits = np.where(possible[:, None], logits, np.float32(0))
     if options.temperature == 0.0:
-        logits = penalize(logits, options, ids, prompt_length, stop_id, copied)
-        peak(logits)
-        return int(logits.argmax())
-    return draw(process(logits, options, ids, prompt_length, stop_id, copied), uniforms.random())
+        return logits.argmax(1), top
+    return draw(truncate(logits, options), uniforms), top
 
 
 def uniforms(seed: int, index: int) -> np.random.Generator:
