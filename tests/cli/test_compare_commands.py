@@ -55,7 +55,7 @@ def test_the_report_says_more_of_each_run_where_it_is_asked_to(call, trained, tm
     shutil.rmtree(moved / "checkpoints")
     short = ["--no-easy", "--documents", "2", "--characters", "5", "--prompt", "Take"]
     looks = ["--with", "inside", "--with", "memorisation"]
-    code, out, err = call("compare", moved, *short, *looks, "--out", page)
+    code, _, err = call("compare", moved, *short, *looks, "--out", page)
     assert code == 0, err
     said = page.read_text("utf-8")
     inside = said.partition("## Inside moved")[2]

@@ -12,11 +12,24 @@ import numpy as np
 import pytest
 
 from textwright.errors import GenerationError
-from textwright.writing.sampling import choose, penalize, process, uniforms
+from textwright.writing import sampling
+from textwright.writing.sampling import penalize, process, uniforms
 from textwright.writing.sampling_options import SamplingOptions, explain, sampling_options
 from textwright.writing.sampling_steps import draw, keep_top_p, probabilities
 
 STOP = 0
+
+
+def choose(logits: np.ndarray, options: SamplingOptions, uniform: float) -> int:
+    """The next id of one row."""
+    past = SimpleNamespace(history=IDS[:0], prompt_length=0, count=0, copied=IDS[:0])
+    row = logits[None].copy()
+    (new_id,), troubles = sampling.choose(row, options, np.array([uniform]), [past], STOP)
+    for trouble in troubles.values():
+        raise trouble
+    return new_id
+
+
 PROMPT, TEXT = [4, 2, 5, 4], [3, 2, 3, 1, 3, 2]
 IDS = np.array(PROMPT + TEXT, np.int64)
 
@@ -210,9 +223,7 @@ def test_infinite_temperature_is_uniform_among_the_top_k() -> None:
 
 def test_zero_temperature_takes_the_lowest_of_equal_ids_and_no_random_number() -> None:
     logits = np.array([0, 2, 1, 2], np.float32)
-    draws = uniforms(0, 0)
-    assert choose(logits, sampling_options(temperature=0), draws) == 1
-    assert draws.random() == uniforms(0, 0).random()
+    assert choose(logits, sampling_options(temperature=0), nan) == 1
 
 
 def test_one_temperature_follows_from_another_by_the_power_law() -> None:
@@ -293,7 +304,9 @@ def test_draws_follow_the_probabilities(setting: dict[str, Any]) -> None:
     expected = np.array(enumerated(logits, options))
     draws = uniforms(5, 0)
     times = 20_000
-    counts = np.bincount([choose(logits, options, draws) for _ in range(times)], minlength=10)
+    counts = np.bincount(
+        [choose(logits, options, draws.random()) for _ in range(times)], minlength=10
+    )
     assert not counts[expected == 0].any()
     seen, wanted = counts[expected > 0], times * expected[expected > 0]
     if len(seen) % 2 == 0:
@@ -371,7 +384,7 @@ def test_a_row_without_a_token_left_is_refused(setting: dict[str, Any]) -> None:
     logits = np.zeros(3, np.float32)
     options = sampling_options(**setting, forbid=[0, 1, 2])
     with pytest.raises(GenerationError, match="No token is left"):
-        choose(logits, options, uniforms(0, 0))
+        choose(logits, options, 0.5)
 
 
 @pytest.mark.parametrize("setting", [{}, *SETTINGS[:8]], ids=str)
@@ -379,7 +392,7 @@ def test_a_row_without_a_token_left_is_refused(setting: dict[str, Any]) -> None:
 def test_logits_that_are_no_numbers_are_refused(setting: dict[str, Any], broken: float) -> None:
     logits = np.array([0, broken, 1], np.float32)
     with pytest.raises(GenerationError, match="logits are not finite numbers"):
-        choose(logits, sampling_options(**setting), uniforms(0, 0))
+        choose(logits, sampling_options(**setting), 0.5)
 
 
 def test_explain_gives_the_order_with_the_values_in_force() -> None:

@@ -14,14 +14,12 @@ Letters: B running beams, V vocabulary.
 """
 
 from collections.abc import Iterator
-from itertools import groupby, islice
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.writing.backend import Backend
-from textwright.writing.rows import RunningBatch
+from textwright.writing.request import Scored, TokenEvent
 from textwright.writing.sampling import penalize, truncate
 from textwright.writing.sampling_steps import (
     Ids,
@@ -30,7 +28,7 @@ from textwright.writing.sampling_steps import (
     log_probabilities,
     peak,
 )
-from textwright.writing.text import Text, TokenEvent
+from textwright.writing.text import Text
 
 Scores = NDArray[np.float64]
 
@@ -42,10 +40,14 @@ class Beam(Text):
     score = 0.0  # the sum of its tokens' processed log-probabilities
     events: tuple[TokenEvent, ...] = ()
 
-    def extend(self, new_id: int, score: float, logprob: float) -> Self:
+    @property
+    def group(self) -> "Search":
+        return self.search
+
+    def extend(self, new_id: int, score: float, scored: Scored | None) -> Self:
         """A new beam: this one with another id."""
         longer = self.fork()
-        longer.events = (*self.events, longer.take(new_id, logprob))
+        longer.events = (*self.events, longer.take(new_id, scored))
         longer.score = score
         return longer
 
@@ -61,14 +63,14 @@ class Beam(Text):
 
 
 class Search:
-    """The beams of one prompt: those that run, and the best of those that finished, best first."""
+    """The beams of a request: those that run, and the best of those that finished, best first."""
 
     def __init__(self, prompt: Beam, draws: np.random.Generator) -> None:
         prompt.search = self
         self.running = [prompt]
         self.finished: list[Beam] = []
         self._stuck: list[Beam] = []  # those that ran when none could go on
-        self._sample = prompt.sample
+        self.number, self._request = prompt.prompt, prompt.request
         self._options = prompt.options
         self._draws = draws
 
@@ -89,9 +91,8 @@ class Search:
         going: list[tuple[int, Beam]] = []
         for rank, choice in enumerate(self._choose(scores)):
             place, new_id = int(parents[choice]), int(ids[choice])
-            beam = self.running[place].extend(
-                new_id, float(scores[choice]), float(logprobs[place, new_id])
-            )
+            scored = Scored.of(logprobs[place], new_id, self._request.logprobs)
+            beam = self.running[place].extend(new_id, float(scores[choice]), scored)
             if not beam.ended:
                 going.append((place, beam))
             elif rank < beams:
@@ -103,22 +104,22 @@ class Search:
             self.running = []
         return [place for place, _ in going[: len(self.running)]]
 
-    def events(self, num: int) -> Iterator[TokenEvent]:
-        """The events of the `num` best texts, one text after another.
+    def events(self) -> Iterator[TokenEvent]:
+        """The events of the best texts, as many as requested, one text after another.
 
         Where fewer have finished, those that could not go on come next, with the finish reason
         `no_token_left`; where there are still fewer, the missing texts are empty.
         """
-        for number in range(self._sample, self._sample + num):
+        for sample in range(self._request.num):
             if self.finished:
                 events = self.finished.pop(0).events
             elif self._stuck:
                 beam = self._stuck.pop(0)
                 events = (*beam.events, beam.end("no_token_left"))
             else:
-                events = (TokenEvent(number, "", None, "no_token_left"),)
+                events = (TokenEvent(self.number, sample, "", None, "no_token_left"),)
             for event in events:
-                yield event._replace(sample=number)
+                yield event._replace(sample=sample)
 
     def _continuations(self, logprobs: NDArray[np.float32]) -> tuple[Ids, Ids, Scores]:
         """All possible continuations: place of the beam, id, and score of the two together.
@@ -167,32 +168,3 @@ class Search:
             length = self._options.max_new_tokens
         possible: float = best.score / length**self._options.length_penalty
         return possible <= self.finished[-1].value
-
-
-def write_searches(
-    searches: Iterator[Search], backend: Backend, stop_id: int, width: int, num: int
-) -> Iterator[TokenEvent]:
-    """The events of the `num` best texts of each search when it is over; `width` run together."""
-    batch: RunningBatch[Beam] = RunningBatch(backend, stop_id)
-    going = 0
-    while True:
-        # Searches join when half the places are free: the others wait while a prompt is read.
-        if going <= width // 2:
-            joining = list(islice(searches, width - going))
-            batch.admit([beam for search in joining for beam in search.running])
-            going += len(joining)
-        if not batch.rows:
-            return
-        rows: list[Beam] = []
-        places: list[int] = []
-        start = 0
-        for search, beams in groupby(batch.rows, key=lambda beam: beam.search):
-            end = start + len(list(beams))
-            places += [start + parent for parent in search.step(batch.logits[start:end])]
-            rows += search.running
-            if not search.running:
-                yield from search.events(num)
-                going -= 1
-            start = end
-        batch.replace(rows, places)
-        batch.advance()

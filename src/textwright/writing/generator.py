@@ -1,19 +1,21 @@
 """Writes texts with a model: plain prompts, or the fields of a form.
 
-The decode loop is in `stream.py`; which rows run together in `rows.py`, drawing in `sampling.py`,
+The decode loop is in `engine.py`; which rows run together in `rows.py`, drawing in `sampling.py`,
 beams in `beams.py`, stopping and turning ids into text in `text.py`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.treatment import UNKNOWN
 from textwright.writing.backend import Backend
+from textwright.writing.engine import Engine
 from textwright.writing.form import Form
 from textwright.writing.prompt import Prompt, read_prompts
-from textwright.writing.sampling import uniforms
+from textwright.writing.request import Request
 from textwright.writing.sampling_options import SamplingOptions
 from textwright.writing.sequences import KnownSequences
 from textwright.writing.stream import Sample, TextStream
@@ -35,8 +37,7 @@ class Generator:
     known_sequences: Callable[[int], KnownSequences] | None = None  # of the training text
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise GenerationError(f"The batch size is {self.batch_size}: give 1 or more.")
+        self.engine()  # refuse a bad batch size now
 
     def stream(
         self,
@@ -93,6 +94,36 @@ class Generator:
         stream = self.stream(prompts, options, num=num, seed=seed, logprobs=logprobs)
         return list(stream.samples())
 
+    def engine(self) -> Engine:
+        """An engine that writes requests as they come."""
+        return Engine(self.backend, self.tokenizer, batch_size=self.batch_size)
+
+    def request(
+        self,
+        prompt: Prompt,
+        options: SamplingOptions,
+        *,
+        num: int = 1,
+        seed: int = 0,
+        first: int = 0,
+        logprobs: int | None = None,
+        echo: bool = False,
+    ) -> Request:
+        """What an engine takes; see `Request`. Tokens in the options may be given as text.
+
+        Raises GenerationError where an option does not suit the tokenizer.
+        """
+        return Request(
+            prompt,
+            with_ids(options, self.tokenizer),
+            num=num,
+            seed=seed,
+            first=first,
+            logprobs=logprobs,
+            echo=echo,
+            known=self._known(options.no_copy),
+        )
+
     def _start(
         self,
         prompts: Sequence[Prompt],
@@ -101,25 +132,15 @@ class Generator:
         seed: int | Sequence[int],
         logprobs: bool,
     ) -> TextStream:
-        if num < 1:
-            raise GenerationError(f"--num is {num}: ask for 1 or more texts.")
-        for each in [seed] if isinstance(seed, int) else seed:
-            uniforms(each, 0)  # refuse a bad seed now, not at the first token
-        if num > options.beams > 1:
-            raise GenerationError(
-                f"--num {num} needs at least {num} beams; --beams is {options.beams}."
-            )
-        return TextStream(
-            self.backend,
-            self.tokenizer,
-            prompts,
-            with_ids(options, self.tokenizer),
-            num=num,
-            seed=seed,
-            logprobs=logprobs,
-            batch_size=self.batch_size,
-            known=self._known(options.no_copy),
-        )
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
+        pattern = self.request(Prompt("", []), options, num=num)
+        pattern = replace(pattern, logprobs=0 if logprobs else None)
+        begun: Counter[str] = Counter()  # texts of each prompt
+        requests = []
+        for prompt, own in zip(prompts, seeds, strict=True):
+            requests.append(replace(pattern, prompt=prompt, seed=own, first=begun[prompt.text]))
+            begun[prompt.text] += num
+        return TextStream(self.engine(), requests, num)
 
     def _known(self, length: int) -> KnownSequences | None:
         if not length:

@@ -17,8 +17,11 @@ from textwright.writing.backend import Backend, moves, padded, visible
 class Row:
     """One sequence of a batch: the ids of prompt number `prompt`, then those written since.
 
-    The stop id that begins every context is not among them.
+    The stop id that begins every context is not among them. Rows of an equal `group` are continued
+    together.
     """
+
+    group: Any = None
 
     def __init__(self, prompt: int, ids: Sequence[int]) -> None:
         self.prompt = prompt
@@ -30,7 +33,11 @@ _Read = tuple[NDArray[np.float32], Any]  # logits (B, V) and the state behind th
 
 
 class RunningBatch(Generic[_Row]):
-    """The rows that run together, with the logits (B, V) and the state that belong to them."""
+    """The rows that run together, with their state, and the logits (B, V) after what was read last,
+    which may be overwritten.
+
+    Where an error is raised, the batch is as it was before.
+    """
 
     def __init__(self, backend: Backend, stop_id: int) -> None:
         self.rows: list[_Row] = []
@@ -38,33 +45,32 @@ class RunningBatch(Generic[_Row]):
         self._state: Any
         self._backend = backend
         self._stop_id = stop_id
-        # The prompt that was read last and its result: more of its samples may be waiting.
-        self._prompt = -1
+        # The ids that were read last and the result: more texts that go on from them may wait.
+        self._prompt: bytes | None = None
         self._read_last: _Read
 
     def admit(self, rows: list[_Row]) -> None:
         """Add rows. A prompt is read once, however many of the rows go on from it."""
         if not rows:
             return
-        groups = [list(group) for _, group in groupby(rows, key=lambda row: row.prompt)]
-        known = groups[0][0].prompt == self._prompt
+        groups = [list(group) for _, group in groupby(rows, key=lambda row: row.ids.tobytes())]
+        known = groups[0][0].ids.tobytes() == self._prompt
         reads = [self._read_last] if known else []
         if new := groups[known:]:
             reads.append(self._read([group[0] for group in new]))
         logits, state = _join(reads)
-        self._prompt = groups[-1][0].prompt
-        self._read_last = logits[-1:], state.select([len(groups) - 1])
+        read_last = logits[-1:].copy(), state.select([len(groups) - 1])
         if len(rows) > len(groups):
             places = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
             logits, state = logits[places], state.select(places)
         before = [(self.logits, self._state)] if self.rows else []
         self.logits, self._state = _join([*before, (logits, state)])
         self.rows = self.rows + rows
+        self._prompt, self._read_last = groups[-1][0].ids.tobytes(), read_last
 
     def keep(self, places: list[int]) -> None:
         """Keep only the rows at these places."""
-        if len(places) < len(self.rows):
-            self.replace([self.rows[place] for place in places], places)
+        self.replace([self.rows[place] for place in places], places)
 
     def replace(self, rows: list[_Row], places: list[int]) -> None:
         """Replace the rows; each goes on from the state of the row at its place."""
@@ -74,35 +80,30 @@ class RunningBatch(Generic[_Row]):
 
     def advance(self) -> None:
         """Feed every row its newest id. A row whose context is full keeps its newest half."""
-        if not self.rows:
-            return
         limit = self._backend.context_length
         full = [
             place
             for place, row in enumerate(self.rows if limit else [])
             if moves(1 + len(row.ids), limit)
         ]
-        if not full:
-            self.logits, self._state = self._step(self.rows, self._state)
-            return
-        going = [place for place in range(len(self.rows)) if place not in full]
-        rows = [self.rows[place] for place in full]
-        reads = [self._read(rows)]
-        if going:
-            self.keep(going)
-            reads.append(self._step(self.rows, self._state))
-            rows += self.rows
-        self.rows = rows
-        self.logits, self._state = _join(reads)
+        rows, state = self.rows, self._state
+        reads = []
+        if full:
+            going = [place for place in range(len(rows)) if place not in set(full)]
+            reads.append(self._read([rows[place] for place in full]))
+            rows, state = [rows[place] for place in going], state.select(going) if going else None
+        if rows:
+            newest = np.array([row.ids[-1] for row in rows], np.int64)
+            reads.append(self._backend.step(newest, state))
+        if full:
+            rows = [self.rows[place] for place in full] + rows
+        (self.logits, self._state), self.rows = _join(reads), rows
 
     def _read(self, rows: list[_Row]) -> _Read:
         """Prefill with all that the model sees of each row, from the stop id on."""
         limit = self._backend.context_length
         seen = [visible(row.ids, self._stop_id, limit) for row in rows]
         return self._backend.prefill(*padded(seen))
-
-    def _step(self, rows: list[_Row], state: Any) -> _Read:
-        return self._backend.step(np.array([row.ids[-1] for row in rows], np.int64), state)
 
 
 def _join(reads: Sequence[_Read]) -> _Read:

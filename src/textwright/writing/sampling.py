@@ -11,13 +11,19 @@ The order, and what each step may look at:
  7. minimum length                   bans the stop id
 
 Each step works on the result of the one before; the steps are in `sampling_steps.py`, the options
-in `sampling_options.py`. Rows are processed one by one, because each has a history of its own.
-There is no hidden state: the same arguments give the same result.
+in `sampling_options.py`. Rows that share their options are processed together; only the steps that
+look at a row's own history, 3 to 6, go row by row. There is no hidden state: the same arguments
+give the same result, whatever rows stand beside.
+
+Letters: B rows, T time, V vocabulary.
 """
 
+from collections.abc import Sequence
 from math import inf
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textwright.errors import GenerationError
 from textwright.writing.sampling_options import SamplingOptions
@@ -36,9 +42,11 @@ from textwright.writing.sampling_steps import (
     penalize_repetition,
     repeating_ids,
     temper,
+    trouble,
 )
 
 _NO_IDS: Ids = np.empty(0, np.int64)
+TOGETHER = 1 << 17  # logits of rows that are processed at a time; more would leave the cache
 
 
 def penalize(
@@ -75,13 +83,16 @@ def penalize(
     return logits
 
 
-def truncate(logits: Logits, options: SamplingOptions) -> Logits:
-    """Steps 8 to 12: temperature, then the filters, each on the result of the one before."""
+def truncate(logits: Logits, options: SamplingOptions, out: Logits | None = None) -> Logits:
+    """Steps 8 to 12: temperature, then the filters, each on the result of the one before.
+
+    out: an array that may be written to, such as that of the logits.
+    """
     temperature = options.temperature
     # A beam needs a second token to go on with where the likeliest one ends the text.
     least = 2 if options.beams > 1 else 1
     if temperature != 1.0 and temperature != inf:
-        logits = temper(logits, temperature)
+        logits = temper(logits, temperature, out)
     if options.top_k:
         logits = keep_top_k(logits, max(options.top_k, least))
     if options.top_p < 1.0:
@@ -110,25 +121,72 @@ def process(
     return truncate(penalize(logits, options, ids, prompt_length, stop_id, copied), options)
 
 
+class Past(Protocol):
+    """What the steps that look back see of a row."""
+
+    @property
+    def count(self) -> int: ...  # of its new tokens
+    @property
+    def history(self) -> Ids: ...  # (T,): the prompt's ids, then those of the text
+    @property
+    def prompt_length(self) -> int: ...
+    @property
+    def copied(self) -> Ids: ...  # see `penalize`
+
+
 def choose(
     logits: Logits,
     options: SamplingOptions,
-    uniforms: np.random.Generator,
-    ids: Ids = _NO_IDS,
-    prompt_length: int = 0,
-    stop_id: int | None = None,
-    copied: Ids = _NO_IDS,
-) -> int:
-    """The whole order: the next id for one row. Temperature 0 draws no random number.
+    uniforms: NDArray[np.float64],
+    pasts: Sequence[Past],
+    stop_id: int,
+) -> tuple[list[int], dict[int, GenerationError]]:
+    """The whole order: the next id of each row, and what is wrong with rows that have none.
 
-    Raises NoTokenLeftError where every token is banned, GenerationError where logits are not
-    numbers.
+    logits (B, V), which are overwritten · uniforms (B,): the random numbers of the rows' places;
+    temperature 0 uses none.
     """
+    ids: list[int] = []
+    troubles: dict[int, GenerationError] = {}
+    together = max(1, TOGETHER // logits.shape[1])
+    for first in range(0, len(logits), together):
+        part = slice(first, first + together)
+        left = _penalize_rows(logits[part], options, pasts[part], stop_id)
+        try:
+            ids += _pick(left, options, uniforms[part])
+        except GenerationError:
+            top = left.max(1, keepdims=True)
+            possible = np.isfinite(top)
+            for row in np.flatnonzero(~possible).tolist():
+                troubles[first + row] = trouble(float(top[row, 0]))
+            ids += _pick(np.where(possible, left, np.float32(0)), options, uniforms[part])
+    return ids, troubles
+
+
+def _pick(logits: Logits, options: SamplingOptions, uniforms: NDArray[np.float64]) -> list[int]:
+    """Steps 8 to 13 of rows, logits (B, V), which are overwritten. Raises as `peak` does."""
     if options.temperature == 0.0:
-        logits = penalize(logits, options, ids, prompt_length, stop_id, copied)
         peak(logits)
-        return int(logits.argmax())
-    return draw(process(logits, options, ids, prompt_length, stop_id, copied), uniforms.random())
+        return logits.argmax(1).tolist()
+    return draw(truncate(logits, options, logits), uniforms, logits).tolist()
+
+
+def _penalize_rows(
+    logits: Logits, options: SamplingOptions, pasts: Sequence[Past], stop_id: int
+) -> Logits:
+    """Steps 1 to 7 of rows, logits (B, V), which may be overwritten."""
+    if options.looks_back:
+        rows = [
+            penalize(row, options, past.history, past.prompt_length, stop_id, past.copied)
+            for row, past in zip(logits, pasts, strict=True)
+        ]
+        return np.stack(rows)
+    logits = penalize(logits, options)
+    if options.min_new_tokens:
+        short = [place for place, past in enumerate(pasts) if past.count < options.min_new_tokens]
+        if short:
+            logits[short, stop_id] = -inf
+    return logits
 
 
 def uniforms(seed: int, index: int) -> np.random.Generator:

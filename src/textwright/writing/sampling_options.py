@@ -133,6 +133,18 @@ class SamplingOptions(Options):
             )
         return self
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether a step looks at the ids of the prompt or of the text, so rows go one by one."""
+        penalties = self.presence_penalty or self.frequency_penalty
+        repeats = self.no_repeat_ngram or self.no_copy
+        return bool(self.repetition_penalty != 1.0 or penalties or repeats)
+
+    @property
+    def steps(self) -> str:
+        """What the choice of an id depends on, as one key: rows of equal steps go together."""
+        return self.model_dump_json(exclude={"max_new_tokens", "stop"})
+
 
 def sampling_options(**values: Any) -> SamplingOptions:
     """Options from keywords. Raises GenerationError with one sentence that names every problem."""

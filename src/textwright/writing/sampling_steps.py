@@ -1,7 +1,10 @@
-"""The steps of sampling, each a pure function of one row of logits (V,).
+"""The steps of sampling, each a pure function of logits (…, V): of one row, or of many at once.
 
-A step returns a new array or, if it changes nothing, the one it was given. A banned token has the
-logit -inf. `sampling.py` puts the steps in order.
+What a step makes of a row does not depend on the rows beside it, to the bit. The steps that look at
+a row's own ids take one row. A step returns a new array or, if it changes nothing, the one it was
+given. A banned token has the logit -inf. `sampling.py` puts the steps in order.
+
+Letters: B rows, V vocabulary, N tokens among which a filter chooses.
 """
 
 from functools import lru_cache
@@ -19,7 +22,8 @@ Ids = NDArray[np.int64]
 # Sums of float32 probabilities are not exact below this: a sum that misses its share by less has
 # reached it. So probabilities .5, .3, .2 under top-p .8 keep two tokens, not three.
 RESOLUTION = 1e-6
-_BLOCK = 128
+_BLOCK = 128  # tokens whose weights are summed first
+_FEW = 4  # rows, from which on it is faster to look up all at once
 
 
 class NoTokenLeftError(GenerationError):
@@ -35,14 +39,14 @@ class NoTokenLeftError(GenerationError):
 def add_bias(logits: Logits, bias: dict[Any, float]) -> Logits:
     """Add to the logit of each id its number in `bias`, whose keys are ids."""
     logits = logits.copy()
-    logits[list(bias)] += np.fromiter(bias.values(), logits.dtype, len(bias))
+    logits[..., list(bias)] += np.fromiter(bias.values(), logits.dtype, len(bias))
     return logits
 
 
 def ban(logits: Logits, ids: Any) -> Logits:
     """Set the logits of `ids` to -inf."""
     logits = logits.copy()
-    logits[ids] = -inf
+    logits[..., ids] = -inf
     return logits
 
 
@@ -75,25 +79,28 @@ def repeating_ids(ids: Ids, n: int) -> Ids:
     return windows[same, -1]
 
 
-def temper(logits: Logits, temperature: float) -> Logits:
+def temper(logits: Logits, temperature: float, out: Logits | None = None) -> Logits:
     """log p / T, up to a constant.
 
     0 leaves only the likeliest token (of equals, the lowest id); inf makes all tokens that are not
-    banned equally likely.
+    banned equally likely. out: an array for the result, which may be that of the logits.
     """
     top = peak(logits)
     if temperature == 0.0:
-        return _only(logits, logits.argmax())
+        best = np.arange(logits.shape[-1]) == logits.argmax(-1)[..., None]
+        return np.where(best, logits, np.float32(-inf))
     if temperature == inf:
         return np.where(logits > -inf, np.float32(0), np.float32(-inf))
     # The peak is moved to zero first: then nothing overflows upwards, and the likeliest tokens,
     # which matter most, lose no digits. Beyond 1e±30, float32 would turn T itself into 0 or inf.
-    return (logits - top) / min(max(temperature, 1e-30), 1e30)
+    tempered = np.subtract(logits, top, out=out)
+    tempered /= min(max(temperature, 1e-30), 1e30)
+    return tempered
 
 
 def keep_top_k(logits: Logits, k: int) -> Logits:
     """Keep the k largest logits, and all that equal the k-th."""
-    return _at_least(logits, _largest(logits, k)) if k < len(logits) else logits
+    return _at_least(logits, _largest(logits, k)) if k < logits.shape[-1] else logits
 
 
 def keep_top_p(logits: Logits, p: float, least: int = 1) -> Logits:
@@ -103,16 +110,16 @@ def keep_top_p(logits: Logits, p: float, least: int = 1) -> Logits:
     Holtzman et al. 2020.
     """
     weights = _weights(logits)
-    total = weights.sum(dtype=np.float64)
+    total = weights.sum(-1, dtype=np.float64, keepdims=True)
     # Tokens below (1-p)/V have less than 1-p together, so the others reach p without them: only
     # the others need sorting, and the result is the same.
-    floor = (1.0 - p) / len(logits) * total
+    floor = (1.0 - p) / logits.shape[-1] * total
     if least > 1:
-        floor = min(floor, _largest(weights, least))
-    likely = np.flatnonzero(weights >= floor)
+        floor = np.minimum(floor, _largest(weights, least))
+    likely = weights >= floor
     # The bits of positive floats, read as integers, have the same order as the floats.
-    by_rank = likely[_ranking(-weights[likely].view(np.int32).astype(np.int64))]
-    return _only(logits, by_rank[: max(least, _sufficient(weights[by_rank], p * total))])
+    order = -weights[likely].view(np.int32).astype(np.int64)
+    return _keep_first(logits, likely, order, weights, p * total, least)
 
 
 def keep_min_p(logits: Logits, min_p: float, least: int = 1) -> Logits:
@@ -121,7 +128,7 @@ def keep_min_p(logits: Logits, min_p: float, least: int = 1) -> Logits:
     The `least` likeliest tokens stay, whatever min_p is.
     """
     floor = peak(logits) + np.float32(np.log(min_p) - RESOLUTION)
-    return _at_least(logits, min(floor, _largest(logits, least)) if least > 1 else floor)
+    return _at_least(logits, np.minimum(floor, _largest(logits, least)) if least > 1 else floor)
 
 
 def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
@@ -131,15 +138,71 @@ def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
     stay, whatever p is. Typical sampling, Meister et al. 2022.
     """
     weights = _weights(logits)
-    possible = np.flatnonzero(weights)
-    weights = weights[possible]
-    total = weights.sum(dtype=np.float64)
-    surprise = np.log(total) + peak(logits) - logits[possible].astype(np.float64)
-    entropy = weights @ surprise / total
-    distance = np.rint(np.abs(surprise - entropy) / RESOLUTION).astype(np.int64)
-    by_rank = _ranking(distance)
-    enough = max(least, _sufficient(weights[by_rank], p * total))
-    return _only(logits, possible[by_rank[:enough]])
+    possible = weights > 0
+    total = weights.sum(-1, dtype=np.float64, keepdims=True)
+    surprise = np.subtract(np.log(total) + peak(logits), logits, dtype=np.float64)
+    surprise[~possible] = 0.0
+    entropy = (weights * surprise).sum(-1, keepdims=True) / total
+    distance = np.rint(np.abs(surprise - entropy) / RESOLUTION)
+    order = distance[possible].astype(np.int64)
+    return _keep_first(logits, possible, order, weights, p * total, least)
+
+
+def draw(
+    logits: NDArray[np.floating], uniforms: Any, out: NDArray[np.floating] | None = None
+) -> Ids:
+    """The first id of each row at which the cumulative probability exceeds its uniform.
+
+    logits (…, V) · uniforms (…), in [0, 1) · out: an array for the weights, which may be that of
+    the logits → ids (…). Weights are float32, sums float64. Raises NoTokenLeftError where every
+    token of a row is banned.
+    """
+    size = logits.shape[-1]
+    weights = _weights(logits, out).reshape(-1, size)
+    # A running sum over V is one long chain of additions; sums of blocks are faster. Find the block
+    # by the running sum of blocks, then the id within the block.
+    sums = np.add.reduceat(weights, _block_starts(size), axis=1, dtype=np.float64)
+    ends = np.add.accumulate(sums, axis=1)
+    find = _find_each if len(weights) < _FEW else _find_together
+    found: Ids = find(weights, ends, np.reshape(uniforms, -1) * ends[:, -1])
+    return found.reshape(logits.shape[:-1])[()]
+
+
+def _find_each(weights: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]) -> Ids:
+    """The first id of each row (B, V) at which the running sum exceeds the target (B,).
+
+    ends (B, blocks): the running sums at the ends of the blocks.
+    """
+    found = np.empty(len(weights), np.int64)
+    for row, target in enumerate(targets):
+        block = min(int(ends[row].searchsorted(target, "right")), ends.shape[1] - 1)
+        start = block * _BLOCK
+        inside = weights[row, start : start + _BLOCK]
+        running = np.add.accumulate(inside, dtype=np.float64)
+        if block:
+            running += ends[row, block - 1]
+        place = int(running.searchsorted(target, "right"))
+        if place == len(inside):  # the two sums differ in the last digit
+            place = int(inside.nonzero()[0][-1])
+        found[row] = start + place
+    return found
+
+
+def _find_together(weights: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]) -> Ids:
+    """The same as `_find_each`, faster for many rows."""
+    rows, size = np.arange(len(weights))[:, None], weights.shape[1]
+    target = targets[:, None]
+    block = np.minimum((ends <= target).sum(1, keepdims=True), ends.shape[1] - 1)
+    ids = block * _BLOCK + np.arange(_BLOCK)
+    inside = weights[rows, np.minimum(ids, size - 1)]
+    inside[ids >= size] = 0
+    running = np.add.accumulate(inside, axis=1, dtype=np.float64)
+    running += np.where(block, ends[rows, block - 1], 0.0)
+    place = (running <= target).sum(1)
+    if (beyond := place == _BLOCK).any():  # the two sums differ in the last digit
+        place[beyond] = _BLOCK - 1 - (inside[beyond, ::-1] > 0).argmax(1)
+    found: Ids = block[:, 0] * _BLOCK + place
+    return found
 
 
 def bits_without(logits: Logits, ids: Ids) -> float:
@@ -148,38 +211,10 @@ def bits_without(logits: Logits, ids: Ids) -> float:
     left = np.delete(logits, ids)
     if not len(left):
         return inf
-    top = peak(logits)
+    top = peak(logits)[0]
     kept = np.exp(left - top, dtype=np.float64).sum()
     whole = kept + np.exp(logits[ids] - top, dtype=np.float64).sum()
     return float(np.log2(whole) - np.log2(kept)) if kept else inf
-
-
-def draw(logits: Logits, uniform: float) -> int:
-    """The first id at which the cumulative probability exceeds `uniform`, which is in [0, 1).
-
-    Weights are float32, sums float64. Raises NoTokenLeftError where every token is banned.
-    """
-    weights = _weights(logits)
-    start, before = 0, 0.0
-    if len(weights) <= 4 * _BLOCK:
-        running = np.add.accumulate(weights, dtype=np.float64)
-        target = uniform * running[-1]
-    else:
-        # A running sum over V is one long chain of additions; sums of blocks are faster. Find the
-        # block by the running sum of blocks, then the id within the block.
-        starts = _block_starts(len(weights))
-        ends = np.add.accumulate(np.add.reduceat(weights, starts, dtype=np.float64))
-        target = uniform * ends[-1]
-        block = min(int(ends.searchsorted(target, "right")), len(ends) - 1)
-        if block:
-            start, before = block * _BLOCK, ends[block - 1]
-        weights = weights[start : start + _BLOCK]
-        running = np.add.accumulate(weights, dtype=np.float64)
-        running += before
-    place = int(running.searchsorted(target, "right"))
-    if place == len(weights):  # the two sums differ in the last digit
-        place = int(np.flatnonzero(weights)[-1])
-    return start + place
 
 
 def draw_several(scores: NDArray[np.floating], uniforms: NDArray[np.float64]) -> list[int]:
@@ -190,22 +225,28 @@ def draw_several(scores: NDArray[np.floating], uniforms: NDArray[np.float64]) ->
     scores = scores.copy()
     drawn = []
     for uniform in uniforms[: np.count_nonzero(scores > -inf)]:
-        drawn.append(draw(scores, uniform))
+        drawn.append(int(draw(scores, uniform)))
         scores[drawn[-1]] = -inf
     return drawn
 
 
-def peak(logits: Logits) -> np.float32:
-    """The largest logit.
+def peak(logits: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The largest logit of each row, (…, 1).
 
-    Raises NoTokenLeftError where all are banned, GenerationError where one is not a number.
+    Raises NoTokenLeftError where all of a row are banned, GenerationError where one is not a
+    number.
     """
-    top: np.float32 = np.maximum.reduce(logits)  # what logits.max() calls, a microsecond later
-    if isfinite(top):
-        return top
+    top: NDArray[np.floating] = np.maximum.reduce(logits, axis=-1, keepdims=True)
+    if not isfinite(top.sum()) and not np.isfinite(top).all():
+        raise trouble(float(top[~np.isfinite(top)][0]))
+    return top
+
+
+def trouble(top: float) -> GenerationError:
+    """What is wrong with a row whose largest logit is not finite."""
     if top == -inf:
-        raise NoTokenLeftError
-    raise GenerationError(
+        return NoTokenLeftError()
+    return GenerationError(
         "The model's logits are not finite numbers: its training diverged or its file is damaged; "
         "use an earlier checkpoint."
     )
@@ -226,45 +267,54 @@ def log_probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return shifted
 
 
-def _weights(logits: Logits) -> Logits:
-    """Probabilities up to a factor: the largest is 1."""
-    shifted = logits - peak(logits)
+def _weights(logits: Logits, out: Logits | None = None) -> Logits:
+    """Probabilities up to a factor: the largest is 1. out: an array for them."""
+    shifted = np.subtract(logits, peak(logits), out=out)
     np.exp(shifted, out=shifted)
     return shifted
 
 
-def _only(logits: Logits, ids: Any) -> Logits:
-    kept = np.full_like(logits, -inf)
-    kept[ids] = logits[ids]
-    return kept
-
-
-def _at_least(logits: Logits, threshold: np.float32) -> Logits:
+def _at_least(logits: Logits, threshold: NDArray[np.floating]) -> Logits:
     return np.where(logits >= threshold, logits, np.float32(-inf))
 
 
-def _largest(values: Logits, k: int) -> np.float32:
-    """The k-th largest value, or the smallest where there are fewer than k."""
-    k = min(k, len(values))
-    kth: np.float32 = np.partition(values, -k)[-k]
+def _largest(values: Logits, k: int) -> Logits:
+    """The k-th largest value of each row (…, 1), or the smallest where there are fewer than k."""
+    k = min(k, values.shape[-1])
+    kth: Logits = np.partition(values, -k, axis=-1)[..., [-k]]
     return kth
 
 
-def _ranking(order: Ids) -> Ids:
-    """The places that sort `order` upwards; equals keep their order. Numbers must fit in 32 bits.
+def _keep_first(
+    logits: Logits,
+    candidates: NDArray[np.bool_],
+    order: Ids,
+    weights: Logits,
+    share: NDArray[np.float64],
+    least: int,
+) -> Logits:
+    """Keep the first candidates of each row, as many as reach the share, and at least `least`.
 
-    Number and place are packed in one integer, so that the fast sort, which is not stable, can be
-    used.
+    candidates (…, V) · order (N,): of all candidates in a line, upwards, 32 bits; of equals, lower
+    ids come first · weights (…, V) · share (…, 1).
     """
-    keys = (order << 32) + np.arange(len(order))
-    keys.sort()
-    return keys & 0xFFFFFFFF
-
-
-def _sufficient(ranked: NDArray[np.floating], share: float) -> int:
-    """How many of the ranked weights are needed to reach the share."""
-    sums = ranked.cumsum(dtype=np.float64)
-    return int(np.searchsorted(sums, share * (1.0 - RESOLUTION))) + 1
+    size = logits.shape[-1]
+    candidates, weights = candidates.reshape(-1, size), weights.reshape(-1, size)
+    counts = candidates.sum(1)
+    listed = np.arange(counts.max()) < counts[:, None]  # (B, the most candidates of a row)
+    # Rank and id are packed in one integer, so that the fast sort, which is not stable, serves.
+    keys = np.full(listed.shape, np.iinfo(np.int64).max)
+    keys[listed] = (order << 32) + candidates.nonzero()[1]
+    keys.sort(axis=1)
+    ids = np.where(listed, keys & 0xFFFFFFFF, 0)
+    ranked = np.where(listed, np.take_along_axis(weights, ids, 1), 0)
+    sums = ranked.cumsum(1, dtype=np.float64)
+    enough = (sums < share.reshape(-1, 1) * (1.0 - RESOLUTION)).sum(1) + 1
+    listed &= np.arange(listed.shape[1]) < np.maximum(enough, least)[:, None]
+    chosen = listed.nonzero()[0], ids[listed]
+    kept = np.full((len(ids), size), -inf, logits.dtype)
+    kept[chosen] = logits.reshape(-1, size)[chosen]
+    return kept.reshape(logits.shape)
 
 
 @lru_cache(maxsize=8)

@@ -1,89 +1,58 @@
 """One text while it is written: its ids, the text that can be shown, and why it ends."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import asdict, dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from textwright.tokenizer import Tokenizer
-from textwright.writing.prompt import Prompt
+from textwright.writing.request import NO_COST, Cost, FinishReason, Request, Scored, TokenEvent
 from textwright.writing.rows import Row
-from textwright.writing.sampling import choose
-from textwright.writing.sampling_options import SamplingOptions
-from textwright.writing.sampling_steps import Ids, bits_without
-from textwright.writing.sequences import KnownSequences
-
-# stop: the stop token or a stop text came · length: max_new_tokens are written ·
-# no_token_left: every token that could come next is banned
-FinishReason = Literal["stop", "length", "no_token_left"]
-
+from textwright.writing.sampling_steps import Ids
 
 _NO_IDS: Ids = np.empty(0, np.int64)
-
-
-class TokenEvent(NamedTuple):
-    """One token of one sample. The texts of a sample's events, joined, are the sample's text."""
-
-    sample: int  # prompt number · num + number of the sample within its prompt
-    text: str  # what can be shown now; may be empty, and may come later than its token
-    id: int | None  # None where no token was written: the sample ended instead
-    finish_reason: FinishReason | None  # set on the sample's last event
-    logprob: float | None = None  # of the id, in nats, where log-probabilities were requested
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What the rule against copies cost. bits: how much less likely the model's own distribution is
-    to write within the rule, Σ −log₂(1 − the probability of what was forbidden), which is the
-    Kullback-Leibler divergence of writing by the rule from writing without · places: how often
-    something was forbidden."""
-
-    bits: float = 0.0
-    places: int = 0
-
-    def to_json(self) -> dict[str, object]:
-        return asdict(self)
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.bits + other.bits, self.places + other.places)
 
 
 class Text(Row):
     """A row whose new ids are turned into text as they come."""
 
-    def __init__(
-        self,
-        sample: int,
-        number: int,
-        prompt: Prompt,
-        options: SamplingOptions,
-        tokenizer: Tokenizer,
-        known: KnownSequences | None = None,
-    ) -> None:
-        super().__init__(number, prompt.ids)
+    def __init__(self, number: int, sample: int, request: Request, tokenizer: Tokenizer) -> None:
+        """number: of the request · sample: of the text within it."""
+        super().__init__(number, request.prompt.ids)
         self.sample = sample
-        self.prompt_length = len(prompt.ids)
-        self.options = options
+        self.request = request
+        self.options = request.options
+        self.prompt_length = len(request.prompt.ids)
         self.stop_id = tokenizer.stop_id
-        self._known, self._vocab_size = known, tokenizer.vocab_size
-        self._guide = prompt.make_guide() if prompt.make_guide else None
-        self._decoder = tokenizer.decoder(prompt.ids)
-        self._watch = StopWatch(options.stop) if options.stop else None
+        self._vocab_size = tokenizer.vocab_size
+        self._guide = request.prompt.make_guide() if request.prompt.make_guide else None
+        self._decoder = tokenizer.decoder(request.prompt.ids)
+        self._watch = StopWatch(self.options.stop) if self.options.stop else None
+
+    @property
+    def count(self) -> int:
+        """The number of its new tokens."""
+        return len(self.ids) - self.prompt_length
+
+    @property
+    def history(self) -> Ids:
+        """The prompt's ids, then those of the text: a view that must not outlive the next id."""
+        return np.frombuffer(self.ids, np.int64)
 
     @property
     def copied(self) -> Ids:
         """The ids that would complete a sequence of the training text, where that is forbidden."""
-        if self._known is None:
+        if self.request.known is None:
             return _NO_IDS
-        return self._known.completing(np.frombuffer(self.ids, np.int64), self._vocab_size)
+        return self.request.known.completing(self.history, self._vocab_size)
 
-    def take(self, new_id: int, logprob: float | None = None) -> TokenEvent:
+    def take(self, new_id: int, scored: Scored | None = None, cost: Cost = NO_COST) -> TokenEvent:
         """Append the id, or end the text if it is the stop id."""
         if new_id == self.stop_id:
-            return self.end("stop")
+            return self.end("stop", scored, cost)
         self.ids.append(new_id)
         text = self._decoder.push(new_id)
         if self._guide:
@@ -100,14 +69,16 @@ class Text(Row):
                 reason = "stop"
             elif reason:
                 text += self._watch.flush()
-        return TokenEvent(self.sample, text, new_id, reason, logprob)
+        return TokenEvent(self.prompt, self.sample, text, new_id, reason, scored, cost)
 
-    def end(self, reason: FinishReason) -> TokenEvent:
+    def end(
+        self, reason: FinishReason, scored: Scored | None = None, cost: Cost = NO_COST
+    ) -> TokenEvent:
         """End the text without another id; what was held back is shown."""
         text = self._rest()
         if self._watch:
             text = self._watch.push(text) + self._watch.flush()
-        return TokenEvent(self.sample, text, None, reason)
+        return TokenEvent(self.prompt, self.sample, text, None, reason, scored, cost)
 
     def fork(self) -> Self:
         """A copy of the text so far, which can go on in another way. Needs a text without guide."""
@@ -121,38 +92,6 @@ class Text(Row):
         """The text that the decoder held back, when no id follows."""
         rest = self._decoder.flush()
         return self._guide.flush(rest) if self._guide else rest
-
-
-class Drawn(Text):
-    """A text whose ids are drawn one by one; its guide, if it has one, may force some of them."""
-
-    def __init__(
-        self,
-        sample: int,
-        number: int,
-        prompt: Prompt,
-        options: SamplingOptions,
-        tokenizer: Tokenizer,
-        draws: np.random.Generator,
-        known: KnownSequences | None = None,
-    ) -> None:
-        super().__init__(sample, number, prompt, options, tokenizer, known)
-        self._draws = draws
-        self.cost = Cost()  # of its newest id
-
-    def choose(self, logits: NDArray[np.float32]) -> int:
-        """The next id, given its logits (V,). Raises NoTokenLeftError where none is possible."""
-        self.cost = Cost()
-        if self._guide and (forced := self._guide.forced_id()) is not None:
-            self._draws.random()  # each place has a draw, so that later places keep theirs
-            return forced
-        copied = self.copied
-        if len(copied):
-            self.cost = Cost(bits_without(logits, copied), 1)
-        ids = np.frombuffer(self.ids, np.int64)  # a view: `ids` may grow once it is gone
-        return choose(
-            logits, self.options, self._draws, ids, self.prompt_length, self.stop_id, copied
-        )
 
 
 class StopWatch:
