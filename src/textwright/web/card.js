@@ -1,21 +1,24 @@
 // A model card, written in the little Markdown that textwright uses: headings, tables, lists, text.
 
 export function showCard(element, markdown) {
-  let table = null;
-  for (const line of markdown.split("\n").slice(1)) { // the title is that of the page
-    if (/^\|[\s|-]+\|$/.test(line)) continue;
-    if (line.startsWith("|")) {
-      table ??= added(element, "table", "");
-      const row = added(table, "tr", "");
-      line.slice(1, -1).split("|").forEach((cell) => added(row, "td", cell.trim()));
-      continue;
-    }
-    table = null;
-    if (line.trim()) added(element, line.startsWith("#") ? "h2" : "p", line.replace(/^#+ |^- /, "").replaceAll("`", ""));
+  const [, ...blocks] = markdown.split(/\n\n+/); // the first is the title, which the page has
+  for (const block of blocks) {
+    const lines = block.trim().replaceAll("`", "").split("\n");
+    if (block.startsWith("|")) addTable(element, lines);
+    else if (block.startsWith("#")) added(element, "h2", lines[0].replace(/^#+ /, ""));
+    else added(element, "p", lines.join(" ").replace(/^- /, ""));
   }
 }
 
-function added(parent, name, text) {
+function addTable(element, lines) {
+  const body = added(added(element, "table"), "tbody");
+  for (const line of lines.filter((line) => !/^[\s|-]+$/.test(line))) { // without head and rule
+    const row = added(body, "tr");
+    line.slice(1, -1).split("|").forEach((cell) => added(row, "td", cell.trim()));
+  }
+}
+
+function added(parent, name, text = "") {
   const element = document.createElement(name);
   element.textContent = text;
   parent.append(element);

@@ -15,7 +15,8 @@ export class KneserNey {
     for (let n = 1; `counts.${n}.probability` in arrays; n++) {
       const of = (name) => arrays[`counts.${n}.${name}`]?.data;
       // The nodes of level n after parent p are those from begins[p] to begins[p + 1].
-      this.levels.push({ begins: of("begins"), tokens: of("tokens"), probability: of("probability"), backoff: of("backoff") });
+      const [begins, tokens, probability, backoff] = ["begins", "tokens", "probability", "backoff"].map(of);
+      this.levels.push({ begins, tokens, probability, backoff });
     }
   }
 
@@ -101,7 +102,8 @@ export class Mixture {
 
   shares(evidence) {
     const [always, ...slopes] = this.weights;
-    return softmax(always.map((weight, part) => slopes.reduce((sum, slope, kind) => sum + slope[part] * evidence[kind], weight)));
+    const added = (part) => slopes.reduce((sum, slope, kind) => sum + slope[part] * evidence[kind], 0);
+    return softmax(always.map((weight, part) => weight + added(part)));
   }
 }
 

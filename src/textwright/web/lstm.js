@@ -7,7 +7,9 @@ export class Recurrent {
   constructor(arrays) {
     this.embedding = new Matrix(arrays, "embedding");
     this.layers = [];
-    for (let i = 0; `layers.${i}.input_weight` in arrays; i++) this.layers.push(new Layer(arrays, `layers.${i}.`));
+    for (let i = 0; `layers.${i}.input_weight` in arrays; i++) {
+      this.layers.push(new Layer(arrays, `layers.${i}.`));
+    }
     this.projection = "output.projection" in arrays ? new Matrix(arrays, "output.projection") : null;
     const output = "output.weight" in arrays ? "output.weight" : "embedding";
     this.output = new Matrix(arrays, output, "output.bias");

@@ -27,7 +27,8 @@ class Page {
     const { run } = this;
     document.title = run.name;
     find("name").textContent = run.name;
-    find("about").textContent = `${run.model.title} language model of ${run.tokenizer.tokens.length.toLocaleString("en")} ${PIECES_OF[run.tokenizer.kind]}`;
+    const size = run.tokenizer.tokens.length.toLocaleString("en");
+    find("about").textContent = `${run.model.title} language model of ${size} ${PIECES_OF[run.tokenizer.kind]}`;
     find("prompt").value = run.prompt;
     find("license").textContent = run.license || "not stated";
     showCard(find("card"), run.card);

@@ -4,6 +4,7 @@
 const RESOLUTION = 1e-6; // below this, sums of float32 probabilities are not exact
 const { fround } = Math;
 
+/** Thrown where every token is banned, so that a text cannot go on. */
 export class NoTokenLeft extends Error {}
 
 /** What every option is if nothing is said. Tokens in logit_bias and forbid are ids. */
@@ -169,8 +170,10 @@ function peak(logits) {
     if (Number.isNaN(logits[id])) top = NaN;
     if (!(logits[id] <= top)) top = logits[id];
   }
-  if (top === -Infinity) throw new NoTokenLeft("No token is left to choose: forbid fewer tokens, or loosen the rule against repeats.");
-  if (!Number.isFinite(top)) throw new Error("The model's logits are not finite numbers: its training diverged or its file is damaged.");
+  if (top === -Infinity) throw new NoTokenLeft();
+  if (!Number.isFinite(top)) {
+    throw new Error("The model's logits are not finite numbers: its training diverged or its file is damaged.");
+  }
   return top;
 }
 

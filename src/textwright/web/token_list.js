@@ -63,8 +63,11 @@ export class TokenList {
     element.setAttribute("aria-selected", "true");
     this.text.setAttribute("aria-activedescendant", element.id);
     const token = this.tokens[place];
-    this.choices.querySelector("h2").textContent = token.id === null ? "Nothing could come here" : `“${token.text.trim() || visible(token.text)}” had a probability of ${percent(token.before)}`;
-    this.choices.querySelector("tbody").replaceChildren(...token.alternatives.map((other) => this.row(place, other, token)));
+    const shown = token.text.trim() || visible(token.text);
+    this.choices.querySelector("h2").textContent =
+      token.id === null ? "Nothing could come here" : `“${shown}” had a probability of ${percent(token.before)}`;
+    const rows = token.alternatives.map((other) => this.row(place, other, token));
+    this.choices.querySelector("tbody").replaceChildren(...rows);
     this.choices.hidden = false;
   }
 

@@ -2,7 +2,9 @@
 
 export class WorkerEngine {
   constructor(script) {
-    if (typeof Worker === "undefined") throw new Error("This browser has no workers, which the page writes with; use a newer one.");
+    if (typeof Worker === "undefined") {
+      throw new Error("This browser has no workers, which the page writes with; use a newer one.");
+    }
     this.worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
     this.waiting = [];
     this.worker.onmessage = ({ data }) => this.settle(data);
