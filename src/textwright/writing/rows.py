@@ -80,6 +80,8 @@ class RunningBatch(Generic[_Row]):
 
     def advance(self) -> None:
         """Feed every row its newest id. A row whose context is full keeps its newest half."""
+        if not self.rows:
+            return
         limit = self._backend.context_length
         full = [
             place
