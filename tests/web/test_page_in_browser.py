@@ -5,7 +5,7 @@ from conftest import train_tiny
 from web_engine import open_browser
 
 from textwright.api import load
-from textwright.export import export_html
+from textwright.export import export_html, html_page
 from textwright.run import Run
 
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -22,9 +22,12 @@ def run(notes, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def file(run, tmp_path_factory):
-    """Its page, with float32 weights."""
+    """Its page, with float32 weights in several parts."""
     out = tmp_path_factory.mktemp("pages") / "story.html"
-    export_html(Run.load(run), out, weights="float32", license="CC <b>BY</b> 4.0")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(html_page, "_PART", 4096)
+        export_html(Run.load(run), out, weights="float32", license="CC <b>BY</b> 4.0")
+    assert out.read_text("utf-8").count("application/gzip") > 3
     return out
 
 

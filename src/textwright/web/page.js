@@ -7,6 +7,7 @@ import { TokenList } from "./token_list.js";
 
 const BOLDNESS = { careful: { temperature: 0.5, top_p: 0.9 }, own: {}, bold: { temperature: 1.2, top_p: 0.98 } };
 const PIECES_OF = { word: "words", char: "characters", symbols: "symbols", bpe: "pieces of words" };
+const PAUSE = 80; // milliseconds until a growing text is shown again: its layout takes longer than a token
 const find = (id) => document.getElementById(id);
 
 /** Show the page of a run. openEngine: promises an object with the calls of engine.js, answered with promises. */
@@ -105,12 +106,16 @@ class Page {
       find("halt").disabled = false;
       this.say("Writing…");
       const begun = performance.now();
+      let shown = 0;
       let token = null;
       do {
         token = await this.engine.choose(token ? null : chosen);
         if (turn !== this.turn) return;
         text.tokens.push(token);
-        this.list.add(token);
+        if (performance.now() - shown > PAUSE) {
+          this.list.update();
+          shown = performance.now();
+        }
       } while (!token.finish_reason);
       const seconds = (performance.now() - begun) / 1000;
       const count = text.tokens.length - written.length;
@@ -122,6 +127,7 @@ class Page {
   stop(message) {
     this.turn++;
     find("halt").disabled = true;
+    this.list.update();
     this.say(message);
   }
 

@@ -9,6 +9,7 @@ export class TokenList {
     this.text = text;
     this.choices = choices;
     this.onChoice = onChoice;
+    this.tokens = [];
     text.addEventListener("click", ({ target }) => {
       const place = [...text.children].indexOf(target);
       if (place >= 0) this.select(place);
@@ -18,19 +19,26 @@ export class TokenList {
     choices.addEventListener("keydown", ({ key }) => key === "Escape" && text.focus());
   }
 
+  /** Show these tokens; those that are added to the list later are shown by `update`. */
   show(tokens) {
-    this.tokens = [];
+    this.tokens = tokens;
     this.selected = -1;
     this.text.replaceChildren();
     this.text.removeAttribute("aria-activedescendant");
     this.choices.hidden = true;
-    tokens.forEach((token) => this.add(token));
+    this.update();
   }
 
-  add(token) {
+  /** Show the tokens that were added since. */
+  update() {
+    const shown = this.text.children.length;
+    this.text.append(...this.tokens.slice(shown).map((token, place) => this.element(token, shown + place)));
+  }
+
+  element(token, place) {
     const element = document.createElement("span");
     element.className = "token";
-    element.id = `token-${this.tokens.length}`;
+    element.id = `token-${place}`;
     element.setAttribute("role", "option");
     element.setAttribute("aria-selected", "false");
     element.textContent = token.text;
@@ -40,8 +48,7 @@ export class TokenList {
       element.classList.add("end");
       element.setAttribute("aria-label", "end of the text");
     }
-    this.tokens.push(token);
-    this.text.append(element);
+    return element;
   }
 
   press(event) {
@@ -57,6 +64,7 @@ export class TokenList {
   }
 
   select(place) {
+    this.update();
     this.text.children[this.selected]?.setAttribute("aria-selected", "false");
     this.selected = place;
     const element = this.text.children[place];
