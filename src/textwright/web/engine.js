@@ -71,8 +71,13 @@ export class Engine {
     return draw(weights, this.uniforms.at(this.ids.length - this.promptLength));
   }
 
-  /** The distributions before and after the samplers, and the likeliest of both. */
+  /** The distributions before and after the samplers, and the likeliest of both; of each place once. */
   predict() {
+    if (this.predicted?.ids !== this.ids) this.predicted = { ids: this.ids, ...this.compute() };
+    return this.predicted;
+  }
+
+  compute() {
     const logits = this.model.logits(this.stateAfter(this.ids));
     const before = new Distribution(weigh(logits));
     const after = new Distribution(this.processed(logits));

@@ -52,7 +52,14 @@ export class Matrix {
         g += data[(at += columns)] * value;
         h += data[(at += columns)] * value;
       }
-      products.set([a, b, c, d, e, f, g, h], row);
+      products[row] = a;
+      products[row + 1] = b;
+      products[row + 2] = c;
+      products[row + 3] = d;
+      products[row + 4] = e;
+      products[row + 5] = f;
+      products[row + 6] = g;
+      products[row + 7] = h;
     }
     for (; row < rows; row++) {
       let sum = 0;

@@ -20,12 +20,23 @@ let answered = Promise.resolve(); // calls wait until the weights are unpacked
 onmessage = ({ data: { call, argument } }) => {
   answered = answered.then(async () => {
     try {
-      postMessage({ result: await CALLS[call](argument) });
+      const result = await CALLS[call](argument);
+      postMessage({ result });
+      if (call === "choose" && !result.finish_reason) lookAhead();
     } catch (error) {
       postMessage({ error: error.message });
     }
   });
 };
+
+/** Compute the next place while the page shows this one. */
+function lookAhead() {
+  try {
+    engine.next();
+  } catch {
+    // The call for that place will meet the same error, and answer it.
+  }
+}
 
 /** The bytes of gzip in base64, given in parts. */
 export async function unpack(parts) {
