@@ -17,6 +17,7 @@ from textwright import __version__
 from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
 from textwright.cli.memorisation_command import memorisation
 from textwright.cli.sampling_flags import SampledCommand, without_flags
+from textwright.cli.serve_command import serve
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
 from textwright.cli.train_commands import corpus, demo, train
@@ -76,7 +77,7 @@ def start(
 
 COMMANDS = (
     *(demo, corpus, train, generate, evaluate, inspect),
-    *(memorisation, export, cache, presets, summary),
+    *(memorisation, export, serve, cache, presets, summary),
 )
 for command in COMMANDS:
     if command is generate:

@@ -1,0 +1,88 @@
+"""The command that serves runs over HTTP: serve."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textwright.errors import ServerError
+
+
+def serve(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN…", help="Run folders; each is a model named as its folder."),
+    ],
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            help="The address to listen on. Any but this machine's own needs --api-key or "
+            "--no-auth.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 takes one that is free.")
+    ] = 8000,
+    api_key: Annotated[
+        str,
+        typer.Option(
+            "--api-key",
+            envvar="TEXTWRIGHT_API_KEY",
+            help="Clients have to send it, as they send OpenAI's.",
+        ),
+    ] = "",
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Let other machines write without a key.")
+    ] = False,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors",
+            help="A page's origin, such as https://example.org, whose scripts may read the "
+            "answers. Repeatable.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Texts written together; 128.")
+    ] = None,
+    queue: Annotated[
+        int | None,
+        typer.Option("--queue", min=1, help="Texts that may run or wait; 512. Beyond it: 429."),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.1, help="The most for one answer; 600.")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")] = "cpu",
+) -> None:
+    """Serve runs to programs that speak OpenAI's completions, until Ctrl-C or SIGTERM.
+
+    Then new requests are refused, and texts that are being written finish.
+    """
+    if missing := [
+        name for name in ("fastapi", "prometheus_client", "uvicorn") if not find_spec(name)
+    ]:
+        raise ServerError(f"{missing[0]} is missing: pip install 'textwright[serve]'.")
+    from textwright.server import listen
+    from textwright.server.app import create_app
+    from textwright.server.limits import Limits
+    from textwright.server.served import open_run
+
+    listen.check_access(host, api_key, no_auth)
+    named = listen.name_runs(runs)
+    given = {"batch_size": batch_size, "queue": queue, "seconds": seconds}
+    limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    bound = listen.listen(host, port)
+    with bound:
+        served = [open_run(name, path, limits, device) for name, path in named.items()]
+        app = create_app(served, limits=limits, key=api_key, origins=cors or ())
+        shown = f"http://{host}:{bound.getsockname()[1]}"
+        listen.serve(
+            app,
+            bound,
+            limits.seconds,
+            lambda: typer.echo(f"Serving {', '.join(named)} at {shown}/v1 · Ctrl-C ends", err=True),
+        )
