@@ -15,7 +15,7 @@ from textwright.errors import GenerationError
 from textwright.writing import sampling
 from textwright.writing.sampling import penalize, process, uniforms
 from textwright.writing.sampling_options import SamplingOptions, explain, sampling_options
-from textwright.writing.sampling_steps import draw, keep_top_p, probabilities, trouble
+from textwright.writing.sampling_steps import draw, keep_top_p, probabilities
 
 STOP = 0
 
@@ -23,10 +23,11 @@ STOP = 0
 def choose(logits: np.ndarray, options: SamplingOptions, uniform: float) -> int:
     """The next id of one row."""
     past = SimpleNamespace(history=IDS[:0], prompt_length=0, count=0, copied=IDS[:0])
-    ids, top = sampling.choose(logits[None], options, np.array([uniform]), [past], STOP)
-    if not np.isfinite(top[0]):
-        raise trouble(top[0])
-    return int(ids[0])
+    row = logits[None].copy()
+    (new_id,), troubles = sampling.choose(row, options, np.array([uniform]), [past], STOP)
+    for trouble in troubles.values():
+        raise trouble
+    return new_id
 
 
 PROMPT, TEXT = [4, 2, 5, 4], [3, 2, 3, 1, 3, 2]

@@ -15,7 +15,6 @@ from textwright.writing.sampling_steps import (
     NoTokenLeftError,
     bits_without,
     log_probabilities,
-    trouble,
 )
 from textwright.writing.text import Text
 
@@ -50,28 +49,36 @@ class Drawn(Text):
 
     def cost(self, logits: Logits) -> Cost:
         """What the rule against copies costs at the next place, given its logits (V,)."""
+        if self.request.known is None:
+            return NO_COST
         copied = self.copied
         return Cost(bits_without(logits, copied), 1) if len(copied) else NO_COST
 
 
 def draw_ids(texts: Sequence[Drawn], logits: Logits) -> Iterator[TokenEvent | Exception]:
-    """Continue each text by the next id, given logits (B, V); or why one cannot go on."""
+    """Continue each text by the next id, or say why one cannot go on.
+
+    logits (B, V), which are overwritten.
+    """
     options, stop_id = texts[0].options, texts[0].stop_id
+    logprobs = {
+        place: log_probabilities(logits[place])
+        for place, text in enumerate(texts)
+        if text.request.logprobs is not None
+    }
+    costs = [t.cost(row) for t, row in zip(texts, logits, strict=True)] if options.no_copy else []
     uniforms = np.array([text.uniform() for text in texts])
-    ids, top = choose(logits, options, uniforms, texts, stop_id)
-    possible = np.isfinite(top).tolist()
-    for place, (text, new_id) in enumerate(zip(texts, ids.tolist(), strict=True)):
+    ids, troubles = choose(logits, options, uniforms, texts, stop_id)
+    for place, (text, new_id) in enumerate(zip(texts, ids, strict=True)):
         try:
-            cost = NO_COST
+            cost = costs[place] if costs else NO_COST
             if (forced := text.forced_id()) is not None:
-                new_id = forced
-            elif possible[place]:
-                cost = text.cost(logits[place]) if options.no_copy else NO_COST
-            else:
-                raise trouble(float(top[place]))
+                new_id, cost = forced, NO_COST
+            elif place in troubles:
+                raise troubles[place]
             scored = None
-            if (count := text.request.logprobs) is not None:
-                scored = Scored.of(log_probabilities(logits[place]), new_id, count)
+            if place in logprobs:
+                scored = Scored.of(logprobs[place], new_id, text.request.logprobs)
             yield text.take(new_id, scored, cost)
         except NoTokenLeftError:
             yield text.end("no_token_left")

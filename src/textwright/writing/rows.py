@@ -33,7 +33,8 @@ _Read = tuple[NDArray[np.float32], Any]  # logits (B, V) and the state behind th
 
 
 class RunningBatch(Generic[_Row]):
-    """The rows that run together, with their state, and the logits (B, V) after what was read last.
+    """The rows that run together, with their state, and the logits (B, V) after what was read last,
+    which may be overwritten.
 
     Where an error is raised, the batch is as it was before.
     """
@@ -58,7 +59,7 @@ class RunningBatch(Generic[_Row]):
         if new := groups[known:]:
             reads.append(self._read([group[0] for group in new]))
         logits, state = _join(reads)
-        read_last = logits[-1:], state.select([len(groups) - 1])
+        read_last = logits[-1:].copy(), state.select([len(groups) - 1])
         if len(rows) > len(groups):
             places = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
             logits, state = logits[places], state.select(places)

@@ -37,13 +37,16 @@ from textwright.writing.sampling_steps import (
     keep_top_k,
     keep_top_p,
     keep_typical,
+    peak,
     penalize_counts,
     penalize_repetition,
     repeating_ids,
     temper,
+    trouble,
 )
 
 _NO_IDS: Ids = np.empty(0, np.int64)
+TOGETHER = 1 << 17  # logits of rows that are processed at a time; more would leave the cache
 
 
 def penalize(
@@ -80,13 +83,16 @@ def penalize(
     return logits
 
 
-def truncate(logits: Logits, options: SamplingOptions) -> Logits:
-    """Steps 8 to 12: temperature, then the filters, each on the result of the one before."""
+def truncate(logits: Logits, options: SamplingOptions, out: Logits | None = None) -> Logits:
+    """Steps 8 to 12: temperature, then the filters, each on the result of the one before.
+
+    out: an array that may be written to, such as that of the logits.
+    """
     temperature = options.temperature
     # A beam needs a second token to go on with where the likeliest one ends the text.
     least = 2 if options.beams > 1 else 1
     if temperature != 1.0 and temperature != inf:
-        logits = temper(logits, temperature)
+        logits = temper(logits, temperature, out)
     if options.top_k:
         logits = keep_top_k(logits, max(options.top_k, least))
     if options.top_p < 1.0:
@@ -134,32 +140,53 @@ def choose(
     uniforms: NDArray[np.float64],
     pasts: Sequence[Past],
     stop_id: int,
-) -> tuple[Ids, Logits]:
-    """The whole order: the next id of each row.
+) -> tuple[list[int], dict[int, GenerationError]]:
+    """The whole order: the next id of each row, and what is wrong with rows that have none.
 
-    logits (B, V) · uniforms (B,): the random numbers of their places; temperature 0 uses none →
-    ids (B,), and the largest logit of each row after step 7 (B,): where it is not finite, no id
-    could be chosen, and `trouble` says why.
+    logits (B, V), which are overwritten · uniforms (B,): the random numbers of the rows' places;
+    temperature 0 uses none.
     """
+    ids: list[int] = []
+    troubles: dict[int, GenerationError] = {}
+    together = max(1, TOGETHER // logits.shape[1])
+    for first in range(0, len(logits), together):
+        part = slice(first, first + together)
+        left = _penalize_rows(logits[part], options, pasts[part], stop_id)
+        try:
+            ids += _pick(left, options, uniforms[part])
+        except GenerationError:
+            top = left.max(1, keepdims=True)
+            possible = np.isfinite(top)
+            for row in np.flatnonzero(~possible).tolist():
+                troubles[first + row] = trouble(float(top[row, 0]))
+            ids += _pick(np.where(possible, left, np.float32(0)), options, uniforms[part])
+    return ids, troubles
+
+
+def _pick(logits: Logits, options: SamplingOptions, uniforms: NDArray[np.float64]) -> list[int]:
+    """Steps 8 to 13 of rows, logits (B, V), which are overwritten. Raises as `peak` does."""
+    if options.temperature == 0.0:
+        peak(logits)
+        return logits.argmax(1).tolist()
+    return draw(truncate(logits, options, logits), uniforms, logits).tolist()
+
+
+def _penalize_rows(
+    logits: Logits, options: SamplingOptions, pasts: Sequence[Past], stop_id: int
+) -> Logits:
+    """Steps 1 to 7 of rows, logits (B, V), which may be overwritten."""
     if options.looks_back:
         rows = [
             penalize(row, options, past.history, past.prompt_length, stop_id, past.copied)
             for row, past in zip(logits, pasts, strict=True)
         ]
-        logits = np.stack(rows)
-    else:
-        logits = penalize(logits, options)
-        if options.min_new_tokens:
-            short = np.array([past.count for past in pasts]) < options.min_new_tokens
-            if short.any():
-                logits = logits.copy()
-                logits[short, stop_id] = -inf
-    top = np.maximum.reduce(logits, axis=1)
-    if not (possible := np.isfinite(top)).all():
-        logits = np.where(possible[:, None], logits, np.float32(0))
-    if options.temperature == 0.0:
-        return logits.argmax(1), top
-    return draw(truncate(logits, options), uniforms), top
+        return np.stack(rows)
+    logits = penalize(logits, options)
+    if options.min_new_tokens:
+        short = [place for place, past in enumerate(pasts) if past.count < options.min_new_tokens]
+        if short:
+            logits[short, stop_id] = -inf
+    return logits
 
 
 def uniforms(seed: int, index: int) -> np.random.Generator:

@@ -8,7 +8,7 @@ Letters: B rows, V vocabulary, N tokens among which a filter chooses.
 """
 
 from functools import lru_cache
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ Ids = NDArray[np.int64]
 # Sums of float32 probabilities are not exact below this: a sum that misses its share by less has
 # reached it. So probabilities .5, .3, .2 under top-p .8 keep two tokens, not three.
 RESOLUTION = 1e-6
-_BLOCK = 128
+_BLOCK = 128  # tokens whose weights are summed first
+_FEW = 4  # rows, from which on it is faster to look up all at once
 
 
 class NoTokenLeftError(GenerationError):
@@ -78,11 +79,11 @@ def repeating_ids(ids: Ids, n: int) -> Ids:
     return windows[same, -1]
 
 
-def temper(logits: Logits, temperature: float) -> Logits:
+def temper(logits: Logits, temperature: float, out: Logits | None = None) -> Logits:
     """log p / T, up to a constant.
 
     0 leaves only the likeliest token (of equals, the lowest id); inf makes all tokens that are not
-    banned equally likely.
+    banned equally likely. out: an array for the result, which may be that of the logits.
     """
     top = peak(logits)
     if temperature == 0.0:
@@ -92,7 +93,7 @@ def temper(logits: Logits, temperature: float) -> Logits:
         return np.where(logits > -inf, np.float32(0), np.float32(-inf))
     # The peak is moved to zero first: then nothing overflows upwards, and the likeliest tokens,
     # which matter most, lose no digits. Beyond 1e±30, float32 would turn T itself into 0 or inf.
-    tempered = logits - top
+    tempered = np.subtract(logits, top, out=out)
     tempered /= min(max(temperature, 1e-30), 1e30)
     return tempered
 
@@ -147,37 +148,60 @@ def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
     return _keep_first(logits, possible, order, weights, p * total, least)
 
 
-def draw(logits: NDArray[np.floating], uniforms: Any) -> Ids:
+def draw(
+    logits: NDArray[np.floating], uniforms: Any, out: NDArray[np.floating] | None = None
+) -> Ids:
     """The first id of each row at which the cumulative probability exceeds its uniform.
 
-    logits (…, V) · uniforms (…), in [0, 1) → ids (…). Weights are float32, sums float64. Raises
-    NoTokenLeftError where every token of a row is banned.
+    logits (…, V) · uniforms (…), in [0, 1) · out: an array for the weights, which may be that of
+    the logits → ids (…). Weights are float32, sums float64. Raises NoTokenLeftError where every
+    token of a row is banned.
     """
     size = logits.shape[-1]
-    weights = _weights(logits).reshape(-1, size)
-    rows = np.arange(len(weights))
-    start, before = np.zeros(len(rows), np.int64), np.zeros(len(rows))
-    if size <= 4 * _BLOCK:
-        running = np.add.accumulate(weights, axis=1, dtype=np.float64)
-        target = np.reshape(uniforms, -1) * running[:, -1]
-    else:
-        # A running sum over V is one long chain of additions; sums of blocks are faster. Find the
-        # block by the running sum of blocks, then the id within the block.
-        sums = np.add.reduceat(weights, _block_starts(size), axis=1, dtype=np.float64)
-        ends = np.add.accumulate(sums, axis=1)
-        target = np.reshape(uniforms, -1) * ends[:, -1]
-        block = np.minimum((ends <= target[:, None]).sum(1), ends.shape[1] - 1)
-        start, before = block * _BLOCK, np.where(block, ends[rows, block - 1], 0.0)
-        ids = start[:, None] + np.arange(_BLOCK)
-        inside = weights[rows[:, None], np.minimum(ids, size - 1)]
-        weights = np.where(ids < size, inside, 0)
-        running = np.add.accumulate(weights, axis=1, dtype=np.float64)
-        running += before[:, None]
-    place = (running <= target[:, None]).sum(1)
-    if (beyond := place == weights.shape[1]).any():  # the two sums differ in the last digit
-        last = weights.shape[1] - 1 - (weights[beyond, ::-1] > 0).argmax(1)
-        place[beyond] = last
-    found: Ids = (start + place).reshape(logits.shape[:-1])[()]
+    weights = _weights(logits, out).reshape(-1, size)
+    # A running sum over V is one long chain of additions; sums of blocks are faster. Find the block
+    # by the running sum of blocks, then the id within the block.
+    sums = np.add.reduceat(weights, _block_starts(size), axis=1, dtype=np.float64)
+    ends = np.add.accumulate(sums, axis=1)
+    find = _find_each if len(weights) < _FEW else _find_together
+    found: Ids = find(weights, ends, np.reshape(uniforms, -1) * ends[:, -1])
+    return found.reshape(logits.shape[:-1])[()]
+
+
+def _find_each(weights: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]) -> Ids:
+    """The first id of each row (B, V) at which the running sum exceeds the target (B,).
+
+    ends (B, blocks): the running sums at the ends of the blocks.
+    """
+    found = np.empty(len(weights), np.int64)
+    for row, target in enumerate(targets):
+        block = min(int(ends[row].searchsorted(target, "right")), ends.shape[1] - 1)
+        start = block * _BLOCK
+        inside = weights[row, start : start + _BLOCK]
+        running = np.add.accumulate(inside, dtype=np.float64)
+        if block:
+            running += ends[row, block - 1]
+        place = int(running.searchsorted(target, "right"))
+        if place == len(inside):  # the two sums differ in the last digit
+            place = int(inside.nonzero()[0][-1])
+        found[row] = start + place
+    return found
+
+
+def _find_together(weights: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]) -> Ids:
+    """The same as `_find_each`, faster for many rows."""
+    rows, size = np.arange(len(weights))[:, None], weights.shape[1]
+    target = targets[:, None]
+    block = np.minimum((ends <= target).sum(1, keepdims=True), ends.shape[1] - 1)
+    ids = block * _BLOCK + np.arange(_BLOCK)
+    inside = weights[rows, np.minimum(ids, size - 1)]
+    inside[ids >= size] = 0
+    running = np.add.accumulate(inside, axis=1, dtype=np.float64)
+    running += np.where(block, ends[rows, block - 1], 0.0)
+    place = (running <= target).sum(1)
+    if (beyond := place == _BLOCK).any():  # the two sums differ in the last digit
+        place[beyond] = _BLOCK - 1 - (inside[beyond, ::-1] > 0).argmax(1)
+    found: Ids = block[:, 0] * _BLOCK + place
     return found
 
 
@@ -213,7 +237,7 @@ def peak(logits: NDArray[np.floating]) -> NDArray[np.floating]:
     number.
     """
     top: NDArray[np.floating] = np.maximum.reduce(logits, axis=-1, keepdims=True)
-    if not np.isfinite(top).all():
+    if not isfinite(top.sum()) and not np.isfinite(top).all():
         raise trouble(float(top[~np.isfinite(top)][0]))
     return top
 
@@ -243,9 +267,9 @@ def log_probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return shifted
 
 
-def _weights(logits: Logits) -> Logits:
-    """Probabilities up to a factor: the largest is 1."""
-    shifted = logits - peak(logits)
+def _weights(logits: Logits, out: Logits | None = None) -> Logits:
+    """Probabilities up to a factor: the largest is 1. out: an array for them."""
+    shifted = np.subtract(logits, peak(logits), out=out)
     np.exp(shifted, out=shifted)
     return shifted
 

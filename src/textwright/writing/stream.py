@@ -123,7 +123,7 @@ class TextStream(Iterator[TokenEvent]):
         while self._engine.busy:
             for event in self._engine.step():
                 if isinstance(event, TokenEvent):
-                    yield event._replace(sample=event.request * self.num + event.sample)
+                    yield TokenEvent(event[0], event[0] * self.num + event[1], *event[2:])
                 elif isinstance(event, ErrorEvent):
                     if isinstance(event.error, MemoryError):
                         raise self._memory_ran_out() from event.error
