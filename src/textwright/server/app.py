@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from textwright import __version__
-from textwright.server.bodies import CompletionBody, DetokenizeBody, TokenizeBody
+from textwright.server.bodies import CompletionBody, DetokenizeBody, InspectBody, TokenizeBody
 from textwright.server.errors import ApiError, wrong_body
 from textwright.server.guard import Guard
 from textwright.server.limits import Limits
+from textwright.server.looking import look
 from textwright.server.served import ServedRun
 from textwright.server.service import Service, Writing
 
@@ -146,6 +147,11 @@ def create_app(
     async def describe_runs() -> dict[str, Any]:
         """The runs with all that a page shows of them."""
         return {"runs": [served.describe() for served in service.runs.values()]}
+
+    @app.post("/api/inspect")
+    async def inspect(body: InspectBody) -> dict[str, Any]:
+        """What may come after a text, before the sampling options change it and after."""
+        return await look(service, body)
 
     @app.get("/health")
     async def health() -> dict[str, str]:

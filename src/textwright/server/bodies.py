@@ -45,7 +45,49 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool = Field(False, description="Taken, and without effect.")
 
 
-class CompletionBody(Body):
+class SampledBody(Body):
+    """A body with sampling options; those that are left out are the run's own."""
+
+    stop: str | list[str] | None = Field(
+        None, description=f"Up to {STOPS} strings that end the text; they are not part of it."
+    )
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None, description="By id, numbers that are added to logits."
+    )
+    temperature: float | None = _sampling("temperature")
+    top_p: float | None = _sampling("top_p")
+    presence_penalty: float | None = _sampling("presence_penalty")
+    frequency_penalty: float | None = _sampling("frequency_penalty")
+    top_k: int | None = _sampling("top_k")
+    min_p: float | None = _sampling("min_p")
+    typical_p: float | None = _sampling("typical_p")
+    repetition_penalty: float | None = _sampling("repetition_penalty")
+    no_repeat_ngram: int | None = _sampling("no_repeat_ngram")
+    beams: int | None = _sampling("beams")
+    min_tokens: int | None = _sampling("min_new_tokens")
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _stops_are_few(cls, stop: Any) -> Any:
+        stops = [stop] if isinstance(stop, str) else stop
+        if isinstance(stops, list) and (len(stops) > STOPS or "" in stops):
+            raise ValueError(f"give up to {STOPS} strings, none of them empty")
+        return stop
+
+    def sampling(self) -> dict[str, Any]:
+        """The sampling options that are given, by the names that the run has for them."""
+        names = {"min_tokens": "min_new_tokens"}
+        given = {
+            names.get(name, name): value
+            for name in self.model_fields_set
+            if (value := getattr(self, name)) is not None
+        }
+        if isinstance(self.stop, str):
+            given["stop"] = [self.stop]
+        return {name: given[name] for name in SamplingOptions.model_fields if name in given}
+
+
+class CompletionBody(SampledBody):
     """What `POST /v1/completions` takes."""
 
     prompt: Texts = Field(
@@ -68,9 +110,6 @@ class CompletionBody(Body):
     )
     stream: bool | None = Field(False, description="Send the text as it is written.")
     stream_options: StreamOptions | None = None
-    stop: str | list[str] | None = Field(
-        None, description=f"Up to {STOPS} strings that end the text; they are not part of it."
-    )
     echo: bool | None = Field(False, description="Begin each text with its prompt.")
     logprobs: int | None = Field(
         None,
@@ -78,20 +117,6 @@ class CompletionBody(Body):
         le=MOST_LIKELIEST,
         description="Give log-probabilities of tokens, and of so many that were the likeliest.",
     )
-    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
-        None, description="By id, numbers that are added to logits."
-    )
-    temperature: float | None = _sampling("temperature")
-    top_p: float | None = _sampling("top_p")
-    presence_penalty: float | None = _sampling("presence_penalty")
-    frequency_penalty: float | None = _sampling("frequency_penalty")
-    top_k: int | None = _sampling("top_k")
-    min_p: float | None = _sampling("min_p")
-    typical_p: float | None = _sampling("typical_p")
-    repetition_penalty: float | None = _sampling("repetition_penalty")
-    no_repeat_ngram: int | None = _sampling("no_repeat_ngram")
-    beams: int | None = _sampling("beams")
-    min_tokens: int | None = _sampling("min_new_tokens")
     return_token_ids: bool | None = Field(False, description="Give the ids of prompt and text.")
     user: str | None = Field(None, description="Taken, and without effect.")
     suffix: str | None = Field(None, description="Refused: these models write from left to right.")
@@ -99,25 +124,20 @@ class CompletionBody(Body):
     @field_validator("prompt", mode="before")
     @classmethod
     def _is_a_prompt(cls, prompt: Any) -> Any:
-        def are(values: list[Any], kind: type) -> bool:
-            return all(type(value) is kind for value in values)
+        def are_ids(values: list[Any]) -> bool:
+            return all(type(value) is int and value >= 0 for value in values)
 
         if prompt is None or isinstance(prompt, str):
             return prompt
         if isinstance(prompt, list) and prompt:
-            if are(prompt, str) or are(prompt, int):
+            if all(isinstance(text, str) for text in prompt) or are_ids(prompt):
                 return prompt
-            if are(prompt, list) and all(are(ids, int) for ids in prompt):
+            if all(isinstance(ids, list) and are_ids(ids) for ids in prompt):
                 return prompt
-        raise ValueError("give a text, a list of texts, a list of ids, or a list of lists of ids")
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _stops_are_few(cls, stop: Any) -> Any:
-        stops = [stop] if isinstance(stop, str) else stop
-        if isinstance(stops, list) and (len(stops) > STOPS or "" in stops):
-            raise ValueError(f"give up to {STOPS} strings, none of them empty")
-        return stop
+        raise ValueError(
+            "give a text, a list of texts, a list of ids, or a list of lists of ids, which are "
+            "whole numbers from 0"
+        )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -129,9 +149,16 @@ class CompletionBody(Body):
             if self.best_of < self.num:
                 raise ValueError(f"best_of ({self.best_of}) cannot be below n ({self.num})")
             if self.stream and self.best_of > self.num:
-                raise ValueError(
-                    "the best of several texts is known at their end: leave out stream"
-                )
+                raise ValueError("the best text is known when all have ended: leave out stream")
+        beams = self.beams or 1
+        if beams > 1 and (self.fields is not None or self.best_of is not None):
+            raise ValueError("beams cannot be used with fields or best_of: leave out one of them")
+        if self.num > beams > 1:
+            raise ValueError(f"n ({self.num}) needs at least as many beams, not {beams}")
+        if (self.min_tokens or 0) > max(1, self.new_tokens):
+            raise ValueError(
+                f"min_tokens ({self.min_tokens}) cannot exceed max_tokens ({self.new_tokens})"
+            )
         return self
 
     @property
@@ -142,19 +169,6 @@ class CompletionBody(Body):
     def new_tokens(self) -> int:
         return MAX_TOKENS if self.max_tokens is None else self.max_tokens
 
-    def sampling(self) -> dict[str, Any]:
-        """The sampling options that are given, by their names."""
-        names = {"min_tokens": "min_new_tokens"}
-        given = {
-            names.get(name, name): value
-            for name in self.model_fields_set
-            if (value := getattr(self, name)) is not None
-        }
-        if isinstance(self.stop, str):
-            given["stop"] = [self.stop]
-        chosen = {name: given[name] for name in SamplingOptions.model_fields if name in given}
-        return {**chosen, "max_new_tokens": max(1, self.new_tokens)}
-
 
 class TokenizeBody(Body):
     """What `POST /tokenize` takes, as vLLM has it."""
@@ -162,6 +176,16 @@ class TokenizeBody(Body):
     prompt: str
     add_special_tokens: bool = Field(False, description="Begin with the stop id.")
     return_token_strs: bool = Field(False, description="Give each token as text, too.")
+
+
+class InspectBody(SampledBody):
+    """What `POST /api/inspect` takes."""
+
+    prompt: str | Ids = ""
+    written: int = Field(
+        0, ge=0, description="How many of the last tokens are of the text, not of its prompt."
+    )
+    top: int = Field(20, ge=1, le=200, description="So many likeliest tokens are given.")
 
 
 class DetokenizeBody(Body):

@@ -12,7 +12,7 @@ TYPES = {
     401: "authentication_error",
     404: "not_found_error",
     429: "rate_limit_error",
-    503: "service_unavailable_error",
+    500: "server_error",
 }
 
 

@@ -70,14 +70,13 @@ class ServedRun:
         try:
             prompts = self._prompts(body)
             self._check_size(body, prompts, num)
-            given = body.sampling()
+            most = max(1, body.new_tokens)
             # A search shows nothing before its end, so it has to be asked for. And what the run has
             # for longer texts does not refuse a short one.
-            given.setdefault("beams", 1)
-            if "min_new_tokens" not in given:
-                least = self.writer.run.config.sample.min_new_tokens
-                given["min_new_tokens"] = min(least, given["max_new_tokens"])
-            options = self.writer.options(**given)
+            least = min(self.writer.run.config.sample.min_new_tokens, most)
+            options = self.writer.options(
+                **{"beams": 1, "min_new_tokens": least, **body.sampling(), "max_new_tokens": most}
+            )
             seed = secrets.randbits(53) if body.seed is None else body.seed
             logprobs = body.logprobs
             if body.best_of is not None and logprobs is None:

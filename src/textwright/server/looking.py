@@ -1,0 +1,84 @@
+"""What a page shows of a place in a text: the tokens that may come next, and what of them sampling
+leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+
+from textwright.errors import TextwrightError
+from textwright.server.bodies import InspectBody
+from textwright.server.errors import ApiError
+from textwright.server.served import ServedRun
+from textwright.server.service import Service
+from textwright.writing.backend import padded, visible
+from textwright.writing.generator import with_ids
+from textwright.writing.sampling import process
+from textwright.writing.sampling_steps import Logits, NoTokenLeftError, log_probabilities, peak
+
+
+async def look(service: Service, body: InspectBody) -> dict[str, Any]:
+    """The answer of `POST /api/inspect`. Raises ApiError where the body cannot be used."""
+    served = service.find(body.model)
+    ids = await asyncio.to_thread(_read, served, body)
+    backend, stop = served.writer.generator.backend, served.tokenizer.stop_id
+    row = padded([visible(ids, stop, backend.context_length)])
+    # Between two steps of the engine: they share the model.
+    logits: Logits = (await service.worker.call(lambda: backend.prefill(*row)[0]))[0]
+    return await asyncio.to_thread(_weigh, served, body, ids, logits)
+
+
+def _read(served: ServedRun, body: InspectBody) -> list[int]:
+    if isinstance(body.prompt, str):
+        ids = served.tokenize(body.prompt)
+    else:
+        served.check_ids(body.prompt)
+        ids = body.prompt
+    ids = ids[ids[:1] == [served.tokenizer.stop_id] :]
+    if len(ids) > served.limits.tokens:
+        raise ApiError(422, f"The text has {len(ids)} tokens, {served.limits.tokens} are the most.")
+    return ids
+
+
+def _weigh(served: ServedRun, body: InspectBody, ids: list[int], logits: Logits) -> dict[str, Any]:
+    """Probabilities before and after sampling, given the logits (V,)."""
+    prompt_length = max(0, len(ids) - body.written)
+    before = np.exp(log_probabilities(logits))
+    try:
+        given = {"min_new_tokens": 0, "max_new_tokens": len(ids) + 1, **body.sampling()}
+        options = with_ids(served.writer.options(**given), served.tokenizer)
+        kept = process(
+            logits, options, np.array(ids, np.int64), prompt_length, served.tokenizer.stop_id
+        )
+        peak(kept)
+        after = np.exp(log_probabilities(kept))
+    except NoTokenLeftError:
+        after = np.zeros_like(before)
+    except TextwrightError as error:
+        raise ApiError(422, str(error)) from None
+    likeliest = np.argsort(-before, kind="stable")[: body.top]
+    shown = [*likeliest.tolist()]
+    shown += [i for i in np.argsort(-after, kind="stable")[: body.top].tolist() if i not in shown]
+    return {
+        "tokens": [{"id": i, "text": served.spellings[i]} for i in ids],
+        "kept": int(np.count_nonzero(after)),
+        "entropy": {"before": _entropy(before), "after": _entropy(after)},
+        "next": [
+            {
+                "id": i,
+                "text": served.spellings[i],
+                "before": float(before[i]),
+                "after": float(after[i]),
+            }
+            for i in shown
+        ],
+    }
+
+
+def _entropy(probabilities: np.ndarray) -> float:
+    """In nats."""
+    positive = probabilities[probabilities > 0]
+    return float(-(positive * np.log(positive)).sum())
