@@ -60,8 +60,9 @@ def _weigh(served: ServedRun, body: InspectBody, ids: list[int], logits: Logits)
     except TextwrightError as error:
         raise ApiError(422, str(error)) from None
     likeliest = np.argsort(-before, kind="stable")[: body.top]
-    shown = [*likeliest.tolist()]
-    shown += [i for i in np.argsort(-after, kind="stable")[: body.top].tolist() if i not in shown]
+    shown = likeliest.tolist()
+    risen = np.argsort(-after, kind="stable")[: body.top]  # such as by a bias
+    shown += [i for i in risen.tolist() if after[i] > 0 and i not in shown]
     return {
         "tokens": [{"id": i, "text": served.spellings[i]} for i in ids],
         "kept": int(np.count_nonzero(after)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -15,6 +16,8 @@ from textwright.server.limits import Limits
 from textwright.server.metrics import Metrics
 from textwright.server.served import Asked, ServedRun
 from textwright.server.worker import Worker
+
+log = logging.getLogger(__name__)
 
 
 class Writing:
@@ -131,6 +134,7 @@ def _refused(error: Exception) -> ApiError:
         return ApiError(429, "Memory ran out: ask for fewer or shorter texts.", retry_after=5)
     if isinstance(error, TextwrightError):
         return ApiError(422, str(error))
+    log.error("A text could not be written.", exc_info=error)
     return ApiError(500, "The text could not be written; the server's log has the reason.")
 
 
