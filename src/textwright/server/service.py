@@ -28,6 +28,10 @@ class Writing:
         self._service, self._width = service, asked.width
         self._ticket = service.worker.submit(served.name, asked.requests)
         self._begun = time.perf_counter()
+        # One timer for the whole answer: one for each wait would cost as much as the wait.
+        self._timer = asyncio.get_running_loop().call_later(
+            service.limits.seconds, self._ticket.batches.put_nowait, None
+        )
         service.texts += asked.width
 
     async def parts(self) -> AsyncIterator[list[Part]]:
@@ -36,18 +40,13 @@ class Writing:
         if parts := self.completion.begin():
             yield parts
         while not self.completion.done:
-            passed = time.perf_counter() - self._begun
-            try:
-                async with asyncio.timeout(seconds - passed):
-                    batch = await self._ticket.batches.get()
-            except TimeoutError:
+            batch = await self._ticket.arrived()
+            if batch is None:
                 raise ApiError(
                     400,
                     f"The answer took longer than {seconds:g} seconds: ask for less text.",
                     code="timeout",
-                ) from None
-            while not self._ticket.batches.empty():
-                batch += self._ticket.batches.get_nowait()
+                )
             if first:
                 self._service.metrics.first_token(time.perf_counter() - self._begun)
                 first = False
@@ -78,6 +77,7 @@ class Writing:
 
     def close(self) -> None:
         """End what is still being written, and free its places."""
+        self._timer.cancel()
         self._service.texts -= self._width
         self._service.worker.release(self._ticket)
         self._service.metrics.wrote(self._ticket.run, *self.completion.tokens)
@@ -139,4 +139,7 @@ def _refused(error: Exception) -> ApiError:
 
 
 def _event(content: object) -> bytes:
-    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
+    return b"data: %b\n\n" % _encode(content).encode()
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

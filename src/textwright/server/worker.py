@@ -25,8 +25,20 @@ class Ticket:
     def __init__(self, run: str, requests: Sequence[Request]) -> None:
         self.run, self.requests = run, requests
         self.loop = asyncio.get_running_loop()
-        self.batches: asyncio.Queue[Batch] = asyncio.Queue()
+        self.batches: asyncio.Queue[Batch | None] = asyncio.Queue()  # None: the time is over
         self.numbers: list[int] = []  # that the engine gave them; for the worker's thread only
+
+    async def arrived(self) -> Batch | None:
+        """All that has come, as soon as something has; None: the time is over."""
+        batches = [await self.batches.get()]
+        while not self.batches.empty():
+            batches.append(self.batches.get_nowait())
+        whole: Batch = []
+        for batch in batches:
+            if batch is None:
+                return None
+            whole += batch
+        return whole
 
 
 class Worker:
