@@ -40,6 +40,7 @@ class Completion:
 
     def __init__(self, served: ServedRun, body: CompletionBody, asked: Asked) -> None:
         self.asked = asked
+        self.error: Exception | None = None  # that ended the writing
         self._served, self._body = served, body
         self._choices = [_Choice(index) for index in range(len(asked.prompts) * asked.num)]
         self._left = len(self._choices)
@@ -70,12 +71,13 @@ class Completion:
         return [part for place in range(len(self.asked.prompts)) for part in self._only_echo(place)]
 
     def take(self, batch: Batch) -> list[Part]:
-        """The parts that events make. Raises the error of an event."""
+        """The parts that events make, up to an `error`."""
         parts: list[Part] = []
         for place, event in batch:
             match event:
                 case ErrorEvent():
-                    raise event.error
+                    self.error = event.error
+                    break
                 case EchoEvent():
                     self._echoed[place] = event.scored
                     if not self._body.new_tokens:

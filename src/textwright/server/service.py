@@ -35,7 +35,7 @@ class Writing:
         service.texts += asked.width
 
     async def parts(self) -> AsyncIterator[list[Part]]:
-        """The parts of the answer, all that have come at a time. Raises TextwrightError."""
+        """The parts of the answer, all that have come at a time. Raises what went wrong."""
         seconds, first = self._service.limits.seconds, True
         if parts := self.completion.begin():
             yield parts
@@ -50,17 +50,18 @@ class Writing:
             if first:
                 self._service.metrics.first_token(time.perf_counter() - self._begun)
                 first = False
-            try:
-                parts = self.completion.take(batch)
-            except Exception as error:
-                raise _refused(error) from error
-            if parts:
+            if parts := self.completion.take(batch):
                 yield parts
+            if self.completion.error is not None:
+                raise self.completion.error
 
     async def whole(self) -> dict[str, object]:
-        """The answer in one. Raises TextwrightError."""
-        async for parts in self.parts():
-            self.completion.keep(parts)
+        """The answer in one. Raises ApiError."""
+        try:
+            async for parts in self.parts():
+                self.completion.keep(parts)
+        except Exception as error:
+            raise _refused(error) from error
         return self.completion.whole()
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -71,8 +72,8 @@ class Writing:
                 yield b"".join(_event(completion.chunk(part)) for part in parts)
             if (last := completion.last_chunk()) is not None:
                 yield _event(last)
-        except ApiError as error:
-            yield _event(error.to_json())
+        except Exception as error:
+            yield _event(_refused(error).to_json())
         yield b"data: [DONE]\n\n"
 
     def close(self) -> None:
