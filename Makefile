@@ -12,7 +12,7 @@ demo: .venv/installed
 	$(BIN)/textwright demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: .venv/installed
 	$(BIN)/ruff check

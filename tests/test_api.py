@@ -198,7 +198,7 @@ def test_where_no_run_is_the_error_says_how_to_make_one(tmp_path):
 
 
 def test_the_public_names_are_these():
-    assert set(textwright.__all__) == {"TextwrightError", "Writer", "load", "train"}
+    assert set(textwright.__all__) == {"TextwrightError", "Writer", "compare", "load", "train"}
     assert issubclass(RunError, TextwrightError)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = textwright.nothing

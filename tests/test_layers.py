@@ -21,7 +21,7 @@ ROOMS_WITHOUT_TORCH = (
     *("families", "config", "run", "backends"),
 )
 ROOMS_WITH_TORCH = (
-    *("compute", "models", "inspection", "evaluation"),
+    *("compute", "models", "evaluation", "comparison", "memorisation", "sweep", "inspection"),
     *("export", "report", "training"),
     *("api", "server", "__init__", "cli", "__main__"),
 )

@@ -1,10 +1,10 @@
 """PPMd: what a held-out document adds to the compressed training text (see
-`evaluation/compressors.py`). It adapts within a document, which neural rows do not."""
+`comparison/compressors.py`). It adapts within a document, which neural rows do not."""
 
 import time
 
 from competitors import Found, Row, Task, score
-from textwright.evaluation.compressors import END, costs, in_bytes, primed_ppmd
+from textwright.comparison.compressors import END, costs, in_bytes, primed_ppmd
 
 ORDERS = range(2, 17)
 

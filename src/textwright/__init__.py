@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from textwright.errors import TextwrightError
 
 if TYPE_CHECKING:
-    from textwright.api import Writer, load, train
+    from textwright.api import Writer, compare, load, train
 
 __version__ = "0.2.0.dev0"
-__all__ = ["TextwrightError", "Writer", "load", "train"]
+__all__ = ["TextwrightError", "Writer", "compare", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Load the API when it is asked for, so that the command line answers at once."""
-    if name in ("Writer", "load", "train"):
+    if name in ("Writer", "compare", "load", "train"):
         from textwright import api
 
         return getattr(api, name)

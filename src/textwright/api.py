@@ -1,4 +1,4 @@
-"""The three calls a newcomer needs: `train` a run, `load` it, write with it."""
+"""The calls a newcomer needs: `train` a run, `load` it, write with it, `compare` several."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ from textwright.writing.sequences import KnownSequences
 from textwright.writing.stream import Sample
 
 if TYPE_CHECKING:
+    from textwright.comparison.comparison import Comparison
+    from textwright.comparison.subjects import Writing
+    from textwright.corpus import CorpusOptions
     from textwright.training.session import TrainingEvent
 
 Source = str | Path
@@ -266,7 +269,7 @@ def train(
     from textwright.models.pretrained import find_origin
     from textwright.training.session import train_run
 
-    names = [sources] if isinstance(sources, str | Path) else list(sources)
+    names = _listed(sources)
     origin = find_origin(str(init_from)) if isinstance(init_from, str | Path) else init_from
     if config is None:
         resumed = Path(out) if resume else None
@@ -298,6 +301,62 @@ def load(run: Source, device: str = "cpu", *, corpus: Source | Sequence[Source] 
     return Writer(Run.load(Path(run)), device, names)
 
 
+def compare(
+    models: Source | Sequence[Source],
+    *,
+    out: Source | None = None,
+    corpus: Source | Sequence[Source] = (),
+    part: str = "test",
+    options: CorpusOptions | None = None,
+    documents: int = 0,
+    writing: Writing | None = None,
+    prompts: Sequence[str] = (),
+    easy: bool = True,
+    device: str = "auto",
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Comparison:
+    """Score models side by side on one held-out text. Raises a TextwrightError where something is
+    wrong, or the comparison would be unfair.
+
+    models: run folders, folders of transformers, URLs of servers.
+    out: a report to write, .html or .md.
+    corpus: text that is new to all models; none is what the first run holds out.
+    part: the held-out part of the first run, test or valid.
+    options: how the corpus is read if none of the models is a run.
+    documents: score so many, evenly spaced; 0 scores all.
+    writing: how all models write, an `evaluation.subjects.Writing`.
+    prompts: of the texts that are shown; none is beginnings of held-out documents.
+    easy: score also counting and compressors that know the training text of the first run.
+    device: auto, cpu, cuda or mps.
+    on_progress: called with stage, count done and total (0: unknown).
+    """
+    from textwright.comparison.comparison import compare_models
+    from textwright.report.comparison import write_comparison
+    from textwright.report.page import check_writable
+
+    if out is not None:
+        check_writable(Path(out))
+    comparison = compare_models(
+        _listed(models),
+        _listed(corpus),
+        part=part,
+        options=options,
+        documents=documents,
+        writing=writing,
+        prompts=prompts,
+        easy=easy,
+        device=device,
+        on_progress=on_progress,
+    )
+    if out is not None:
+        write_comparison(comparison, Path(out))
+    return comparison
+
+
+def _listed(names: Source | Sequence[Source]) -> list[Source]:
+    return [names] if isinstance(names, str | Path) else list(names)
+
+
 def _backend(run: Run, device: str) -> Backend:
     options = run.config.model
     if options.counted or (device == "cpu" and options.backend):
@@ -316,4 +375,4 @@ def _sampling(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-__all__ = ["RunError", "Sample", "Writer", "load", "train"]
+__all__ = ["RunError", "Sample", "Writer", "compare", "load", "train"]

@@ -89,6 +89,7 @@ def test_help_names_every_command(tw):
         "generate",
         "evaluate",
         "inspect",
+        "cues",
         "export",
         "cache",
         "presets",
@@ -360,38 +361,6 @@ def test_evaluate_fields(tw, tw_json, formed):
     out = tw("evaluate", formed, "--fields")[1]
     assert f"{found['loss']:.4f} nats" in out
     assert f"{kept['fields']['pans']['gain']:+.3f} (" in out
-
-
-def test_inspect(tw, tw_json, trained):
-    argv = ["inspect", trained, "--prompt", "Slow", "--temperatures", "1.0,0.5", "--top", "3"]
-    (step,) = tw_json(*argv)["steps"]
-    keys = {"context", "tokens", "entropy", "next", "attention", "gates", "shares"}
-    assert set(step) == keys
-    assert step["context"] == "Slow"
-    assert set(step["next"]) == set(step["entropy"]) == {"1.0", "0.5"}
-    likeliest, cold = step["next"]["1.0"], step["next"]["0.5"]
-    of_mixtures = {"neural", "counts", "memory"}
-    assert all(
-        set(row) == {"token", "id", "text", "probability"} | of_mixtures for row in likeliest
-    )
-    assert [row["id"] for row in likeliest] == [row["id"] for row in cold]
-    # One temperature's table follows from the other's: p^(1/T).
-    ratio = likeliest[0]["probability"] / likeliest[2]["probability"]
-    assert cold[0]["probability"] / cold[2]["probability"] == pytest.approx(ratio**2)
-    out = tw(*argv)[1]
-    assert "T = 0.5" in out and likeliest[0]["text"] in out
-    assert "layer 1" not in out
-
-
-def test_inspect_shows_the_six_quantities_of_a_cell(tw, tw_json, trained):
-    (step,) = tw_json("inspect", trained, "--prompt", "Slow soup")["steps"]
-    (layer,) = step["gates"]
-    out = tw("inspect", trained, "--prompt", "Slow soup", "--gates")[1]
-    heading, *lines = out[out.index("layer 1") :].splitlines()
-    assert heading.split() == ["layer", "1", "f", "i", "|C̃|", "|C|", "o", "|h|"]
-    assert len(lines) == len(step["tokens"])
-    last = [f"{statistics['magnitude'][-1]:.3f}" for statistics in layer.values()]
-    assert lines[-1].split()[1:] == last
 
 
 def test_demo(tw, monkeypatch, tmp_path, tiny):
@@ -803,9 +772,6 @@ def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):
         (["evaluate", "nowhere"], "No run at nowhere"),
         (["evaluate", "RUN", "missing.txt"], "missing.txt"),
         (["evaluate", "RUN", "--part", "train"], "--part is test or valid, not 'train'"),
-        (["inspect", "RUN", "--temperatures", "0"], "temperatures above 0"),
-        (["inspect", "RUN", "--temperatures", "1;2"], "should be numbers"),
-        (["inspect", "RUN", "--top", "0"], "--top"),
         (["summary", "nothing"], "nothing"),
         (["write"], "No such command 'write'"),
     ],

@@ -6,11 +6,10 @@ import pytest
 
 from textwright.api import load
 from textwright.cli import display
-from textwright.cli.display import Progression, show_scores, show_stream, show_survey, show_tables
+from textwright.cli.display import Progression, show_scores, show_stream, show_survey
 from textwright.config import Config
 from textwright.evaluation.scores import Scores
 from textwright.families import GPTOptions
-from textwright.inspection.next_tokens import Candidate, NextTokens
 from textwright.report.model_card import write_model_card
 from textwright.run import Run
 from textwright.training.survey import Estimate, Survey
@@ -56,14 +55,6 @@ def test_the_live_bar_may_have_brackets_too():
     with display.out.capture() as shown:
         display.out.print(progression.bar.get_renderable())
     assert ODD in shown.get()
-
-
-def test_tokens_and_contexts_are_shown_as_they_are(capsys):
-    candidate = Candidate("[/b]", 1, "[/b]", 0.5)
-    show_tables([NextTokens("a [/b]\nb", [], {1.0: 0.5}, {1.0: [candidate]})])
-    shown = capsys.readouterr().out
-    assert "a [/b]⏎b" in shown
-    assert "50.00%  [/b]" in shown
 
 
 @pytest.mark.parametrize("row_loss", [None, 1.25])

@@ -13,6 +13,7 @@ from textwright.evaluation.diversity import (
     match_sizes,
     measure_diversity,
     self_bleu,
+    self_bleus,
     split_words,
 )
 
@@ -47,6 +48,13 @@ def test_self_bleu_is_the_mean_of_each_text_against_all_others(seed):
     assert self_bleu(texts) == pytest.approx(np.mean(expected))
 
 
+def test_self_bleu_of_a_subset_does_not_see_the_other_texts():
+    texts = drawn(5, 12, 15)
+    subsets = [np.array([3, 0, 7, 11]), np.array([2, 5, 6])]
+    expected = [self_bleu([texts[place] for place in chosen]) for chosen in subsets]
+    assert self_bleus(texts, subsets) == pytest.approx(expected)
+
+
 def test_self_bleu_of_equal_texts_is_1_and_of_a_single_text_0():
     assert self_bleu([list("abcde")] * 3) == pytest.approx(1)
     assert self_bleu([list("abcde")]) == 0
@@ -59,8 +67,9 @@ def test_shares_are_those_of_counting_by_hand(seed):
     for n, share in enumerate((found.distinct_1, found.distinct_2, found.distinct_3), 1):
         every = sum((grams(text, n) for text in texts), Counter())
         assert share == pytest.approx(len(every) / every.total())
-    fours = [own for text in texts if (own := grams(text, 4))]
-    assert found.repetition == pytest.approx(np.mean([1 - len(own) / own.total() for own in fours]))
+    fours = [(len(own), own.total()) for text in texts for own in [grams(text, 4)]]
+    shares = [1 - different / total if total else 0 for different, total in fours]
+    assert found.repetition == pytest.approx(np.mean(shares))
     assert (found.texts, found.words) == (20, sum(map(len, texts)))
 
 

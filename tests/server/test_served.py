@@ -10,8 +10,8 @@ import pytest
 from serving import make_app, running
 
 from textwright.api import load
-from textwright.evaluation.completions import CompletionServer
-from textwright.evaluation.run_subject import RunSubject
+from textwright.comparison.completions import CompletionServer
+from textwright.comparison.run_subject import RunSubject
 from textwright.run import Run
 
 pytestmark = pytest.mark.usefixtures("cache")

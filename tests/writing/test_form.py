@@ -13,7 +13,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from textwright.corpus import CorpusOptions
 from textwright.errors import GenerationError
-from textwright.evaluation.adherence import _other_values, adherence
+from textwright.evaluation.adherence import adherence, other_values
 from textwright.evaluation.scores import score
 from textwright.families import LSTMOptions
 from textwright.models import TorchBackend, build
@@ -386,7 +386,7 @@ def test_a_model_that_has_learned_nothing_is_found_out(learned):
 
 def test_another_value_is_drawn_at_once_however_rare_it_is():
     values = ["us"] * 100_000 + ["italy", "france"]
-    drawn = _other_values(values, np.random.default_rng(0))
+    drawn = other_values(values, np.random.default_rng(0))
     assert {*drawn[:-2]} == {"italy", "france"}
     assert drawn[-2] in ("us", "france") and drawn[-1] in ("us", "italy")
 
@@ -394,7 +394,7 @@ def test_another_value_is_drawn_at_once_however_rare_it_is():
 def test_another_value_is_drawn_in_proportion_to_its_number():
     values = ["a"] * 50 + ["b"] * 30 + ["c"] * 20
     random = np.random.default_rng(1)
-    drawn = Counter(other for _ in range(200) for other in _other_values(values, random)[:50])
+    drawn = Counter(other for _ in range(200) for other in other_values(values, random)[:50])
     # 10,000 draws: beyond 4.9 standard deviations once in a million
     assert abs(drawn["b"] - 6_000) < 4.9 * (10_000 * 0.6 * 0.4) ** 0.5
     assert drawn.keys() == {"b", "c"}

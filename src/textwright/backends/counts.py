@@ -74,12 +74,43 @@ class CountsBackend:
 
 
 @dataclass(frozen=True)
+class ReadText:
+    """All ids that were read of a row, in an array that longer texts share, with room to grow.
+
+    A text that another has already continued is copied before it is continued again.
+    """
+
+    buffer: Ids
+    length: int
+    written: list[int]  # ids in the buffer, by any of the texts that share it
+
+    @classmethod
+    def of(cls, ids: Ids) -> Self:
+        return cls(ids, len(ids), [len(ids)])
+
+    @property
+    def ids(self) -> Ids:
+        return self.buffer[: self.length]
+
+    def append(self, token: int) -> Self:
+        """The text with one more id."""
+        buffer, written = self.buffer, self.written
+        if written[0] != self.length or self.length == len(buffer):
+            buffer = np.empty(2 * self.length, np.int64)
+            buffer[: self.length] = self.ids
+            written = [self.length]
+        buffer[self.length] = token
+        written[0] += 1
+        return type(self)(buffer, self.length + 1, written)
+
+
+@dataclass(frozen=True)
 class MixedState:
     """What the neural model and the counts remember, and all that was read of each row."""
 
     neural: Any
     counts: CountsState
-    texts: list[Ids]
+    texts: list[ReadText]
 
     def select(self, rows: Any) -> Self:
         chosen = np.asarray(rows, np.int64).tolist()
@@ -99,7 +130,7 @@ class MixedState:
 
     @property
     def nbytes(self) -> int:
-        return int(self.neural.nbytes) + self.counts.nbytes + sum(t.nbytes for t in self.texts)
+        return int(self.neural.nbytes) + self.counts.nbytes + sum(8 * t.length for t in self.texts)
 
 
 class MixedBackend:
@@ -121,15 +152,21 @@ class MixedBackend:
 
     def step(self, ids: Ids, state: MixedState) -> tuple[Logits, MixedState]:
         """Read one more id of each row: ids (B,) → logits (B, V), state."""
-        texts = [np.append(text, token) for text, token in zip(state.texts, ids, strict=True)]
-        neural = self._neural_step(ids, state.neural, texts)
-        parts, after = self._parts(neural, self.counts.step(ids, state.counts), texts)
+        parts, after = self.read_on(ids, state)
         return self.mixed(parts), after
 
     def read(self, ids: Ids, lengths: Ids) -> tuple[Parts, MixedState]:
         """As `prefill`, with the parts by themselves."""
         texts = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-        return self._parts(self._neural_read(texts), self.counts.prefill(ids, lengths), texts)
+        whole = [ReadText.of(text) for text in texts]
+        return self._parts(self._neural_read(texts), self.counts.prefill(ids, lengths), whole)
+
+    def read_on(self, ids: Ids, state: MixedState) -> tuple[Parts, MixedState]:
+        """As `step`, with the parts by themselves."""
+        new = zip(state.texts, ids.tolist(), strict=True)
+        texts = [text.append(token) for text, token in new]
+        neural = self._neural_step(ids, state.neural, [text.ids for text in texts])
+        return self._parts(neural, self.counts.step(ids, state.counts), texts)
 
     def _neural_read(self, texts: list[Ids]) -> tuple[Logits, Any]:
         limit = self.neural.context_length
@@ -152,12 +189,12 @@ class MixedBackend:
         return logits[back], after.select(back.tolist())
 
     def _parts(
-        self, neural: tuple[Logits, Any], counts: tuple[Logits, CountsState], texts: list[Ids]
+        self, neural: tuple[Logits, Any], counts: tuple[Logits, CountsState], texts: list[ReadText]
     ) -> tuple[Parts, MixedState]:
         (logits, neural_state), (counted, counts_state) = neural, counts
         by_counts = np.exp(counted.astype(np.float64))
         known = self.counts.counts.evidence(counts_state.contexts)
-        recalled = [recall(text, base) for text, base in zip(texts, by_counts, strict=True)]
+        recalled = [recall(text.ids, base) for text, base in zip(texts, by_counts, strict=True)]
         by_memory, remembered = map(np.stack, zip(*recalled, strict=True))
         evidence = np.concatenate([known, remembered], 1)
         by_neural = np.exp(log_probabilities(logits))

@@ -5,11 +5,12 @@ one token per row at a time, where starting each of torch's operations takes as 
 arithmetic of a small model.
 
 Letters: B batch, T time, D width, V vocabulary, H heads, K key width, U value width of a head,
-C columns of a state.
+C columns of a state, S slots.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -24,66 +25,118 @@ Waves = tuple[Floats, Floats] | None  # cosines and sines (N, 1, K/2) of the pla
 _GELU = np.float32(np.sqrt(2 / np.pi))
 
 
-@dataclass
-class NumpyKeyValueState:
-    """Keys and values of all ids that each row has read, one column per id.
+class _Store:
+    """Keys and values of many rows, each in a slot of its own, one column per id from the left.
 
-    All rows end in the same column; a row owns the last `lengths` columns. New columns are written
-    after the old ones, into arrays that states share; a state from which reading continues a second
-    time is copied first.
+    A slot is free when no state names it any more, so rows come and go without a copy of others.
     """
 
-    layers: list[tuple[Floats, Floats]]  # keys (B, G, room, K), values (B, G, room, U)
-    lengths: Ids  # (B,) ids read so far
-    columns: int  # C: the longest row's length
-    written: list[int]  # columns written by any of the states that share these arrays
+    def __init__(self, layers: list[tuple[Floats, Floats]], ends: Ids) -> None:
+        self.layers = layers  # keys (slots, G, room, K), values (slots, G, room, U)
+        self.ends = ends  # (slots,) columns written by any of the states that share a slot
+        self.free: list[int] = []
+
+    def reserve(self, count: int, columns: int) -> None:
+        """Make sure of so many free slots, and room for so many columns."""
+        slots, _, room, _ = self.layers[0][0].shape
+        lacking = count - len(self.free)
+        if lacking <= 0 and columns <= room:
+            return
+        more = slots if lacking > 0 and lacking < slots else max(0, lacking)
+        room = room if columns <= room else max(2 * room, columns)
+
+        def larger(array: Floats) -> Floats:
+            shape = (slots + more, array.shape[1], room, array.shape[3])
+            copied = np.zeros(shape, np.float32)
+            copied[:slots, :, : array.shape[2]] = array
+            return copied
+
+        self.layers = [(larger(keys), larger(values)) for keys, values in self.layers]
+        self.ends = np.append(self.ends, np.zeros(more, np.int64))
+        self.free += range(slots, slots + more)
+
+    def take(self, source: _Store, slots: Ids, lengths: Ids) -> list[_Lease]:
+        """Copy rows of a store, which may be this one, to free slots of this one."""
+        longest = int(lengths.max())
+        self.reserve(len(slots), longest)
+        self.free.sort(reverse=True)
+        leases = [_Lease(self, self.free.pop()) for _ in slots]
+        new = [lease.slot for lease in leases]
+        for ours, theirs in zip(self.layers, source.layers, strict=True):
+            for own, other in zip(ours, theirs, strict=True):
+                own[new, :, :longest] = other[slots, :, :longest]
+        self.ends[new] = lengths
+        return leases
+
+
+class _Lease:
+    """A slot that some state names."""
+
+    __slots__ = ("slot", "store")
+
+    def __init__(self, store: _Store, slot: int) -> None:
+        self.store, self.slot = store, slot
+
+    def __del__(self) -> None:
+        self.store.free.append(self.slot)
+
+
+class NumpyKeyValueState:
+    """Keys and values of all ids that each row has read, in slots of a store.
+
+    States share slots: choosing rows copies none. New columns are written after the old ones; a row
+    that another has already continued, or that is named twice, moves to a slot of its own first.
+    """
+
+    def __init__(self, leases: list[_Lease], lengths: Ids) -> None:
+        self.leases = leases
+        self.lengths = lengths  # (B,) ids read so far
+        self.store = leases[0].store
+        self.slots = np.array([lease.slot for lease in leases], np.int64)
+
+    @classmethod
+    def of(cls, layers: list[tuple[Floats, Floats]], lengths: Ids) -> Self:
+        """The state of rows whose keys and values fill new arrays."""
+        store = _Store(layers, lengths.copy())
+        return cls([_Lease(store, slot) for slot in range(len(lengths))], lengths)
 
     def select(self, rows: ArrayLike) -> Self:
         """The state of these rows, in this order; a row may be named twice."""
         rows = np.asarray(rows, np.int64)
-        lengths = self.lengths[rows]
-        columns = int(lengths.max())
-        own = slice(self.columns - columns, self.columns)
-        layers = [(keys[rows, :, own], values[rows, :, own]) for keys, values in self.layers]
-        return type(self)(layers, lengths, columns, [columns])
+        return type(self)([self.leases[row] for row in rows.tolist()], self.lengths[rows])
 
     @classmethod
     def concat(cls, states: Sequence[Self]) -> Self:
-        """One state of all rows, in order."""
-        columns = max(state.columns for state in states)
-
-        def join(arrays: Sequence[Floats]) -> Floats:
-            shape = (sum(map(len, arrays)), arrays[0].shape[1], columns, arrays[0].shape[3])
-            joined, row = np.zeros(shape, np.float32), 0
-            for array, state in zip(arrays, states, strict=True):
-                kept = array[:, :, : state.columns]
-                joined[row : row + len(array), :, columns - state.columns :] = kept
-                row += len(array)
-            return joined
-
-        layers = []
-        for pairs in zip(*(state.layers for state in states), strict=True):
-            keys, values = zip(*pairs, strict=True)
-            layers.append((join(keys), join(values)))
-        lengths = np.concatenate([state.lengths for state in states])
-        return cls(layers, lengths, columns, [columns])
+        """One state of all rows, in order; the rows of smaller stores move to the largest."""
+        store = max((state.store for state in states), key=lambda store: len(store.ends))
+        leases: list[_Lease] = []
+        for state in states:
+            own = state.store is store
+            leases += state.leases if own else store.take(state.store, state.slots, state.lengths)
+        return cls(leases, np.concatenate([state.lengths for state in states]))
 
     @property
     def nbytes(self) -> int:
-        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
+        return sum(keys.nbytes + values.nbytes for keys, values in self.store.layers)
 
     def with_column(self) -> Self:
         """The state after one more id per row, with a free column for it."""
-        layers, columns = self.layers, self.columns
-        if self.written[0] != columns or columns == layers[0][0].shape[2]:
-            layers = [
-                (_roomier(keys, columns), _roomier(values, columns)) for keys, values in layers
-            ]
-            written = [columns + 1]
-        else:
-            written = self.written
-            written[0] = columns + 1
-        return type(self)(layers, self.lengths + 1, columns + 1, written)
+        leases, store = self.leases, self.store
+        if len(self.slots) <= len(store.ends) // 4:  # most of the store is free or others'
+            arrays = [(k[self.slots], v[self.slots]) for k, v in store.layers]
+            return type(self).of(arrays, self.lengths).with_column()
+        first = np.zeros(len(leases), bool)
+        first[np.unique(self.slots, return_index=True)[1]] = True
+        if not (own := first & (store.ends[self.slots] == self.lengths)).all():
+            moved = np.flatnonzero(~own)
+            new = store.take(store, self.slots[moved], self.lengths[moved])
+            leases = leases.copy()
+            for row, lease in zip(moved.tolist(), new, strict=True):
+                leases[row] = lease
+        store.reserve(0, int(self.lengths.max()) + 1)
+        after = type(self)(leases, self.lengths + 1)
+        store.ends[after.slots] = after.lengths
+        return after
 
 
 class NumpyGPT:
@@ -134,13 +187,9 @@ class NumpyGPT:
         """Read one more id per row, (B,) → logits (B, V)."""
         x, waves = self._embed(ids, state.lengths), self._waves_at(state.lengths)
         after = state.with_column()
-        foreign = None
-        if after.lengths.min() < after.columns:
-            starts = after.columns - after.lengths
-            foreign = np.arange(after.columns) < starts[:, None, None]  # (B, 1, C)
-        for block, (keys, values) in zip(self._blocks, after.layers, strict=True):
-            own = keys[:, :, : after.columns], values[:, :, : after.columns]
-            x = block.step(x, *own, foreign, waves)
+        view = _View(after)
+        for block, (keys, values) in zip(self._blocks, after.store.layers, strict=True):
+            x = block.step(x, keys, values, view, waves)
         return self._project(self._finish(x)), after
 
     def _read(self, ids: Ids) -> tuple[Floats, NumpyKeyValueState]:
@@ -153,7 +202,7 @@ class NumpyGPT:
             x, keys, values = block.read(x, waves)
             layers.append((keys, values))
         lengths = np.full(rows, count, np.int64)
-        return self._finish(x[:, -1]), NumpyKeyValueState(layers, lengths, count, [count])
+        return self._finish(x[:, -1]), NumpyKeyValueState.of(layers, lengths)
 
     def _embed(self, ids: Ids, places: Ids) -> Floats:
         """ids (…), places of the last axis → scaled token and added position vectors (…, D)."""
@@ -179,6 +228,39 @@ class NumpyGPT:
         if self._output_bias is not None:
             logits += self._output_bias
         return logits
+
+
+class _View:
+    """The slots up to the last that a state names, and the columns up to its longest row's end.
+
+    Attention is computed for all of these slots; what it finds for those of no row is dropped,
+    which costs less than to gather the keys and values of the others.
+    """
+
+    def __init__(self, state: NumpyKeyValueState) -> None:
+        self.slots, self.newest = state.slots, state.lengths - 1
+        self.count, self.columns = int(self.slots.max()) + 1, int(state.lengths.max())
+        self.whole = np.array_equal(self.slots, np.arange(self.count))
+        ends = np.maximum(state.store.ends[: self.count], 1)
+        self.foreign: NDArray[np.bool_] | None = None  # (S, 1, C): columns to be ignored
+        if ends.min() < self.columns:
+            self.foreign = np.arange(self.columns) >= ends[:, None, None]
+
+    def of(self, array: Floats) -> Floats:
+        """What is seen of keys or values."""
+        return array[: self.count, :, : self.columns]
+
+    def spread(self, rows: Floats) -> Floats:
+        """Rows (B, …) to their slots (S, …)."""
+        if self.whole:
+            return rows
+        spread = np.zeros((self.count, *rows.shape[1:]), np.float32)
+        spread[self.slots] = rows
+        return spread
+
+    def gather(self, found: Floats) -> Floats:
+        """What was found for slots (S, …), for the rows (B, …)."""
+        return found if self.whole else found[self.slots]
 
 
 class _Block:
@@ -214,25 +296,25 @@ class _Block:
             self.query_norm = _RMSNorm(named, prefix + "attention.query_norm.", key, epsilon)
             self.key_norm = _RMSNorm(named, prefix + "attention.key_norm.", key, epsilon)
 
-    def step(
-        self, x: Floats, keys: Floats, values: Floats, foreign: NDArray | None, waves: Waves
-    ) -> Floats:
-        """x (B, D), keys and values with a free last column; foreign (B, 1, C): to be ignored."""
+    def step(self, x: Floats, keys: Floats, values: Floats, view: _View, waves: Waves) -> Floats:
+        """x (B, D); keys and values of all slots, with a free column for each row."""
         q, k, v = self._queries_keys_values(x, waves)  # (B, H or G, K or U)
-        keys[:, :, -1], values[:, :, -1] = k, v
+        keys[view.slots, :, view.newest], values[view.slots, :, view.newest] = k, v
+        keys, values = view.of(keys), view.of(values)
         q *= self.scale
+        q = view.spread(q)
         if self.group == 1:
-            scores: Floats = (keys @ q[..., None])[..., 0]  # (B, H, C)
-            if foreign is not None:
-                np.copyto(scores, np.float32(-np.inf), where=foreign)
-            found = _softmax(scores)[:, :, None] @ values  # (B, H, 1, U)
+            scores: Floats = (keys @ q[..., None])[..., 0]  # (S, H, C)
+            if view.foreign is not None:
+                np.copyto(scores, np.float32(-np.inf), where=view.foreign)
+            found = _softmax(scores)[:, :, None] @ values  # (S, H, 1, U)
         else:
-            grouped = q.reshape(len(x), -1, self.group, q.shape[-1])  # (B, G, H/G, K)
-            scores = grouped @ np.swapaxes(keys, 2, 3)  # (B, G, H/G, C)
-            if foreign is not None:
-                np.copyto(scores, np.float32(-np.inf), where=foreign[:, :, None])
-            found = _softmax(scores) @ values  # (B, G, H/G, U)
-        return self._add(x, found.reshape(len(x), -1))
+            grouped = q.reshape(len(q), -1, self.group, q.shape[-1])  # (S, G, H/G, K)
+            scores = grouped @ np.swapaxes(keys, 2, 3)  # (S, G, H/G, C)
+            if view.foreign is not None:
+                np.copyto(scores, np.float32(-np.inf), where=view.foreign[:, :, None])
+            found = _softmax(scores) @ values  # (S, G, H/G, U)
+        return self._add(x, view.gather(found).reshape(len(x), -1))
 
     def read(self, x: Floats, waves: Waves) -> tuple[Floats, Floats, Floats]:
         """x (B, T, D) → the block's output, keys (B, G, T, K), values (B, G, T, U)."""
@@ -393,11 +475,3 @@ def sinusoids(count: int, width: int) -> Floats:
     angles = np.arange(count)[:, None] * np.exp(-np.log(10_000) * pairs / width)
     waves = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(count, -1)
     return waves[:, :width].astype(np.float32)
-
-
-def _roomier(array: Floats, columns: int) -> Floats:
-    """A copy with room for twice as many columns."""
-    rows, heads, _, width = array.shape
-    larger = np.zeros((rows, heads, 2 * columns, width), np.float32)
-    larger[:, :, :columns] = array[:, :, :columns]
-    return larger

@@ -14,12 +14,16 @@ import typer
 from typer.core import TyperGroup
 
 from textwright import __version__
-from textwright.cli.look_commands import cache, evaluate, export, inspect, presets, summary
+from textwright.cli.compare_commands import bits, compare
+from textwright.cli.cues_command import cues
+from textwright.cli.inspect_command import inspect
+from textwright.cli.look_commands import cache, evaluate, export, presets, summary
 from textwright.cli.memorisation_command import memorisation
 from textwright.cli.sampling_flags import SampledCommand, without_flags
 from textwright.cli.serve_command import serve
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
+from textwright.cli.sweep_command import sweep
 from textwright.cli.train_commands import corpus, demo, train
 from textwright.cli.write_commands import generate
 from textwright.errors import TextwrightError
@@ -75,11 +79,10 @@ def start(
     """Train, understand and trust small autoregressive text models."""
 
 
-COMMANDS = (
-    *(demo, corpus, train, generate, evaluate, inspect),
+for command in (
+    *(demo, corpus, train, generate, evaluate, inspect, cues, compare, bits, sweep),
     *(memorisation, export, serve, cache, presets, summary),
-)
-for command in COMMANDS:
+):
     if command is generate:
         app.command(cls=SampledCommand)(without_flags(generate))
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from textwright.errors import ConfigError, CorpusError
+from textwright.errors import ConfigError, CorpusError, GenerationError
 
 Sources = Annotated[
     list[str] | None,
@@ -85,3 +85,11 @@ def with_corpus(settings: list[str] | None, text: str, template: str, unit: str)
 
 def with_threads(settings: list[str] | None, threads: int) -> list[str]:
     return [*(settings or []), *([f"train.threads={threads}"] if threads else [])]
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """The numbers of a comma-separated list."""
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise GenerationError(f"{option} {text!r} should be numbers, such as 1.0,0.2.") from None

@@ -1,4 +1,4 @@
-"""Commands that look at something: evaluate, inspect, export, cache, presets, summary."""
+"""Commands that look at something: evaluate, export, cache, presets, summary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from textwright.cli.flags import AsJson, RunPath, Settings, Sources
 from textwright.cli.shell import print_json
-from textwright.errors import ConfigError, GenerationError
+from textwright.errors import ConfigError
 
 
 def evaluate(
@@ -46,41 +46,6 @@ def evaluate(
     show_scores(scores)
     if adherence:
         show_adherence(adherence)
-
-
-def inspect(
-    run: RunPath,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option("--prompt", help="A text for the model to read. Repeatable."),
-    ] = None,
-    temperatures: Annotated[str, typer.Option("--temperatures", help="Comma-separated.")] = "1.0",
-    top: Annotated[int, typer.Option("--top", min=1, help="Number of tokens to show.")] = 5,
-    gates: Annotated[
-        bool, typer.Option("--gates", help="Show the gates and cells after each token read.")
-    ] = False,
-    attention: Annotated[
-        bool, typer.Option("--attention", help="Show the tokens that each head attends to.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the likeliest tokens after a prompt, at several temperatures."""
-    from textwright.api import load
-    from textwright.cli.display import show_tables
-    from textwright.inspection.next_tokens import next_tokens, tracer
-
-    values = _numbers(temperatures, "--temperatures")
-    writer = load(run)
-    trace = tracer(writer.run) if gates or attention or as_json else None
-    steps = next_tokens(writer.generator, prompt or [""], values, top, trace)
-    if gates and not all(step.gates for step in steps):
-        raise GenerationError(f"The model of {run} is not recurrent, so it has no gates.")
-    if attention and not all(step.attention for step in steps):
-        raise GenerationError(f"The model of {run} is no GPT, so it has no attention.")
-    if as_json:
-        print_json({"steps": [step.to_json() for step in steps]})
-    else:
-        show_tables(steps)
 
 
 def export(
@@ -181,10 +146,3 @@ def summary(
         print_json(found)
     else:
         show_summary(target, found)
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        raise GenerationError(f"{option} {text!r} should be numbers, such as 1.0,0.2.") from None

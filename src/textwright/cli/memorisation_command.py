@@ -49,7 +49,7 @@ def memorisation(
     """
     from textwright.cli.display import Progression
     from textwright.cli.display.memorisation import show_memorisation, show_traced
-    from textwright.evaluation.memorisation import Audit
+    from textwright.memorisation.memorisation import Audit
     from textwright.report.memorisation import section
     from textwright.report.page import check_writable, write_page
     from textwright.run import Run

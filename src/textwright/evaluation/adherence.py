@@ -68,7 +68,7 @@ def adherence(
     samples = generator.generate("", options, num=FREE_TEXTS, seed=seed)
     written = [form.parse(sample.text) for sample in samples]
     found = {name: sum(fields[name] is not None for fields in written) for name in form.fields}
-    whole = [fields for text in documents if (fields := _whole(form.parse(text)))]
+    whole = [fields for text in documents if (fields := whole_fields(form.parse(text)))]
     saved = (
         _saved(scorer, generator.tokenizer, form, whole, np.random.default_rng(seed))
         if whole
@@ -76,7 +76,7 @@ def adherence(
     )
     return Adherence(
         texts=FREE_TEXTS,
-        complete=sum(_whole(fields) is not None for fields in written) / FREE_TEXTS,
+        complete=sum(whole_fields(fields) is not None for fields in written) / FREE_TEXTS,
         documents=len(whole),
         unparsed=len(documents) - len(whole),
         fields={
@@ -86,7 +86,7 @@ def adherence(
     )
 
 
-def _whole(fields: dict[str, str | None]) -> dict[str, str] | None:
+def whole_fields(fields: dict[str, str | None]) -> dict[str, str] | None:
     """The fields, if none is missing."""
     values = {name: value for name, value in fields.items() if value is not None}
     return values if len(values) == len(fields) else None
@@ -121,7 +121,7 @@ def _saved(
         values = [document[name] for document in documents]
         if name == last or len(set(values)) == 1:
             continue
-        others = _other_values(values, random)
+        others = other_values(values, random)
         swapped = [
             {**document, name: other} for document, other in zip(documents, others, strict=True)
         ]
@@ -129,7 +129,7 @@ def _saved(
     return saved
 
 
-def _other_values(values: list[str], random: np.random.Generator) -> list[str]:
+def other_values(values: list[str], random: np.random.Generator) -> list[str]:
     """For each value, one drawn from those that differ from it, in proportion to their number.
 
     When sorted, equal values stand together, so one draw is enough: it skips their stretch.

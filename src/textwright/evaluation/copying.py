@@ -48,18 +48,22 @@ def measure_copying(
     """ids (N,), starts (documents + 1,): the training documents · held_out: rows of others."""
     known = KnownSequences.of(ids, starts, LENGTH)
 
-    def new(rows: Sequence[np.ndarray]) -> float:
-        lengths = [len(row) for row in rows]
-        found = hash_sequences(np.concatenate(rows), np.cumsum([0, *lengths]), LENGTH)
-        return float(np.mean(~known.contain(found))) if len(found) else 1.0
-
     def written(by: Predictor) -> float:
         generator = Generator(by.backend(), tokenizer)
         options = SamplingOptions(temperature=1.0, max_new_tokens=TOKENS)
         samples = generator.generate("", options, num=TEXTS, seed=seed)
-        return new([np.array(sample.ids, np.int64) for sample in samples])
+        return share_new([np.array(sample.ids, np.int64) for sample in samples], known)
 
     alone = None
     if isinstance(predictor, MixedPredictor):
         alone = written(NeuralPredictor(predictor.model))
-    return Copying(LENGTH, written(predictor), alone, new([row[1:-1] for row in held_out]))
+    real = share_new([row[1:-1] for row in held_out], known)
+    return Copying(LENGTH, written(predictor), alone, real)
+
+
+def share_new(texts: Sequence[np.ndarray], known: KnownSequences) -> float:
+    """The share of the sequences in some texts, given as ids, that are not known; 1 if the texts
+    are shorter than a sequence."""
+    starts = np.cumsum([0, *map(len, texts)])
+    found = hash_sequences(np.concatenate(texts), starts, known.length)
+    return float(np.mean(~known.contain(found))) if len(found) else 1.0

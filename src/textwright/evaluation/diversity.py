@@ -71,6 +71,11 @@ def split_words(texts: Sequence[str]) -> list[list[str]]:
     return [[word.casefold() for word, _ in _WORDS.pre_tokenize_str(text)] for text in texts]
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each word of a text."""
+    return [span for _, span in _WORDS.pre_tokenize_str(text)]
+
+
 def match_sizes(sets: Sequence[Sequence[list[str]]]) -> list[list[list[str]]]:
     """Sets with equal numbers of texts and of words.
 
@@ -91,9 +96,34 @@ def self_bleu(texts: Sequence[list[str]]) -> float:
     Orders of n-gram that a text is too short for are left out of its mean; an n-gram order without
     a match counts `MISSED` matches, so that one such does not make the whole 0.
     """
-    if len(texts) < 2:
-        return 0.0
-    return float(np.exp(_log_bleu(_ngrams(texts), np.array([len(text) for text in texts]))).mean())
+    return self_bleus(texts, [np.arange(len(texts))])[0]
+
+
+def self_bleus(texts: Sequence[list[str]], subsets: Sequence[Ids]) -> list[float]:
+    """The self-BLEU of each subset of the texts by itself; a subset is the places of its texts."""
+    ngrams = _ngrams(texts)
+    lengths = np.array([len(text) for text in texts])
+    found = []
+    for chosen in subsets:
+        place = np.full(len(texts), -1)
+        place[chosen] = np.arange(len(chosen))
+        inside = [
+            _NGrams(grams.gram[keep], place[grams.text[keep]])
+            for grams in ngrams
+            for keep in [place[grams.text] >= 0]
+        ]
+        logs = _log_bleu(inside, lengths[chosen]) if len(chosen) > 1 else np.array([-np.inf])
+        found.append(float(np.exp(logs).mean()))
+    return found
+
+
+def repetitions(texts: Sequence[list[str]]) -> NDArray[np.float64]:
+    """The share of each text's 4-grams that it holds already, (texts,); 0 for shorter texts
+    (Welleck et al. 2020)."""
+    grams = _ngrams(texts)[-1]
+    total = np.bincount(grams.text, minlength=len(texts))
+    different = np.bincount(_per_text(grams)[1], minlength=len(texts))
+    return 1 - np.where(total > 0, different, 1) / np.maximum(1, total)
 
 
 def ends_in_loop(words: list[str]) -> bool:
@@ -139,20 +169,9 @@ def _measure(texts: list[list[str]], uncut: Sequence[list[str]]) -> Diversity:
         distinct_2=distinct[1],
         distinct_3=distinct[2],
         self_bleu=self_bleu(texts),
-        repetition=_repetition(ngrams[-1], len(texts)),
+        repetition=float(repetitions(texts).mean()) if texts else 0.0,
         loops=float(np.mean([ends_in_loop(words) for words in uncut])) if uncut else 0.0,
     )
-
-
-def _repetition(grams: _NGrams, texts: int) -> float:
-    """Mean over the texts that have such n-grams; 0 if none has."""
-    _, owners = _per_text(grams)[:2]
-    total, different = (
-        np.bincount(grams.text, minlength=texts),
-        np.bincount(owners, minlength=texts),
-    )
-    some = total > 0
-    return float(np.mean(1 - different[some] / total[some])) if some.any() else 0.0
 
 
 def _per_text(grams: _NGrams) -> tuple[Ids, Ids, Ids]:

@@ -96,6 +96,10 @@ def choose_text(
     the runs was trained on the text, divides or treats its corpus in another way, or if there is
     neither a run nor a source.
     """
+    if runs and options is not None:
+        raise EvaluationError(
+            f"{runs[0].path} says how its text is read: leave out --text, --template and --unit."
+        )
     for other in runs[1:]:
         refuse_other_treatment(runs[0], other, with_corpus=not sources)
     if sources:

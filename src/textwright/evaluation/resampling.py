@@ -36,11 +36,8 @@ def compare(
     ratios, drawn = [], []
     for amounts, sizes in ((run, run_sizes), (held_out, held_out_sizes)):
         sizes = np.ones(len(amounts)) if sizes is None else sizes
+        chosen = random.integers(len(amounts), size=(RESAMPLES, len(amounts)))
         ratios.append(float(amounts.sum() / max(1, sizes.sum())))
-        redrawn = np.empty(RESAMPLES)
-        for at in range(RESAMPLES):  # one at a time, so that memory does not grow with their number
-            chosen = random.integers(len(amounts), size=len(amounts))
-            redrawn[at] = amounts[chosen].sum() / max(1, sizes[chosen].sum())
-        drawn.append(redrawn)
+        drawn.append(amounts[chosen].sum(1) / np.maximum(1, sizes[chosen].sum(1)))
     low, high = np.percentile(drawn[0] - drawn[1], [2.5, 97.5])
     return Compared(ratios[0], ratios[1], ratios[0] - ratios[1], (float(low), float(high)))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from textwright.corpus import Corpus
-from textwright.errors import CorpusError
 from textwright.evaluation.adherence import Adherence, adherence
+from textwright.evaluation.held_out import held_out_of, read_text
 from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.scores import HeldOut, Scores, evaluate
 from textwright.run import Run
@@ -28,24 +27,12 @@ def score_run(
     its `[sample]` options. Raises GenerationError if it has no template.
     """
     form = Form(run.config.corpus, run.tokenizer) if fields else None
-    documents = _documents(run, sources, part)
+    text = read_text(sources, run.config.corpus) if sources else held_out_of(run, part)
     predictor = open_predictor(run, device)
-    held_out = HeldOut.of(documents, run.tokenizer, run.escape)
+    held_out = HeldOut.of(text.documents, run.tokenizer, run.escape)
     scores = evaluate(predictor.score, held_out, row_length=run.config.data.row_length)
     if form is None:
         return scores, None
     generator = Generator(predictor.backend(), run.tokenizer)
     sample = run.config.sample.model_copy(update={"no_copy": 0})  # what the model does by itself
-    return scores, adherence(predictor.score, generator, form, documents, sample)
-
-
-def _documents(run: Run, sources: Sequence[str | Path], part: str) -> list[str]:
-    if sources:
-        # Test files are taken whole. A corpus must have sources too, which are not read here.
-        texts = Corpus(sources, run.config.corpus, test=sources).documents("test")
-    else:
-        texts = run.held_out(part)
-    documents = list(texts)
-    if not documents:
-        raise CorpusError(f"{run.path} holds no {part} documents; name a corpus to score.")
-    return documents
+    return scores, adherence(predictor.score, generator, form, text.documents, sample)

@@ -1,10 +1,10 @@
-"""A model's likeliest next tokens and their entropy, with its gates or its attention."""
+"""A model's likeliest next tokens and their entropy, after a text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,24 +12,10 @@ from numpy.typing import NDArray
 from textwright.backends.counts import MixedBackend
 from textwright.counts.mixture import Parts, Shares
 from textwright.errors import GenerationError
-from textwright.run import Run
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend, visible
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_steps import log_probabilities, temper
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from textwright.models import Trace
-
-Tracer = Callable[[NDArray[np.int64]], "Trace"]  # ids (T,) → the trace of one row
-
-Gates = list[dict[str, dict[str, list[float]]]]
-"""For each layer: quantity → statistic over the layer's units → one value per token."""
-
-Attention = list[list[list[float]]]
-"""For each layer, for each head: the share of the newest token's attention to each token."""
 
 
 @dataclass(frozen=True)
@@ -63,69 +49,87 @@ class Candidate(Token):
 class NextTokens:
     """By temperature, the entropy in nats and the likeliest tokens after `context`.
 
-    tokens: those that the model has read, the stop that begins a text included. gates: the values
-    in its cells at each of them; attention: that of its heads at the last one. Each is None unless
-    it was asked for and the model has it. shares: of the parts of a mixture, at this place.
+    tokens: those that the model has read, the stop that begins a text included. shares: of the
+    parts at this place, where the model is a mixture.
     """
 
     context: str
     tokens: list[Token]
     entropy: dict[float, float]
     next: dict[float, list[Candidate]]
-    gates: Gates | None = None
-    attention: Attention | None = None
     shares: Shares | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The step that `textwright inspect --json` prints."""
-        values = asdict(self)
-        return values | {"shares": self.shares and self.shares._asdict()}
+        return asdict(self) | {"shares": self.shares and self.shares._asdict()}
 
 
 def next_tokens(
-    generator: Generator,
-    contexts: Sequence[str],
-    temperatures: Sequence[float],
-    top: int = 5,
-    trace: Tracer | None = None,
+    generator: Generator, contexts: Sequence[str], temperatures: Sequence[float], top: int = 5
 ) -> list[NextTokens]:
     """The `top` likeliest next tokens after each context, at each temperature.
 
-    The distribution at temperature T is softmax(logits / T). trace: made by `tracer`; adds gates or
-    attention. Raises GenerationError if a temperature is not above 0.
+    The distribution at temperature T is softmax(logits / T). Raises GenerationError if a
+    temperature is not above 0.
     """
-    if not all(temperature > 0 for temperature in temperatures):
-        raise GenerationError("A table needs temperatures above 0; at 0 one token is certain.")
+    check_temperatures(temperatures)
     backend, tokenizer = generator.backend, generator.tokenizer
-    inner = backend.neural if isinstance(backend, MixedBackend) else backend
     found = []
     for context in contexts:
         ids = tokenizer.encode(context).tolist()
         row = visible(ids, tokenizer.stop_id, backend.context_length)
-        seen = visible(ids, tokenizer.stop_id, inner.context_length)
         logits, parts, shares = _predict(backend, row)
-        entropy, tables = {}, {}
-        for temperature in temperatures:
-            logp = log_probabilities(temper(logits[0], temperature))
-            p = np.exp(logp)
-            entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
-            best = np.argsort(-p, kind="stable")[:top]
-            tables[temperature] = [
-                Candidate(
-                    **vars(token),
-                    probability=float(p[token.id]),
-                    neural=float(parts.neural[0, token.id]) if parts else None,
-                    counts=float(parts.counts[0, token.id]) if parts else None,
-                    memory=float(parts.memory[0, token.id]) if parts else None,
-                )
-                for token in _tokens(tokenizer, best)
-            ]
-        traced = trace(seen) if trace else None
-        gates = list(map(_summarize, traced.gates)) if traced and traced.gates else None
-        looks = list(map(_newest, traced.attention)) if traced and traced.attention else None
-        read = _tokens(tokenizer, seen)
-        found.append(NextTokens(context, read, entropy, tables, gates, looks, shares))
+        entropy, tables = likeliest(tokenizer, logits[0], parts, temperatures, top)
+        read = name_tokens(tokenizer, seen(generator, ids))
+        found.append(NextTokens(context, read, entropy, tables, shares))
     return found
+
+
+def check_temperatures(temperatures: Sequence[float]) -> None:
+    """Raise GenerationError if one is not above 0."""
+    if not all(temperature > 0 for temperature in temperatures):
+        raise GenerationError("A table needs temperatures above 0; at 0 one token is certain.")
+
+
+def likeliest(
+    tokenizer: Tokenizer,
+    logits: NDArray[np.float32],
+    parts: Parts | None,
+    temperatures: Sequence[float],
+    top: int,
+) -> tuple[dict[float, float], dict[float, list[Candidate]]]:
+    """By temperature, the entropy in nats and the `top` likeliest tokens of one distribution.
+
+    logits (V,); parts: of one row, where the model is a mixture.
+    """
+    entropy, tables = {}, {}
+    for temperature in temperatures:
+        logp = log_probabilities(temper(logits, temperature))
+        p = np.exp(logp)
+        entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
+        best = np.argsort(-p, kind="stable")[:top]
+        tables[temperature] = [
+            Candidate(**vars(token), probability=float(p[token.id]), **part_odds(parts, token.id))
+            for token in name_tokens(tokenizer, best)
+        ]
+    return entropy, tables
+
+
+def part_odds(parts: Parts | None, token_id: int) -> dict[str, Any]:
+    """The probability of a token in each part of a mixture; empty where there are none."""
+    names = Shares._fields if parts else ()
+    return {name: float(getattr(parts, name)[0, token_id]) for name in names}
+
+
+def seen(generator: Generator, ids: Sequence[int]) -> NDArray[np.int64]:
+    """The ids (T,) that the model sees of a text; of a mixture, its neural model."""
+    backend = generator.backend
+    inner = backend.neural if isinstance(backend, MixedBackend) else backend
+    return visible(ids, generator.tokenizer.stop_id, inner.context_length)
+
+
+def name_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[Token]:
+    ids = [int(token_id) for token_id in ids]
+    return list(map(Token, tokenizer.tokens(ids), ids, tokenizer.texts(ids)))
 
 
 def _predict(
@@ -138,47 +142,3 @@ def _predict(
     parts, _ = backend.read(ids, lengths)
     [shares] = backend.mixture.shares(parts.evidence).tolist()
     return backend.mixed(parts), parts, Shares(*shares)
-
-
-def tracer(run: Run) -> Tracer | None:
-    """A function that traces a run's model by explicit equations, or None for counts, which have
-    nothing inside. It needs torch; tables do not."""
-    if run.config.model.counted:
-        return None
-    import torch
-
-    from textwright import models
-
-    model = models.load(run, "cpu")
-
-    @torch.inference_mode()
-    def trace(ids: NDArray[np.int64]) -> Trace:
-        return model.trace(torch.from_numpy(ids)[None])
-
-    return trace
-
-
-def _summarize(layer: dict[str, Tensor]) -> dict[str, dict[str, list[float]]]:
-    """Each quantity (1, T, units) → its mean, mean absolute value and extremes over the units."""
-    summary = {}
-    for name, values in layer.items():
-        units = values[0].double().numpy()
-        statistics = {
-            "mean": units.mean(1),
-            "magnitude": np.abs(units).mean(1),
-            "min": units.min(1),
-            "max": units.max(1),
-        }
-        summary[name] = {key: value.round(6).tolist() for key, value in statistics.items()}
-    return summary
-
-
-def _newest(layer: Tensor) -> list[list[float]]:
-    """Attention (1, heads, T, T) → the last token's, (heads, T)."""
-    shares: list[list[float]] = layer[0, :, -1].double().numpy().round(6).tolist()
-    return shares
-
-
-def _tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[Token]:
-    ids = [int(token_id) for token_id in ids]
-    return list(map(Token, tokenizer.tokens(ids), ids, tokenizer.texts(ids)))

@@ -54,6 +54,7 @@ class LanguageModel(nn.Module, ABC):
     options: Family
     context_length: int | None  # ids that one state can hold; None: no limit
     state_class: type[ModelState]
+    embedding: nn.Parameter  # (V, E): the vector of each id, which `encode` looks up
     recompute_blocks = False  # in training, recompute inner values instead of keeping them
 
     @abstractmethod

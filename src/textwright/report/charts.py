@@ -17,13 +17,14 @@ SERIES = 8  # colors; a ninth series begins again with the first
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 78, 20, 14, 58  # margins
 ROW = 54  # height of a row in an interval plot: a name above its mark
+_BESIDE = ((-7, -6, "end"), (8, 6, "start"), (2, 18, "start"))  # labels of points, by series
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
 
 
 @dataclass(frozen=True)
 class Curve:
     """Points joined by a line. series: which color, from 0; dots: mark each point; faint: in the
-    background of the others; joined: False for dots alone."""
+    background of the others; joined: False for dots alone; labels: one beside each point."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -31,6 +32,7 @@ class Curve:
     dots: bool = False
     faint: bool = False
     joined: bool = True
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,9 @@ def _curve(curve: Curve, places: Sequence[tuple[float, float]]) -> str:
     if curve.dots:
         for a, b in places:
             drawn += f'<circle cx="{a}" cy="{b}" r="4" fill="{_color(curve.series)}"/>'
+    across, down, anchor = _BESIDE[curve.series % len(_BESIDE)]
+    for (a, b), shown in zip(places, curve.labels, strict=False):
+        drawn += _text(a + across, b + down, shown, anchor)
     return f"<g><title>{html.escape(curve.name)}</title>{drawn}</g>"
 
 

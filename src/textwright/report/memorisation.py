@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from textwright.evaluation.capability import GIVEN, WRITTEN, Band, Capability
-from textwright.evaluation.memorisation import AtCheckpoint, Memorisation
-from textwright.evaluation.propensity import Propensity
 from textwright.evaluation.resampling import Compared
-from textwright.evaluation.training_text import Place, Span
+from textwright.memorisation.capability import GIVEN, WRITTEN, Band, Capability
+from textwright.memorisation.memorisation import AtCheckpoint, Memorisation
+from textwright.memorisation.propensity import Propensity
+from textwright.memorisation.training_text import Place, Span
 from textwright.report.page import Block, Paragraph, Section, Table
 from textwright.wording import counted
 
@@ -33,7 +33,7 @@ def section(found: Memorisation) -> Section:
         Table(
             CAPABILITY_COLUMNS,
             capability_rows(found.capability),
-            f"{CONTINUED} of a document",
+            f"{CONTINUED.capitalize()} of a document",
         ),
         Paragraph(alarm_sentence(found.capability)),
         Table(BAND_COLUMNS, band_rows(found.capability), "By how often a passage is in training"),
@@ -68,7 +68,7 @@ def verdict(found: Memorisation) -> str:
         knows = f"of never-seen ones, {capability.false_alarms:.1%} would be"
     return (
         f"{copies} in the longest span of a text, on average. "
-        f"Of training documents, {capability.memorized:.1%} are memorized ({knows})."
+        f"Of passages of the training text, {capability.memorized:.1%} are memorized ({knows})."
     )
 
 
@@ -96,12 +96,18 @@ def capability_rows(found: Capability) -> list[list[str]]:
         ["passages", *(f"{count:,}" for count in found.passages), ""],
         ["bits a character", *_cells(found.bits, ".3f")],
         ["written exactly by greedy decoding", *_cells(found.greedy, ".1%")],
-        ["mean probability at temperature 1", *_cells(found.written, ".1e")],
-        ["mean probability at the run's own settings", *_cells(found.own, ".1e")],
+        ["mean probability at temperature 1", *_chances(found.written)],
+        ["mean probability at the run's own settings", *_chances(found.own)],
     ]
 
 
-BAND_COLUMNS = ("times in training", "passages", "bits a character", "by greedy decoding", "known")
+BAND_COLUMNS = (
+    "times in training",
+    "passages",
+    "bits a character",
+    "by greedy decoding",
+    "memorized",
+)
 
 
 def band_rows(found: Capability) -> list[list[str]]:
@@ -157,7 +163,7 @@ def span_row(span: Span) -> list[str]:
 
 
 def place_in_words(place: Place) -> str:
-    """Document 12, character 340: “How it begins”."""
+    """document 12, character 340: “How it begins…”"""
     return f"document {place.document:,}, character {place.offset:,}: “{one_line(place.heading)}…”"
 
 
@@ -167,9 +173,20 @@ def one_line(text: str) -> str:
 
 
 def _times(band: Band) -> str:
-    if band.least == band.most:
-        return str(band.least)
-    return f"{band.least} to {band.most}" if band.most < 10**9 else f"{band.least} or more"
+    if band.most is None:
+        return f"{band.least} or more"
+    return str(band.least) if band.least == band.most else f"{band.least} to {band.most}"
+
+
+def _chances(compared: Compared) -> list[str]:
+    """As `_cells`, for probabilities that may be tiny; such have no difference worth reading."""
+    if max(compared.run, compared.held_out) >= 0.001:
+        return _cells(compared, ".2%")
+    return [_chance(compared.run), _chance(compared.held_out), ""]
+
+
+def _chance(probability: float) -> str:
+    return f"1 in {1 / probability:,.0f}" if probability > 1e-12 else "below 1 in 10^12"
 
 
 def _cells(compared: Compared, form: str) -> list[str]:

@@ -20,6 +20,8 @@ from textwright.errors import ReportError
 from textwright.files import write_text
 
 FORMS = (".html", ".md")
+SENTENCE = 40  # characters; a column with longer cells needs room on a phone too
+NUMBER, PROSE = ' class="number"', ' class="prose"'
 _NUMBER = re.compile(r"([-+−±]?[\d.,]+( ?%| ?[kMG]?B|×)?(?: to |$| (?=\()))+(\([^()]*\))?|[–—]|")
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 
@@ -56,7 +58,7 @@ class Table:
     caption: str = ""
 
     def html(self) -> str:
-        kinds = [' class="number"' if numeric else "" for numeric in self._numeric()]
+        kinds = self._kinds()
         head = "".join(
             f'<th scope="col"{kind}>{html.escape(name)}</th>'
             for name, kind in zip(self.columns, kinds, strict=True)
@@ -67,28 +69,31 @@ class Table:
             for cell, kind in zip(cells, kinds[1:], strict=True):
                 body += f"<td{kind}>{html.escape(cell)}</td>"
             body += "</tr>\n"
-        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
+        # Not a <caption>, which a wide table on a narrow page would stretch with it.
+        caption = f'<p class="caption">{html.escape(self.caption)}</p>' if self.caption else ""
         label = html.escape(self.caption or "Table", quote=True)
         return (
-            f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>{caption}'
+            f'{caption}<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
         )
 
     def markdown(self) -> str:
-        rule = ["---:" if numeric else "---" for numeric in self._numeric()]
+        rule = ["---:" if kind == NUMBER else "---" for kind in self._kinds()]
         lines = [self.columns, rule, *self.rows]
         table = "\n".join(
             f"| {' | '.join(cells if cells is rule else map(_cell, cells))} |" for cells in lines
         )
         return f"{in_markdown(self.caption)}\n\n{table}" if self.caption else table
 
-    def _numeric(self) -> list[bool]:
-        """For each column whether all its cells are numbers, or empty; never the first."""
-        cells = zip(*self.rows, strict=True) if self.rows else ([""] for _ in self.columns)
-        return [
-            bool(at) and any(column) and all(_NUMBER.fullmatch(cell) for cell in column)
-            for at, column in enumerate(cells)
-        ]
+    def _kinds(self) -> list[str]:
+        """The attribute of each column: NUMBER where all its cells are numbers or empty, PROSE
+        where one is a sentence; the first has none."""
+        kinds = []
+        for at, column in enumerate(zip(*self.rows, strict=True) if self.rows else self.columns):
+            numeric = any(column) and all(_NUMBER.fullmatch(cell) for cell in column)
+            long = max(map(len, column)) > SENTENCE
+            kinds.append("" if not at else NUMBER if numeric else PROSE if long else "")
+        return kinds
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from textwright.corpus import Corpus
 from textwright.corpus.corpus import OnProgress
 from textwright.corpus.sources import leads_to_files
-from textwright.errors import RunError
+from textwright.errors import CorpusError, RunError
 from textwright.run.folder import Run
 
 
@@ -58,19 +58,22 @@ def recorded_corpus(
         raise RunError(
             f"{run.path} is private and does not record where its corpus is; name it with --corpus."
         )
-    whole_symbols = run.config.tokenizer.kind == "symbols"
-    corpus = Corpus(
-        named["sources"],
-        run.config.corpus,
-        valid=named.get("valid", ()),
-        test=named.get("test", ()),
-        whole_symbols=whole_symbols,
-    )
-    if corpus.fingerprint != known["fingerprint"]:
-        hashes = corpus.scan(on_progress).train_hashes
-        if not np.array_equal(hashes, run.train_hashes()):
-            raise RunError(
-                f"{', '.join(named['sources'])} is not, or no longer, what {run.path} was trained "
-                "on: its training documents differ. Name that corpus with --corpus."
-            )
+    try:
+        corpus = Corpus(
+            named["sources"],
+            run.config.corpus,
+            valid=named.get("valid", ()),
+            test=named.get("test", ()),
+            whole_symbols=run.config.tokenizer.kind == "symbols",
+        )
+        if corpus.fingerprint == known["fingerprint"]:
+            return corpus
+        same = np.array_equal(corpus.scan(on_progress).train_hashes, run.train_hashes())
+    except CorpusError as error:
+        raise RunError(f"The corpus of {run.path} cannot be read again: {error}") from None
+    if not same:
+        raise RunError(
+            f"{', '.join(named['sources'])} is not, or no longer, what {run.path} was trained on: "
+            "its training documents differ. Name that corpus with --corpus."
+        )
     return corpus

@@ -235,10 +235,13 @@ class Engine:
             else:
                 events.append(EchoEvent(row.prompt, row.scored))
                 job = self._jobs[row.prompt]
+                self._taken -= job.width
+                job.running = 0
                 job.begin_texts()
                 if job.waiting:
                     self._queue.appendleft(job)
-                self._end_part(row.prompt)
+                else:
+                    del self._jobs[row.prompt]
 
     def _end_part(self, number: int) -> None:
         job = self._jobs[number]

@@ -45,13 +45,14 @@ class Generator:
         options: SamplingOptions | None = None,
         *,
         num: int = 1,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         logprobs: bool = False,
     ) -> TextStream:
         """`num` texts for each prompt, token by token, as they are written; of beams, the best.
 
         A text's draws depend on the seed and on the number of the text among those of its prompt (a
         prompt that is given again counts on), and on nothing else that is written with it.
+        seed: one for all prompts, or one for each, so that their draws are not alike.
         logprobs: also give each token's log-probability, before the options change it.
         Raises GenerationError where an option does not suit the tokenizer.
         """
@@ -128,15 +129,16 @@ class Generator:
         prompts: Sequence[Prompt],
         options: SamplingOptions,
         num: int,
-        seed: int,
+        seed: int | Sequence[int],
         logprobs: bool,
     ) -> TextStream:
-        pattern = self.request(Prompt("", []), options, num=num, seed=seed)
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
+        pattern = self.request(Prompt("", []), options, num=num)
         pattern = replace(pattern, logprobs=0 if logprobs else None)
         begun: Counter[str] = Counter()  # texts of each prompt
         requests = []
-        for prompt in prompts:
-            requests.append(replace(pattern, prompt=prompt, first=begun[prompt.text]))
+        for prompt, own in zip(prompts, seeds, strict=True):
+            requests.append(replace(pattern, prompt=prompt, seed=own, first=begun[prompt.text]))
             begun[prompt.text] += num
         return TextStream(self.engine(), requests, num)
 

@@ -45,16 +45,16 @@ class RunningBatch(Generic[_Row]):
         self._state: Any
         self._backend = backend
         self._stop_id = stop_id
-        # The prompt that was read last and its result: more of its samples may be waiting.
-        self._prompt = -1
+        # The ids that were read last and the result: more texts that go on from them may wait.
+        self._prompt: bytes | None = None
         self._read_last: _Read
 
     def admit(self, rows: list[_Row]) -> None:
         """Add rows. A prompt is read once, however many of the rows go on from it."""
         if not rows:
             return
-        groups = [list(group) for _, group in groupby(rows, key=lambda row: row.prompt)]
-        known = groups[0][0].prompt == self._prompt
+        groups = [list(group) for _, group in groupby(rows, key=lambda row: row.ids.tobytes())]
+        known = groups[0][0].ids.tobytes() == self._prompt
         reads = [self._read_last] if known else []
         if new := groups[known:]:
             reads.append(self._read([group[0] for group in new]))
@@ -66,7 +66,7 @@ class RunningBatch(Generic[_Row]):
         before = [(self.logits, self._state)] if self.rows else []
         self.logits, self._state = _join([*before, (logits, state)])
         self.rows = self.rows + rows
-        self._prompt, self._read_last = groups[-1][0].prompt, read_last
+        self._prompt, self._read_last = groups[-1][0].ids.tobytes(), read_last
 
     def keep(self, places: list[int]) -> None:
         """Keep only the rows at these places."""

@@ -12,7 +12,7 @@ from textwright.report import memorisation as words
 from textwright.wording import counted
 
 if TYPE_CHECKING:
-    from textwright.evaluation.memorisation import Memorisation, Traced
+    from textwright.memorisation.memorisation import Memorisation, Traced
 
 
 def show_memorisation(found: Memorisation) -> None:
@@ -49,8 +49,8 @@ def show_traced(traced: Traced) -> None:
     if traced.bits is not None and traced.false_alarms is not None:
         known = "memorized" if traced.memorized else "not memorized"
         out.print(
-            f"\n{words.CONTINUED}: {traced.bits:.3f} bits a character, {known} (false alarms: "
-            f"{traced.false_alarms:.1%} of never-seen texts)."
+            f"\n{words.CONTINUED.capitalize()}: {traced.bits:.3f} bits a character, {known} "
+            f"(false alarms: {traced.false_alarms:.1%} of never-seen texts)."
         )
 
 

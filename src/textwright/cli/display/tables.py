@@ -17,11 +17,8 @@ if TYPE_CHECKING:
     from textwright.evaluation.adherence import Adherence, Interval
     from textwright.evaluation.scores import Scores
     from textwright.export import Exported
-    from textwright.inspection.next_tokens import Candidate, NextTokens, Token
     from textwright.training.cache import CachedCorpus
     from textwright.training.survey import Survey
-
-ATTENTION_BAR = 20  # characters of the bar for a share of 1
 
 
 def show_survey(found: Survey, config: Config) -> None:
@@ -167,65 +164,3 @@ def show_export(exported: Exported) -> None:
         out.print(
             "The counts stay behind: the export is the neural model alone, as it was compared."
         )
-
-
-def show_tables(steps: list[NextTokens]) -> None:
-    """The likeliest next tokens, one column a temperature; gates and attention, if traced."""
-    for step in steps:
-        out.print(f"\n{_plain(step.context) or '(start of a text)'}", style="bold")
-        table = Table(box=None, pad_edge=False)
-        for temperature in step.next:
-            entropy = step.entropy[temperature]
-            table.add_column(f"T = {temperature:g}  ({entropy:.2f} nats)", min_width=24)
-        for row in zip(*step.next.values(), strict=True):
-            table.add_row(*(f"{c.probability:7.2%}  {c.shown}{_parts(c)}" for c in row))
-        out.print(table)
-        if step.shares:
-            neural, counts, memory = (f"{share:.0%}" for share in step.shares)
-            out.print(
-                f"In brackets: by the model (its share here is {neural}), by the counts of the "
-                f"corpus ({counts}), by those of this text ({memory}).",
-                style="dim",
-            )
-        for number, layer in enumerate(step.gates or [], 1):
-            _show_gates(number, layer, step.tokens)
-        for number, heads in enumerate(step.attention or [], 1):
-            _show_attention(number, heads, step.tokens)
-
-
-def _parts(candidate: Candidate) -> str:
-    """The parts of a mixture that a probability was made of."""
-    parts = [candidate.neural, candidate.counts, candidate.memory]
-    shown = ", ".join(f"{part:.1%}" for part in parts if part is not None)
-    return f"  ({shown})" if shown else ""
-
-
-def _show_gates(number: int, layer: dict[str, dict[str, list[float]]], read: list[Token]) -> None:
-    """The gates of one layer, a line for each token; quantities with a sign by their magnitude."""
-    signs = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}
-    table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
-    for name in layer:
-        table.add_column(signs.get(name, name), justify="right")
-    columns = [statistics["magnitude"] for statistics in layer.values()]
-    for token, *values in zip(read, *columns, strict=True):
-        table.add_row(token.shown, *(f"{value:.3f}" for value in values))
-    out.print(table)
-
-
-def _show_attention(number: int, heads: list[list[float]], read: list[Token]) -> None:
-    """Shares of attention of one layer's heads, a line for each token, with a bar for the mean."""
-    table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
-    for head in range(1, len(heads) + 1):
-        table.add_column(f"head {head}", justify="right")
-    table.add_column("mean", justify="right")
-    table.add_column("")
-    for token, *shares in zip(read, *heads, strict=True):
-        mean = sum(shares) / len(shares)
-        bar = "█" * round(mean * ATTENTION_BAR)
-        table.add_row(token.shown, *(f"{share:.1%}" for share in (*shares, mean)), bar)
-    out.print(table)
-
-
-def _plain(text: str) -> str:
-    """The text with its line breaks visible."""
-    return text.replace("\n", "⏎")

@@ -1,0 +1,201 @@
+"""Commands that score models of any kind: compare, bits."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from textwright.cli.flags import AsJson, TemplateText, Text, Unit, with_corpus
+from textwright.cli.shell import print_json
+from textwright.errors import ConfigError, GenerationError
+
+if TYPE_CHECKING:
+    from textwright.corpus import CorpusOptions
+
+
+class Look(StrEnum):
+    """What a report can say of each run besides."""
+
+    INSIDE = "inside"
+    SWEEP = "sweep"
+    MEMORISATION = "memorisation"
+
+
+MODEL = "a run folder, a folder with a model of transformers, or the URL of an OpenAI-compatible "
+MODEL += "server that answers echo with logprobs"
+Part = Annotated[
+    str,
+    typer.Option("--part", help="The held-out part of a run: test (the default) or valid."),
+]
+Documents = Annotated[
+    int, typer.Option("--documents", min=0, help="Score so many, evenly spaced; 0: all.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+
+
+def compare(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help=f"Each is {MODEL}.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The report: a file that ends in .html or .md.")
+    ] = None,
+    looks: Annotated[
+        list[Look] | None,
+        typer.Option(
+            "--with",
+            help="What the report says of each run besides. inside: surprisal, attention or gates, "
+            "and saliency over a held-out text. sweep: which sampling setting suits it. "
+            "memorisation: what it copies. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--corpus",
+            help="Text that is new to all models, taken whole; without it, what the first run "
+            "holds out. Repeatable.",
+        ),
+    ] = None,
+    part: Part = "",
+    documents: Documents = 0,
+    text: Text = "",
+    template: TemplateText = "",
+    unit: Unit = "",
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", help="Of the texts shown; else held-out beginnings. Repeatable."),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, help="Of what all models write.")
+    ] = 1.0,
+    top_p: Annotated[
+        float, typer.Option("--top-p", min=0.0, max=1.0, help="Of what all models write.")
+    ] = 1.0,
+    characters: Annotated[
+        int, typer.Option("--characters", min=1, help="Of each text that is written.")
+    ] = 300,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is written.")] = 0,
+    easy: Annotated[
+        bool,
+        typer.Option(
+            "--easy/--no-easy", help="Score also n-grams, PPMd and xz that know the training text."
+        ),
+    ] = True,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Score models side by side on one held-out text, and write a report.
+
+    Bits per character with intervals, paired differences, what counting and compressors reach,
+    speed, size, diversity, and texts from equal prompts. Whatever would be unfair is refused: a
+    model that was trained on the text, another split, another treatment of the text.
+    """
+    from textwright.cli.display import Progression
+    from textwright.cli.display.comparison import show_comparison
+    from textwright.comparison.comparison import compare_models
+    from textwright.comparison.subjects import Writing
+    from textwright.report.comparison import write_comparison
+    from textwright.report.page import check_writable
+    from textwright.report.run_sections import run_sections
+
+    if out:
+        check_writable(out)
+    elif looks:
+        raise ConfigError("--with adds to the report: name its file with --out.")
+    with Progression(quiet=as_json) as shown:
+        comparison = compare_models(
+            models,
+            corpus or [],
+            part=_part(part, corpus),
+            options=_options(corpus, text, template, unit),
+            documents=documents,
+            writing=Writing(temperature, _top_p(top_p), characters, seed),
+            prompts=prompt or [],
+            easy=easy,
+            device=device,
+            on_progress=shown.show,
+        )
+    if as_json:
+        print_json(comparison.to_json())
+    else:
+        show_comparison(comparison)
+    if out:  # last, so that a full disk does not take the scores with it
+        with Progression(quiet=as_json) as shown:
+            more = run_sections(comparison, [*(looks or ())], device, shown.show)
+        write_comparison(comparison, out, more)
+        if not as_json:
+            typer.echo(f"The report: {out}")
+
+
+def bits(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"This is {MODEL}.")],
+    corpus: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CORPUS…",
+            help="Text that is new to the model, taken whole. A run needs none: it holds some out.",
+            show_default=False,
+        ),
+    ] = None,
+    part: Part = "",
+    documents: Documents = 0,
+    text: Text = "",
+    template: TemplateText = "",
+    unit: Unit = "",
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Audit a model: bits per character of the text as it is, with the proof.
+
+    The proof is a decoder that restores a sample of the text, byte for byte, from the model's own
+    probabilities and the bits that it is charged for.
+    """
+    from textwright.cli.display import Progression
+    from textwright.cli.display.comparison import show_audit
+    from textwright.comparison.audit import audit
+
+    with Progression(quiet=as_json) as shown:
+        found = audit(
+            model,
+            corpus or [],
+            part=_part(part, corpus),
+            options=_options(corpus, text, template, unit),
+            documents=documents,
+            device=device,
+            on_progress=shown.show,
+        )
+    if as_json:
+        print_json(found.to_json())
+    else:
+        show_audit(found)
+
+
+def _part(part: str, corpus: list[str] | None) -> str:
+    if part not in ("", "test", "valid"):
+        raise ConfigError(f"--part is test or valid, not {part!r}.")
+    if part and corpus:
+        raise ConfigError("A corpus that is named is scored whole: leave out --part.")
+    return part or "test"
+
+
+def _top_p(top_p: float) -> float:
+    if not top_p:
+        raise GenerationError("--top-p is 0, which leaves no token; give more, up to 1.")
+    return top_p
+
+
+def _options(corpus: list[str] | None, text: str, template: str, unit: str) -> CorpusOptions | None:
+    """How to read the corpus; None if nothing is said about it."""
+    from textwright.config import Config
+
+    settings = with_corpus([], text, template, unit)
+    if not settings:
+        return None
+    if not corpus:
+        raise ConfigError(
+            "--text, --template and --unit say how a corpus is read; name one, or leave them out."
+        )
+    return Config.resolve(settings=settings).corpus

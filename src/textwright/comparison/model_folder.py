@@ -1,0 +1,289 @@
+"""Another project's model as a subject: any causal model in a folder that `transformers` loads.
+
+Its own tokenizer cuts the text, and a document whose tokens do not give it back byte for byte is
+refused: what a tokenizer drops would be free. The start token stands before every document, the end
+token is charged after it. Only safetensors are read, and no code of the folder is run.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from textwright.comparison.subjects import (
+    Codec,
+    Measured,
+    OnProgress,
+    Writing,
+    Written,
+    check_restored,
+    context_in_words,
+)
+from textwright.compute.device import choose_device
+from textwright.compute.memory import memory_errors
+from textwright.errors import EvaluationError
+from textwright.evaluation.scores import HeldOut, Window, windows_of
+
+CONTEXT = 2_048  # tokens read at once, where the model would look back on more
+LOGITS = 1 << 26  # held at a time: 256 MB
+WRITTEN_AT_ONCE = 16
+
+
+class ModelFolder:
+    """A model folder on a device. Raises EvaluationError if it cannot be loaded as one."""
+
+    kind = "folder"
+
+    def __init__(self, path: Path, device: str = "auto"):
+        self.path, self.device = path, choose_device(device)
+        self.model, self.tokenizer = _load(path)
+        self.model.to(self.device)
+        config = self.model.config
+        most = getattr(config, "max_position_embeddings", None) or CONTEXT
+        self.context_length = min(int(most), CONTEXT)
+        self.stop = self._id("eos_token_id")
+        self.start = self._id("bos_token_id", self.stop)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
+        """See `Subject.measure`."""
+        rows, places = [], []
+        for document in documents:
+            ids, starts = self._encode(document)
+            rows.append(np.array([self.start, *ids, self.stop], np.int64))
+            places.append(np.array([*starts, len(document)]))
+        return Measured(self._score(rows, on_progress), HeldOut.sized(documents, places, rows))
+
+    def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
+        """See `Subject.write`."""
+        from transformers import GenerationConfig
+
+        torch.manual_seed(writing.seed)
+        rows = [[self.start, *self._encode(prompt)[0]] for prompt in prompts]
+        room = max(1, self.context_length - max(map(len, rows)))
+        options = GenerationConfig(
+            do_sample=writing.temperature > 0,
+            temperature=writing.temperature or None,
+            top_p=writing.top_p if writing.temperature > 0 else None,
+            top_k=0 if writing.temperature > 0 else None,
+            max_new_tokens=min(max_new_tokens, room),
+            eos_token_id=self.stop,
+            pad_token_id=self.stop,
+        )
+        texts, tokens, begun = [], 0, time.perf_counter()
+        for first in range(0, len(rows), WRITTEN_AT_ONCE):
+            group = rows[first : first + WRITTEN_AT_ONCE]
+            width = max(map(len, group))
+            ids = torch.full((len(group), width), self.stop)
+            mask = torch.zeros_like(ids)
+            for at, row in enumerate(group):
+                ids[at, width - len(row) :] = torch.tensor(row)
+                mask[at, width - len(row) :] = 1
+            with _quiet():
+                out = self.model.generate(
+                    ids.to(self.device),
+                    attention_mask=mask.to(self.device),
+                    generation_config=options,
+                )
+            for new in out[:, width:].tolist():
+                new = new[: new.index(self.stop)] if self.stop in new else new
+                tokens += len(new)
+                texts.append(self._decode(new)[: writing.characters])
+        return Written(texts, time.perf_counter() - begun, tokens)
+
+    def codec(self) -> Codec:
+        """See `Subject.codec`."""
+        return Codec(
+            FolderBackend(self),
+            self.start,
+            self.stop,
+            lambda document, _: self._encode(document)[0],
+            lambda ids, _: self._decode(ids),
+        )
+
+    def context(self) -> str:
+        """See `Subject.context`."""
+        return context_in_words(self.context_length)
+
+    def remarks(self) -> list[str]:
+        """See `Subject.remarks`."""
+        return ["what it was trained on is not known here, so it may have read this text"]
+
+    def parameters(self) -> int:
+        """See `Subject.parameters`."""
+        return int(self.model.num_parameters())
+
+    def bytes(self) -> int:
+        """See `Subject.bytes`."""
+        names = ("*.safetensors", "tokenizer*", "config.json", "vocab.json", "merges.txt")
+        return sum(file.stat().st_size for name in names for file in self.path.glob(name))
+
+    def _id(self, name: str, otherwise: int | None = None) -> int:
+        found = getattr(self.tokenizer, name, None)
+        if found is None:
+            found = getattr(self.model.config, name, None)
+        if isinstance(found, list):
+            found = found[0] if found else None
+        if found is None:
+            found = otherwise
+        if found is None:
+            raise EvaluationError(
+                f"The model in {self.path} names no end-of-text token, so the end of a document "
+                "cannot be charged; set eos_token_id in its config.json."
+            )
+        return int(found)
+
+    def _encode(self, document: str) -> tuple[list[int], list[int]]:
+        """Ids, and the first character of each. Raises EvaluationError if they lose something."""
+        with _quiet():
+            found = self.tokenizer(
+                document,
+                add_special_tokens=False,
+                return_offsets_mapping=self.tokenizer.is_fast,
+            )
+        ids = list(found["input_ids"])
+        check_restored(self.name, document, self._decode(ids))
+        if self.tokenizer.is_fast:
+            return ids, [start for start, _ in found["offset_mapping"]]
+        return ids, [len(document) * at // max(1, len(ids)) for at in range(len(ids))]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(
+            self.tokenizer.decode(
+                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+        )
+
+    @torch.inference_mode()
+    def _score(self, rows: list[np.ndarray], on_progress: OnProgress) -> list[np.ndarray]:
+        """Nats of every target of every row, by the context rule of `window_start`."""
+        nats = [np.empty(len(row) - 1) for row in rows]
+        windows = [
+            Window(index, row[start : end + 1], start, first - start)
+            for index, row in enumerate(rows)
+            for start, first, end in windows_of(len(row) - 1, self.context_length)
+        ]
+        windows.sort(key=lambda window: -len(window.ids))
+        vocabulary = int(self.model.config.vocab_size)
+        done, total = 0, sum(map(len, nats))
+        while windows:
+            width = len(windows[0].ids) - 1
+            group = windows[: max(1, LOGITS // (vocabulary * width))]
+            windows = windows[len(group) :]
+            ids = np.full((len(group), width + 1), self.stop)
+            for at, window in enumerate(group):
+                ids[at, : len(window.ids)] = window.ids
+            found = self._nats(torch.from_numpy(ids).to(self.device))
+            for of_window, window in zip(found, group, strict=True):
+                kept = of_window[window.seen : len(window.ids) - 1]
+                nats[window.row][window.start + window.seen :][: len(kept)] = kept
+                done += len(kept)
+            on_progress(done * len(rows) // total, len(rows))
+        return nats
+
+    @memory_errors()
+    def _nats(self, ids: torch.Tensor) -> np.ndarray:
+        """−ln p of ids[:, 1:], (B, T − 1)."""
+        logits = self.model(ids[:, :-1], use_cache=False).logits.float()
+        picked = logits.gather(-1, ids[:, 1:, None])[..., 0]
+        return (logits.logsumexp(-1) - picked).double().cpu().numpy()
+
+
+class FolderBackend:
+    """The model of a folder as `writing.backend.Backend`, for a coder that reads row by row."""
+
+    def __init__(self, folder: ModelFolder):
+        self.model, self.device = folder.model, folder.device
+        self.context_length: int | None = folder.context_length
+
+    @torch.inference_mode()
+    def prefill(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, Any]:
+        """ids (B, T) of equal lengths (B,) → logits (B, V), the model's cache."""
+        if len(set(lengths.tolist())) > 1:
+            raise ValueError("Rows of different lengths are not read together here.")
+        return self._read(ids, None)
+
+    @torch.inference_mode()
+    def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Read one more id of each row: ids (B,) → logits (B, V), the cache."""
+        return self._read(np.asarray(ids)[:, None], state)
+
+    def _read(self, ids: np.ndarray, cache: Any) -> tuple[np.ndarray, Any]:
+        batch = torch.as_tensor(np.asarray(ids, np.int64), device=self.device)
+        found = self.model(batch, past_key_values=cache, use_cache=True)
+        return found.logits[:, -1].float().cpu().numpy(), found.past_key_values
+
+
+def _load(path: Path) -> tuple[Any, Any]:
+    """Model and tokenizer. Raises EvaluationError, one sentence, where there is none to be had."""
+    config = path / "config.json"
+    if not config.is_file():
+        raise EvaluationError(
+            f"{path} is neither a run nor a folder with a model of transformers: it has no "
+            "config.toml and no config.json."
+        )
+    if not list(path.glob("*.safetensors")):
+        raise EvaluationError(
+            f"{path} holds no safetensors; other weights are not read, since they may run code. "
+            "Save the model again with save_pretrained."
+        )
+    try:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError:
+        raise EvaluationError(
+            "A model folder needs transformers; install it with: pip install 'textwright[export]'"
+        ) from None
+    if "auto_map" in _json(config):
+        raise EvaluationError(
+            f"The model in {path} brings its own code, which is not run here; score a textwright "
+            "run by its run folder, or serve the model and name the server's URL."
+        )
+    # All that such a folder may hold wrongly ends in errors of many kinds.
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else ""
+        raise EvaluationError(
+            f"transformers cannot load the model in {path} ({reason or type(error).__name__}); "
+            "restore the folder, or save the model again with save_pretrained."
+        ) from None
+    return model.float().eval(), tokenizer
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise EvaluationError(f"{path} is damaged ({error}); restore it from a copy.") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' progress bars and remarks."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,125 @@
+"""A run as a subject of comparison: scored as `textwright evaluate` scores it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from textwright.comparison.subjects import (
+    Codec,
+    Measured,
+    OnProgress,
+    Writing,
+    Written,
+    check_restored,
+    context_in_words,
+)
+from textwright.evaluation.predictors import (
+    CountsPredictor,
+    MixedPredictor,
+    NeuralPredictor,
+    open_predictor,
+)
+from textwright.evaluation.scores import HeldOut
+from textwright.run import BASE, COUNTS, WEIGHTS, Run
+from textwright.run.folder import MIXTURE
+from textwright.writing.generator import Generator
+from textwright.writing.sampling_options import SamplingOptions
+
+NEEDED = (WEIGHTS, BASE, COUNTS, MIXTURE, "config.toml", "tokenizer.json")  # to write
+CHUNK = 64  # documents that are scored before the progress is told
+
+
+@dataclass
+class RunSubject:
+    """A run folder, on a device."""
+
+    run: Run
+    device: str = "auto"
+    kind: str = "run"
+
+    @property
+    def name(self) -> str:
+        return str(self.run.path)
+
+    @cached_property
+    def predictor(self) -> NeuralPredictor | CountsPredictor | MixedPredictor:
+        return open_predictor(self.run, self.device)
+
+    @cached_property
+    def generator(self) -> Generator:
+        return Generator(self.predictor.backend(), self.run.tokenizer)
+
+    def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
+        text = HeldOut.of(documents, self.run.tokenizer, self.run.escape)
+        for document, row in zip(documents, text.rows, strict=True):
+            check_restored(self.name, document, self._restored(document, row[1:-1].tolist()))
+        # Longest first: documents of a chunk are read together, and no chunk is longer than before.
+        order = sorted(range(len(documents)), key=lambda at: -len(text.rows[at]))
+        nats = [text.rows[0][:0].astype(float)] * len(documents)
+        for begin in range(0, len(order), CHUNK):
+            on_progress(begin, len(documents))
+            chunk = order[begin : begin + CHUNK]
+            found = self.predictor.score([text.rows[at] for at in chunk])
+            for at, of_document in zip(chunk, found, strict=True):
+                nats[at] = of_document
+        return Measured(nats, text)
+
+    def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
+        options = SamplingOptions(
+            temperature=writing.temperature, top_p=writing.top_p, max_new_tokens=max_new_tokens
+        )
+        stream = self.generator.stream(prompts, options, seed=writing.seeds(len(prompts)))
+        texts = [sample.text[: writing.characters] for sample in stream.samples()]
+        return Written(texts, stream.seconds, stream.tokens)
+
+    def codec(self) -> Codec:
+        tokenizer, escape = self.run.tokenizer, self.run.escape
+        return Codec(
+            self.generator.backend,
+            tokenizer.stop_id,
+            tokenizer.stop_id,
+            lambda document, writer: escape.write(writer, document),
+            lambda ids, reader: escape.read(reader, ids),
+        )
+
+    def context(self) -> str:
+        if isinstance(self.predictor, CountsPredictor):
+            seen = self.predictor.counts.order - 1
+            return f"each token sees the {seen} before it" if seen else "no token sees others"
+        rule = context_in_words(self.predictor.model.context_length)
+        if isinstance(self.predictor, MixedPredictor):
+            rule += "; the counts' memory of the document reaches back to its beginning"
+        return rule
+
+    def remarks(self) -> list[str]:
+        said = []
+        if not self.run.tokenizer.lossless:
+            said.append("pays its escape code for what its tokens lose")
+        origin = self.run.config.origin
+        if origin is not None:
+            said.append(
+                f"began from {origin.source}; what that was trained on is not known here, so it "
+                "may have read this text"
+            )
+        return said
+
+    def parameters(self) -> int | None:
+        if self.run.config.model.counted:
+            return None
+        return sum(array.size for array in self.run.weights().values())
+
+    def bytes(self) -> int:
+        return sum((self.run.path / name).stat().st_size for name in NEEDED if self.run.has(name))
+
+    def _restored(self, document: str, ids: list[int]) -> str:
+        """The document by the ids that are scored and what the escape code charges for."""
+        tokenizer = self.run.tokenizer
+        if tokenizer.lossless:
+            return tokenizer.decode(ids)
+        divided, surfaces, gaps = self.run.escape.division.parse(document)
+        if list(divided) != ids:  # then what is charged twice, or never, cannot be told
+            return ""
+        pieces = [piece for pair in zip(gaps, surfaces, strict=False) for piece in pair]
+        return "".join(pieces) + gaps[-1]

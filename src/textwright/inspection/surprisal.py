@@ -1,0 +1,104 @@
+"""How much each token of a text surprises a model, and what the model expected instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textwright.backends.counts import MixedBackend
+from textwright.counts.mixture import Parts
+from textwright.inspection.next_tokens import (
+    Candidate,
+    Token,
+    check_temperatures,
+    likeliest,
+    name_tokens,
+    part_odds,
+)
+from textwright.writing.backend import Backend, moves, visible
+from textwright.writing.generator import Generator
+from textwright.writing.sampling_steps import log_probabilities
+
+
+@dataclass(frozen=True)
+class Surprisal(Token):
+    """A token of a text, and the distribution that it was drawn from.
+
+    nats: −log p of the token (Shannon 1948) · rank: 1 for the likeliest, one more for each token
+    that is likelier · entropy: nats, by temperature · next: the likeliest tokens in its place, by
+    temperature · neural, counts, memory: its probability in each part of a mixture; None where the
+    model is no mixture.
+    """
+
+    nats: float
+    rank: int
+    entropy: dict[float, float]
+    next: dict[float, list[Candidate]]
+    neural: float | None = None
+    counts: float | None = None
+    memory: float | None = None
+
+    @property
+    def bits(self) -> float:
+        return self.nats / math.log(2)
+
+    @property
+    def likelier(self) -> list[Candidate]:
+        """The likeliest tokens up to this one, at the first temperature."""
+        return next(iter(self.next.values()))[: self.rank - 1]
+
+
+def surprisals(
+    generator: Generator,
+    text: str,
+    temperatures: Sequence[float] = (1.0,),
+    top: int = 5,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Surprisal]:
+    """Every token of a text with its surprisal, from left to right as if it were being written.
+
+    Nothing is said of what may come after the text: see `next_tokens`. on_progress: called with
+    tokens done and in all. Raises GenerationError if a temperature is not above 0.
+    """
+    check_temperatures(temperatures)
+    tokenizer = generator.tokenizer
+    ids = tokenizer.encode(text).tolist()
+    found = []
+    predicted = _predictions(generator.backend, ids, tokenizer.stop_id)
+    for token, (logits, parts) in zip(name_tokens(tokenizer, ids), predicted, strict=True):
+        logp = log_probabilities(logits)
+        entropy, tables = likeliest(tokenizer, logits, parts, temperatures, top)
+        found.append(
+            Surprisal(
+                **vars(token),
+                nats=float(-logp[token.id]),
+                rank=1 + int((logp > logp[token.id]).sum()),
+                entropy=entropy,
+                next=tables,
+                **part_odds(parts, token.id),
+            )
+        )
+        on_progress(len(found), len(ids))
+    return found
+
+
+def _predictions(
+    backend: Backend, ids: list[int], stop_id: int
+) -> Iterator[tuple[NDArray[np.float32], Parts | None]]:
+    """The logits (V,) that predict each of the ids; of a mixture, also what each part predicts."""
+    state: Any = None
+    for count in range(len(ids)):
+        begins = state is None or moves(1 + count, backend.context_length)
+        row = visible(ids[:count], stop_id, backend.context_length)
+        given = (row[None], np.array([len(row)])) if begins else (row[-1:], state)
+        if isinstance(backend, MixedBackend):
+            parts, state = (backend.read if begins else backend.read_on)(*given)
+            yield backend.mixed(parts)[0], parts
+        else:
+            logits, state = (backend.prefill if begins else backend.step)(*given)
+            yield logits[0], None

@@ -1,0 +1,252 @@
+"""What a run has memorized: what it copies when it writes (`propensity`), what it could be made to
+copy (`capability`), at each checkpoint that is kept, and where a given text comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from textwright.corpus import Corpus
+from textwright.errors import EvaluationError, RunError
+from textwright.evaluation.copying import TEXTS
+from textwright.evaluation.predictors import open_predictor
+from textwright.memorisation.capability import (
+    PASSAGE,
+    PASSAGES,
+    Capability,
+    alarm_of,
+    measure_capability,
+    passages,
+    read_continuations,
+)
+from textwright.memorisation.propensity import (
+    CHARACTERS_WRITTEN,
+    Propensity,
+    measure_propensity,
+)
+from textwright.memorisation.training_text import SHORTEST, Span, TrainingText
+from textwright.run import Run
+from textwright.run.recorded import recorded_corpus
+from textwright.writing.backend import Backend
+from textwright.writing.generator import Generator
+from textwright.writing.sampling_options import SamplingOptions
+from textwright.writing.sequences import KnownSequences
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class AtCheckpoint:
+    """A checkpoint: what its weights copy at temperature 1, and what they could be made to."""
+
+    step: int
+    best: bool
+    propensity: Propensity
+    capability: Capability
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """The measurements of a run. memory_bytes: of the training text and its suffix array · own,
+    temperature_1: what it copies at its own [sample] settings, and at temperature 1."""
+
+    documents: int
+    characters: int
+    memory_bytes: int
+    held_out: int
+    own: Propensity
+    temperature_1: Propensity
+    capability: Capability
+    checkpoints: list[AtCheckpoint]
+
+    def to_json(self) -> dict[str, object]:
+        """What `textwright memorisation --json` prints."""
+        return {
+            "training": {
+                "documents": self.documents,
+                "characters": self.characters,
+                "memory_bytes": self.memory_bytes,
+            },
+            "held_out": {"documents": self.held_out},
+            "propensity": {
+                "own": self.own.to_json(),
+                "temperature_1": self.temperature_1.to_json(),
+            },
+            "capability": self.capability.to_json(),
+            "checkpoints": [
+                {
+                    "step": each.step,
+                    "best": each.best,
+                    "propensity": each.propensity.to_json(),
+                    "capability": each.capability.to_json(),
+                }
+                for each in self.checkpoints
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Where a text comes from, as the tokenizer reads it. copied: characters of it that lie in
+    spans which stand in the training text · bits: what its 51st to 100th characters cost each,
+    after the first 50; None if it is shorter · memorized: whether that is less than nearly all
+    held-out text costs · false_alarms: how often a text that was never seen would be called so."""
+
+    characters: int
+    copied: int
+    spans: list[Span]
+    bits: float | None = None
+    memorized: bool | None = None
+    false_alarms: float | None = None
+
+    def to_json(self) -> dict[str, object]:
+        return {**asdict(self), "spans": [span.to_json() for span in self.spans]}
+
+
+class Audit:
+    """A run beside its training text and what was held out of it.
+
+    corpus: where the training text is now, if not where the run recorded it. Raises RunError where
+    it is gone or another one, or nothing was held out.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        corpus: Sequence[str | Path] = (),
+        device: str = "auto",
+        on_progress: OnProgress = lambda stage, done, total: None,
+    ) -> None:
+        self.run, self.device, self.on_progress = run, device, on_progress
+        reading = partial(on_progress, "Reading the training text")
+        found = recorded_corpus(run, corpus, reading)
+        found.scan(reading)
+        documents = list(found.documents("train"))
+        self.held_out = _held_out(run, found)
+        on_progress("Sorting the suffixes of the training text", 0, 0)
+        self.training = TrainingText(documents, run.tokenizer)
+        few = run.corpus()["split"]["by"] == "position"
+        self._seen = passages(documents, few)
+        self._unseen = passages(self.held_out, few)
+        self._pieces = self.held_out
+        if few:  # what is written is short beside a document
+            size = CHARACTERS_WRITTEN
+            self._pieces = [
+                document[start : start + size]
+                for document in self.held_out
+                for start in range(0, len(document), size)
+            ]
+
+    def measure(self, texts: int = TEXTS, seed: int = 0) -> Memorisation:
+        """Measure the run, and its weights at each checkpoint. texts: how many to write for each.
+
+        Raises EvaluationError where too little is held out, or the run writes nothing.
+        """
+        if not self._unseen or not self._seen:
+            raise EvaluationError(
+                f"No {'held-out' if self._seen else 'training'} document has {PASSAGE} characters, "
+                "so it cannot be measured how a document is continued; train on longer documents."
+            )
+        backend = open_predictor(self.run, self.device).backend()
+        propensity = partial(self._propensity, texts=texts, seed=seed)
+        best = self.run.checkpoints.best_step()
+        own = self.run.config.sample
+        plain = SamplingOptions()
+        self.on_progress("Writing at temperature 1", 0, 0)
+        at_1 = propensity(backend, plain)
+        self.on_progress("Writing at the run's own settings", 0, 0)
+        capability = self._capability(backend, "Reading passages", seed)
+        alike = _without_lengths(own) == _without_lengths(plain)
+        return Memorisation(
+            documents=len(self.training),
+            characters=self.training.characters,
+            memory_bytes=self.training.suffixes.nbytes,
+            held_out=len(self.held_out),
+            own=at_1 if alike else propensity(backend, own),
+            temperature_1=at_1,
+            capability=capability,
+            checkpoints=[
+                AtCheckpoint(step, True, at_1, capability)
+                if step == best
+                else self._at_checkpoint(step, texts, seed)
+                for step in self.run.checkpoints.steps()
+            ],
+        )
+
+    def trace(self, text: str, least: int = SHORTEST) -> Traced:
+        """Find the spans of a text that stand in the training text, and whether the run knows it.
+
+        least: characters of the shortest span that is looked for.
+        """
+        (read,) = self.training.as_read([text])
+        (stretches,) = self.training.stretches([read], least)
+        covered = np.zeros(len(read), bool)
+        for start, end in stretches:
+            covered[start:end] = True
+        spans = [self.training.span(read, start, end) for start, end in stretches]
+        found = Traced(len(read), int(covered.sum()), spans)
+        if len(text) < PASSAGE or not self._unseen:
+            return found
+        backend = open_predictor(self.run, self.device).backend()
+        measured = read_continuations(
+            backend,
+            self.run.tokenizer,
+            [text[: 2 * PASSAGE], *self._unseen[:PASSAGES]],
+            SamplingOptions(),
+            partial(self.on_progress, "Reading held-out passages"),
+        )
+        alarm, false_alarms = alarm_of(measured.bits[1:])
+        bits = float(measured.bits[0])
+        return Traced(len(read), found.copied, spans, bits, bits < alarm, false_alarms)
+
+    def _propensity(
+        self, backend: Backend, options: SamplingOptions, *, texts: int, seed: int
+    ) -> Propensity:
+        generator = Generator(backend, self.run.tokenizer, known_sequences=self._known_sequences)
+        return measure_propensity(
+            self.training, generator, options, self._pieces, texts=texts, seed=seed
+        )
+
+    def _capability(self, backend: Backend, stage: str, seed: int) -> Capability:
+        return measure_capability(
+            backend,
+            self.run.tokenizer,
+            self._seen,
+            self._unseen,
+            self.run.config.sample,
+            partial(self.on_progress, stage),
+            seed=seed,
+        )
+
+    def _at_checkpoint(self, step: int, texts: int, seed: int) -> AtCheckpoint:
+        stage = f"Measuring the checkpoint of step {step:,}"
+        self.on_progress(stage, 0, 0)
+        backend = open_predictor(self.run, self.device, step).backend()
+        propensity = self._propensity(backend, SamplingOptions(), texts=texts, seed=seed)
+        return AtCheckpoint(step, False, propensity, self._capability(backend, stage, seed))
+
+    def _known_sequences(self, length: int) -> KnownSequences:
+        return KnownSequences.of(*self.training.encoded(), length)
+
+
+def _held_out(run: Run, corpus: Corpus) -> list[str]:
+    if run.has("heldout.jsonl.gz"):
+        documents = [*run.held_out("valid"), *run.held_out("test")]
+    elif {"valid", "test"} & corpus.files.keys():
+        raise RunError(
+            f"{run.path} is private and keeps no held-out documents, which were files of their own;"
+            " there is nothing to compare what it writes with."
+        )
+    else:
+        documents = [text for _, text in corpus.documents_of("valid", "test")]
+    if not documents:
+        raise RunError(f"{run.path} holds no held-out documents to compare what it writes with.")
+    return documents
+
+
+def _without_lengths(options: SamplingOptions) -> SamplingOptions:
+    return options.model_copy(update={"max_new_tokens": 1, "min_new_tokens": 0})

@@ -1,0 +1,99 @@
+"""Attention and gates at every token of a text."""
+
+import numpy as np
+import pytest
+import torch
+from small_models import SMALL
+
+import textwright as tw
+from textwright.families import GPTOptions
+from textwright.inspection.inner import (
+    attention_of,
+    gates_of,
+    newest_attention,
+    open_model,
+    summarize_gates,
+    trace,
+    views_of,
+)
+from textwright.inspection.text import read_text
+from textwright.models import build
+
+VOCABULARY = 11
+
+
+@pytest.fixture(params=SMALL)
+def model(request):
+    torch.manual_seed(1)
+    return build(SMALL[request.param], VOCABULARY, 12).eval()
+
+
+def test_the_last_gates_equal_the_state_of_the_backend(trained):
+    """The backend does without torch, so its state is an independent check of the trace."""
+    writer = tw.load(trained)
+    reading = read_text(
+        writer.generator, open_model(writer.run), "Slow soup", views=["gates"]
+    ).to_json()
+    assert [token["text"] for token in reading["tokens"][1:]] == ["Slow", "[UNK]"]
+    (layer,) = reading["gates"]
+    assert list(layer) == ["f", "i", "candidate", "C", "o", "h"]
+    ids = np.array([[token["id"] for token in reading["tokens"]]])
+    _, state = writer.generator.backend.prefill(ids, np.array([ids.shape[1]]))
+    for name, units in (("h", state.hidden[0, 0]), ("C", state.cell[0, 0])):
+        statistics = {key: values[-1] for key, values in layer[name].items()}
+        assert statistics == pytest.approx(
+            {
+                "mean": units.mean(),
+                "magnitude": abs(units).mean(),
+                "min": units.min(),
+                "max": units.max(),
+            },
+            abs=2e-6,
+        )
+    lengths = {len(values) for quantity in layer.values() for values in quantity.values()}
+    assert lengths == {ids.shape[1]}
+
+
+def test_a_model_has_attention_or_gates(model):
+    ids = np.arange(6)
+    attention, gates = attention_of(trace(model, ids)), gates_of(trace(model, ids))
+    if isinstance(model.options, GPTOptions):
+        assert views_of(model) == ["attention", "saliency"]
+        assert not gates
+        shape = (model.options.layers, model.options.heads, 6, 6)
+        assert np.shape(attention) == shape
+        assert np.shape(newest_attention(attention)) == shape[:3]
+    else:
+        assert views_of(model) == ["gates", "units", "saliency"]
+        assert not attention
+        quantities = {"lstm": "f i candidate C o h", "gru": "r z n h", "rnn": "h"}
+        assert " ".join(gates[-1]) == quantities[model.options.cell]
+        assert gates[-1]["h"].shape == (6, model.options.hidden_size)
+        summary = summarize_gates(gates)[-1]["h"]
+        assert {len(values) for values in summary.values()} == {6}
+
+
+def test_every_head_shares_all_of_its_attention_among_the_tokens_so_far(model):
+    for layer in attention_of(trace(model, np.arange(8))):
+        np.testing.assert_allclose(layer.sum(-1), 1, atol=1e-5)
+        assert not np.triu(layer, 1).any()
+
+
+def test_counts_have_nothing_inside():
+    assert views_of(None) == []
+
+
+def test_the_only_token_that_matches_the_query_gets_all_of_the_attention():
+    """All queries are equal, and the key of id 2 differs from the others."""
+    model = build(GPTOptions(layers=1, heads=1, width=4), VOCABULARY, context_length=8)
+    with torch.no_grad():
+        model.embedding.copy_(torch.tensor([[-1.0, 1.0, -1.0, 1.0]]))
+        model.embedding[2] *= -1
+        model.positions.zero_()
+        attention = model.blocks[0].attention
+        attention.input.weight.zero_()
+        attention.input.weight[4, 0] = 50.0  # the first key
+        attention.input.bias.zero_()
+        attention.input.bias[0] = 50.0  # the first query
+    traced = trace(model, np.array([0, 4, 5, 6, 2, 3]))
+    assert newest_attention(attention_of(traced)) == [[[0, 0, 0, 0, 1, 0]]]
