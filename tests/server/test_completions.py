@@ -12,6 +12,8 @@ from serving import ask, complete, events, get, make_app
 
 from textwright.api import load
 from textwright.evaluation.predictors import open_predictor
+from textwright.inspection import inner
+from textwright.inspection.saliency import saliency
 from textwright.run import Run
 from textwright.writing.engine import Engine
 
@@ -416,6 +418,22 @@ def test_the_next_tokens_are_told_before_and_after_sampling(app, writer):
     assert chances[ids[-1]] == 0 < chances[ids[0]]
     for wrong in ({"prompt": [10**9]}, {"top": 0}, {"top_p": 5}, {"logit_bias": {"999999": 1}}):
         assert ask(app, wrong, path="/api/inspect")[0].status_code == 422
+
+
+def test_a_look_inside_the_model_is_that_of_inspection(trained, mixed):
+    for path in (trained, mixed):
+        app, run = make_app(path), Run.load(path)
+        ids = run.tokenizer.encode("The soup").tolist()
+        row, target = np.array([run.tokenizer.stop_id, *ids]), ids[0]
+        asked = {"prompt": ids, "inside": True, "saliency": True, "target": target}
+        found = ask(app, asked, path="/api/inspect")[0].json()
+        assert [token["id"] for token in found["seen"]] == row.tolist()
+        model = inner.open_model(run)
+        gates = inner.summarize_gates(inner.gates_of(inner.trace(model, row)))
+        assert found["gates"] == gates and found["attention"] is None
+        wanted = saliency(model, row, np.array([len(row) - 1]), np.array([target]))
+        assert found["saliency"] == pytest.approx(wanted[0], abs=1e-5)
+    assert ask(app, {"target": 10**9, "saliency": True}, path="/api/inspect")[0].status_code == 422
 
 
 def test_models_and_runs_are_listed(trained, formed):

@@ -66,6 +66,7 @@ def serve(
         name for name in ("fastapi", "prometheus_client", "uvicorn") if not find_spec(name)
     ]:
         raise ServerError(f"{missing[0]} is missing: pip install 'textwright[serve]'.")
+    from textwright.cli.display import Progression
     from textwright.server import listen
     from textwright.server.app import create_app
     from textwright.server.limits import Limits
@@ -77,12 +78,18 @@ def serve(
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     bound = listen.listen(host, port)
     with bound:
-        served = [open_run(name, path, limits, device) for name, path in named.items()]
+        served = []
+        with Progression() as shown:
+            for name, path in named.items():
+                shown.show("Opening runs", len(served), len(named))
+                served.append(open_run(name, path, limits, device, shown.show))
         app = create_app(served, limits=limits, key=api_key, origins=cors or ())
-        shown = f"http://{host}:{bound.getsockname()[1]}"
+        address = f"http://{host}:{bound.getsockname()[1]}"
         listen.serve(
             app,
             bound,
             limits.seconds,
-            lambda: typer.echo(f"Serving {', '.join(named)} at {shown}/v1 · Ctrl-C ends", err=True),
+            lambda: typer.echo(
+                f"Serving {', '.join(named)} at {address}/v1 · Ctrl-C ends", err=True
+            ),
         )

@@ -42,7 +42,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.worker.start()
         yield
-        await asyncio.to_thread(service.worker.close)
+        await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="textwright",

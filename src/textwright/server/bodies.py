@@ -186,6 +186,13 @@ class InspectBody(SampledBody):
         0, ge=0, description="How many of the last tokens are of the text, not of its prompt."
     )
     top: int = Field(20, ge=1, le=200, description="So many likeliest tokens are given.")
+    inside: bool = Field(
+        False, description="Give the attention of the last token, or the gates at every token."
+    )
+    saliency: bool = Field(False, description="Give how much each token did for the target.")
+    target: int | None = Field(
+        None, ge=0, description="The id that saliency is about; left out, the likeliest."
+    )
 
 
 class DetokenizeBody(Body):

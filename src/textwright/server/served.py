@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textwright.api import Writer, load
 from textwright.errors import TextwrightError
@@ -19,6 +20,9 @@ from textwright.writing.engine import Engine
 from textwright.writing.prompt import Prompt, read_prompts
 from textwright.writing.request import Request
 from textwright.writing.sampling_options import explain
+
+if TYPE_CHECKING:
+    from textwright.models import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,13 @@ class ServedRun:
     def spellings(self) -> list[str]:
         """The text of each token alone, by id; `bytes:\\xe2\\x80` where that is no character."""
         return [_spell(data) for data in self.tokenizer.bytes_of(range(self.tokenizer.vocab_size))]
+
+    @cached_property
+    def inner(self) -> LanguageModel | None:
+        """The neural model, to be looked into; None for counts. Needs torch."""
+        from textwright.inspection.inner import open_model
+
+        return open_model(self.writer.run)
 
     def ask(self, body: CompletionBody) -> Asked:
         """What a body asks for. Raises ApiError where it is refused."""
@@ -188,11 +199,23 @@ class ServedRun:
             )
 
 
-def open_run(name: str, path: Path, limits: Limits, device: str = "cpu") -> ServedRun:
+def open_run(
+    name: str,
+    path: Path,
+    limits: Limits,
+    device: str = "cpu",
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> ServedRun:
     """A run folder to be served. Raises RunError where there is none, it is damaged, or it is being
-    trained: its files change then."""
+    trained: its files change then.
+
+    on_progress: called with stage, count done and total, where the run has a rule against copies.
+    """
     check_idle(path)
-    return ServedRun(name, load(path, device), limits)
+    served = ServedRun(name, load(path, device), limits)
+    if length := served.writer.run.config.sample.no_copy:
+        served.writer.known_sequences(length, on_progress)
+    return served
 
 
 def _spell(data: bytes) -> str:

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from textwright.errors import TextwrightError
 from textwright.server.bodies import CompletionBody
@@ -92,7 +93,14 @@ class Service:
         self.limits = limits
         self.texts = 0  # that run or wait, beams included
         self.worker = Worker({name: served.engine for name, served in self.runs.items()})
+        # For looks into a model, one at a time: they are long, and texts go on meanwhile.
+        self.inside = ThreadPoolExecutor(1, "textwright-inside")
         self.metrics = Metrics(lambda: self.texts)
+
+    def close(self) -> None:
+        """End the threads when they have done what they were asked for."""
+        self.worker.close()
+        self.inside.shutdown()
 
     def find(self, name: str | None) -> ServedRun:
         """The run of a name; of none, the first. Raises ApiError where there is none."""
