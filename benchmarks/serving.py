@@ -51,10 +51,12 @@ class Server:
             text=True,
         )
         assert self.process.stderr
-        line = self.process.stderr.readline()
-        if " at http" not in line:
-            raise SystemExit(f"The server did not start: {line}{self.process.stderr.read()}")
-        self.url = line.split(" at ")[1].split("/v1")[0]
+        said: list[str] = []
+        while not said or not said[-1].startswith("Serving"):
+            said.append(self.process.stderr.readline())
+            if not said[-1]:
+                raise SystemExit(f"The server did not start: {''.join(said)}")
+        self.url = said[-1].split(" at ")[1].split("/v1")[0]
 
     def end(self) -> None:
         self.process.terminate()

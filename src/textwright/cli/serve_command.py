@@ -9,6 +9,13 @@ from typing import Annotated
 import typer
 
 from textwright.errors import ServerError
+from textwright.server.limits import Limits
+
+LIMITS = Limits()
+
+
+def _help(name: str) -> str:
+    return Limits.model_fields[name].description or ""
 
 
 def serve(
@@ -46,50 +53,38 @@ def serve(
             "answers. Repeatable.",
         ),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Texts written together; 128.")
-    ] = None,
-    queue: Annotated[
-        int | None,
-        typer.Option("--queue", min=1, help="Texts that may run or wait; 512. Beyond it: 429."),
-    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help=_help("batch_size"))] = (
+        LIMITS.batch_size
+    ),
+    queue: Annotated[int, typer.Option("--queue", min=1, help=_help("queue"))] = LIMITS.queue,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", min=0.1, help="The most for one answer; 600.")
-    ] = None,
+        float, typer.Option("--seconds", min=0.1, help=_help("seconds"))
+    ] = LIMITS.seconds,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")] = "cpu",
 ) -> None:
     """Serve runs to programs that speak OpenAI's completions, until Ctrl-C or SIGTERM.
 
     Then new requests are refused, and texts that are being written finish.
     """
-    if missing := [
-        name for name in ("fastapi", "prometheus_client", "uvicorn") if not find_spec(name)
-    ]:
-        raise ServerError(f"{missing[0]} is missing: pip install 'textwright[serve]'.")
+    for package in ("fastapi", "prometheus_client", "uvicorn"):
+        if find_spec(package) is None:
+            raise ServerError(f"{package} is missing: pip install 'textwright[serve]'.")
     from textwright.cli.display import Progression
     from textwright.server import listen
     from textwright.server.app import create_app
-    from textwright.server.limits import Limits
-    from textwright.server.served import open_run
+    from textwright.server.served import ServedRun, open_run
 
     listen.check_access(host, api_key, no_auth)
     named = listen.name_runs(runs)
-    given = {"batch_size": batch_size, "queue": queue, "seconds": seconds}
-    limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    limits = Limits(batch_size=batch_size, queue=queue, seconds=seconds)
     bound = listen.listen(host, port)
     with bound:
-        served = []
+        served: list[ServedRun] = []
         with Progression() as shown:
             for name, path in named.items():
                 shown.show("Opening runs", len(served), len(named))
                 served.append(open_run(name, path, limits, device, shown.show))
         app = create_app(served, limits=limits, key=api_key, origins=cors or ())
         address = f"http://{host}:{bound.getsockname()[1]}"
-        listen.serve(
-            app,
-            bound,
-            limits.seconds,
-            lambda: typer.echo(
-                f"Serving {', '.join(named)} at {address}/v1 · Ctrl-C ends", err=True
-            ),
-        )
+        started = f"Serving {', '.join(named)} at {address}/v1 · Ctrl-C ends"
+        listen.serve(app, bound, limits.seconds, lambda: typer.echo(started, err=True))
