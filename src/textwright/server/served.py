@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,13 +36,13 @@ class AskedPrompt:
 @dataclass(frozen=True)
 class Asked:
     """What a body asks for. num: texts that are written for each prompt · requests: of the prompts,
-    in their order; none where nothing needs the model · tokens: at most."""
+    in their order; none where nothing needs the model · width: texts and beams, of all prompts."""
 
     prompts: list[AskedPrompt]
     requests: list[Request]
     num: int
     seed: int
-    width: int  # texts and beams, of all prompts
+    width: int
 
 
 class ServedRun:
@@ -93,20 +92,14 @@ class ServedRun:
             if body.best_of is not None and logprobs is None:
                 logprobs = 0  # the texts are ranked by them
             scores = bool(body.echo and body.logprobs is not None)
-            begun: Counter[str] = Counter()  # texts of each prompt, which their draws count on from
-            requests = []
-            for asked in prompts if body.new_tokens or scores else []:
-                request = self.writer.generator.request(
-                    asked.prompt,
-                    options,
-                    num=num if body.new_tokens else 0,
-                    seed=seed,
-                    first=begun[asked.prompt.text],
-                    logprobs=logprobs,
-                    echo=scores,
-                )
-                begun[asked.prompt.text] += num
-                requests.append(request)
+            requests = self.writer.generator.requests(
+                [asked.prompt for asked in prompts if body.new_tokens or scores],
+                options,
+                num=num if body.new_tokens else 0,
+                seed=seed,
+                logprobs=logprobs,
+                echo=scores,
+            )
         except TextwrightError as error:
             raise error if isinstance(error, ApiError) else ApiError(422, str(error)) from None
         return Asked(prompts, requests, num, seed, len(prompts) * max(num, options.beams))
