@@ -93,6 +93,13 @@ def formed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny(file, [*TINY, "corpus.template={course} : {pans} : {note}"], tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def mixed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with counts beside its model, and a tokenizer that loses nothing. For reading only."""
+    settings = ["counts.longest=3", "tokenizer.kind=bpe", "tokenizer.vocab_size=300"]
+    return train_tiny(notes, [*TINY, *settings, "train.max_steps=5"], tmp_path_factory)
+
+
 def train_tiny(corpus: Path, settings: list[str], factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of the preset demo; its cache is the one that `cache` names."""
     from textwright.config import Config
