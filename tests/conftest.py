@@ -9,6 +9,8 @@ import pytest
 
 # No test may reach the network; huggingface_hub reads this when it is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Output is that of a redirected command, wherever the tests run: pytest-xdist sets a width.
+os.environ.pop("COLUMNS", None)
 # Nor does one leave an export's code in the user's cache.
 MODULES = tempfile.TemporaryDirectory()
 os.environ["HF_MODULES_CACHE"] = MODULES.name
