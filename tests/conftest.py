@@ -9,6 +9,8 @@ import pytest
 
 # No test may reach the network; huggingface_hub reads this when it is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Output is that of a redirected command, wherever the tests run: pytest-xdist sets a width.
+os.environ.pop("COLUMNS", None)
 # Nor does one leave an export's code in the user's cache.
 MODULES = tempfile.TemporaryDirectory()
 os.environ["HF_MODULES_CACHE"] = MODULES.name
@@ -91,6 +93,13 @@ def formed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("corpus") / "dishes.csv"
     file.write_text("course,pans,note\n" + "".join(rows), "utf-8")
     return train_tiny(file, [*TINY, "corpus.template={course} : {pans} : {note}"], tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def mixed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with counts beside its model, and a tokenizer that loses nothing. For reading only."""
+    settings = ["counts.longest=3", "tokenizer.kind=bpe", "tokenizer.vocab_size=300"]
+    return train_tiny(notes, [*TINY, *settings, "train.max_steps=5"], tmp_path_factory)
 
 
 def train_tiny(corpus: Path, settings: list[str], factory: pytest.TempPathFactory) -> Path:

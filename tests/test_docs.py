@@ -31,10 +31,10 @@ PAGES = sorted(
 MARK = re.compile(r"^<!-- runs -->$", re.MULTILINE)
 RUNNABLE = [page for page in PAGES if MARK.search((ROOT / page).read_text("utf-8"))]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
-# What every program has, and options of pip, torchrun and llama.cpp.
+# What every program has, and options of pip, torchrun, llama.cpp and lm_eval.
 FOREIGN = {
     *("--help", "--install-completion", "--show-completion"),
-    *("--exclude-editable", "--no-python", "--nproc-per-node", "--temp"),
+    *("--exclude-editable", "--no-python", "--nproc-per-node", "--temp", "--model", "--tasks"),
 }
 
 pytestmark = pytest.mark.usefixtures("cache")

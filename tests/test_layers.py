@@ -23,7 +23,7 @@ ROOMS_WITHOUT_TORCH = (
 ROOMS_WITH_TORCH = (
     *("compute", "models", "evaluation", "comparison", "memorisation", "sweep", "inspection"),
     *("export", "report", "training"),
-    *("api", "__init__", "cli", "__main__"),
+    *("api", "server", "__init__", "cli", "__main__"),
 )
 ROOMS = (*ROOMS_WITHOUT_TORCH, *ROOMS_WITH_TORCH)
 

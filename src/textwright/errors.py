@@ -46,3 +46,7 @@ class ExportError(TextwrightError):
 
 class ReportError(TextwrightError):
     """A page cannot be made or written."""
+
+
+class ServerError(TextwrightError):
+    """A server cannot be started as it was asked for."""

@@ -21,6 +21,7 @@ from textwright.cli.inspect_command import inspect
 from textwright.cli.look_commands import cache, evaluate, presets, summary
 from textwright.cli.memorisation_command import memorisation
 from textwright.cli.sampling_flags import SampledCommand, without_flags
+from textwright.cli.serve_command import serve
 from textwright.cli.shell import INTERRUPTED, leave, speaks
 from textwright.cli.starting import keep_bytecode
 from textwright.cli.sweep_command import sweep
@@ -81,7 +82,7 @@ def start(
 
 for command in (
     *(demo, corpus, train, generate, evaluate, inspect, cues, compare, bits, sweep),
-    *(memorisation, export, cache, presets, summary),
+    *(memorisation, export, serve, cache, presets, summary),
 ):
     if command is generate:
         app.command(cls=SampledCommand)(without_flags(generate))

@@ -4,7 +4,9 @@
 Such a server gives no whole distribution, so nothing can be decoded from it: that its tokens' texts
 join to the document is all the proof there is. What it does not say is charged by plain codes, so
 that the score stays that of a whole code: a first token without log-probability costs 8 bits a
-byte, and an end that is not echoed the Elias delta code of the document's length.
+byte, and an end that is not echoed the Elias delta code of the document's length. A server that
+tells the tokens which begin and end a document (`/tokenizer_info`, `/tokenize`) is sent them with
+it, and then leaves nothing out: ours is charged what its run is.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -106,7 +109,8 @@ class CompletionServer:
             self._unsaid.add(_END)
             return np.zeros(0), np.zeros(0, int), elias_delta_bits(1)
         sent = document.encode("utf-8", "surrogatepass")
-        answer = _choice(self.name, self._complete(prompt=document, **ECHO))
+        row = self._row(document)
+        answer = _choice(self.name, self._complete(prompt=row or document, **ECHO))
         found = answer.get("logprobs") or {}
         tokens, values = found.get("tokens"), found.get("token_logprobs")
         if not tokens or not values or len(tokens) != len(values):
@@ -115,6 +119,8 @@ class CompletionServer:
                 "which nothing can be scored; name a server that answers echo with logprobs."
             )
         pieces = [_plain(token) for token in tokens]
+        if row and len(pieces) == len(row):  # the end has no text
+            pieces, values = [*pieces[1:-1], b""], values[1:]
         if values[0] is None and b"".join(pieces[1:]) == sent:  # a start token of the server's own
             pieces, values = pieces[1:], values[1:]
         joined = b"".join(pieces).decode("utf-8", "replace")
@@ -140,6 +146,24 @@ class CompletionServer:
             )
         ends = np.cumsum([len(piece.decode("utf-8", "ignore")) for piece in pieces])
         return nats, np.minimum(np.concatenate([[0], ends[:-1]]), len(document)), bits
+
+    def _row(self, document: str) -> list[int] | None:
+        """The ids of a document between those that begin and end one; None: it does not tell."""
+        if self._marks is None:
+            return None
+        start, end = self._marks
+        return [start, *self._tokenize(document), end]
+
+    @cached_property
+    def _marks(self) -> tuple[int, int] | None:
+        """The ids that begin and end a document."""
+        told = self._ask("/tokenizer_info")
+        start, end = told.get("bos_token"), told.get("eos_token")
+        return (self._tokenize(start)[0], self._tokenize(end)[0]) if start and end else None
+
+    def _tokenize(self, text: str) -> list[int]:
+        body = {"model": self.model, "prompt": text, "add_special_tokens": False}
+        return list(self._ask("/tokenize", body)["tokens"])
 
     def _complete(self, **body: Any) -> dict[str, Any]:
         named = {"model": self.model} if self.model else {}

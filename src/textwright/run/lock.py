@@ -62,6 +62,23 @@ def locked(folder: Path) -> Iterator[None]:
                     path.rmdir()
 
 
+def check_idle(folder: Path) -> None:
+    """Raise RunError while a training holds the folder's lock. Nothing is written."""
+    if not (folder / LOCK).exists():
+        return
+    lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            lock.acquire()
+    except Timeout:
+        raise RunError(
+            f"{folder} is being trained by {_read(folder / HOLDER)}; wait until that ends."
+        ) from None
+    except (NotImplementedError, OSError):  # nobody can train where nothing can be locked
+        return
+    lock.release()
+
+
 def _read(holder: Path) -> str:
     try:
         return holder.read_text("utf-8", "replace") or "another process"

@@ -107,7 +107,7 @@ class ByteJoiner:
         self._held = b""
 
     def push(self, token: str) -> str:
-        held = self._held + bytes(map(_BYTE_OF.__getitem__, token))
+        held = self._held + bytes_of(token)
         text, used = codecs.utf_8_decode(held, "replace")
         self._held = held[used:]
         return text
@@ -117,9 +117,14 @@ class ByteJoiner:
         return codecs.utf_8_decode(held, "replace", True)[0]
 
 
+def bytes_of(token: str) -> bytes:
+    """The bytes that a byte-level token stands for."""
+    return bytes(map(_BYTE_OF.__getitem__, token))
+
+
 def spell_bytes(token: str) -> str:
     """The text of a byte-level token; bytes of an incomplete character are written as \\xc3."""
-    return bytes(map(_BYTE_OF.__getitem__, token)).decode("utf-8", "backslashreplace")
+    return bytes_of(token).decode("utf-8", "backslashreplace")
 
 
 def find_unspelled(vocabulary: Container[str]) -> re.Pattern[str] | None:

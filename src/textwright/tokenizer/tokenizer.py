@@ -31,6 +31,7 @@ from textwright.tokenizer.decoding import (
     Joiner,
     PlainJoiner,
     WordJoiner,
+    bytes_of,
     find_unspelled,
     spell_bytes,
 )
@@ -199,6 +200,11 @@ class Tokenizer:
         """The text of each token alone; bytes of an incomplete character are written as \\xc3."""
         tokens = self.tokens(ids)
         return list(map(spell_bytes, tokens)) if self.kind == "bpe" else tokens
+
+    def bytes_of(self, ids: Iterable[int]) -> list[bytes]:
+        """The bytes of each token alone, as UTF-8 or a part of it."""
+        tokens = self.tokens(ids)
+        return list(map(bytes_of, tokens)) if self.kind == "bpe" else list(map(str.encode, tokens))
 
     def id_of(self, token: str) -> int | None:
         """The id of a raw token, or None."""

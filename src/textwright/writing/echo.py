@@ -6,13 +6,14 @@ from textwright.writing.sampling_steps import Logits, log_probabilities
 
 
 class Echo(Row):
-    """Reads the ids of its prompt one by one, in any company, and scores each but the first."""
+    """Reads the ids of its prompt one by one, in any company, and scores each: the first as the
+    beginning of a document."""
 
     group = "echo"
 
     def __init__(self, number: int, request: Request) -> None:
         super().__init__(number, [])
-        self.scored: list[Scored | None] = []
+        self.scored: list[Scored] = []
         self._targets = request.prompt.ids
         self._count = request.logprobs or 0
 
@@ -21,9 +22,8 @@ class Echo(Row):
         if not self._targets:
             return False
         target = self._targets[len(self.ids)]
-        scored = None
-        if self.ids:
-            scored = Scored.of(log_probabilities(logits), target, self._count)
+        scored = Scored.of(log_probabilities(logits), target, self._count)
+        assert scored is not None
         self.scored.append(scored)
         self.ids.append(target)
         return len(self.ids) < len(self._targets)

@@ -6,7 +6,7 @@ beams in `beams.py`, stopping and turning ids into text in `text.py`.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
@@ -98,31 +98,41 @@ class Generator:
         """An engine that writes requests as they come."""
         return Engine(self.backend, self.tokenizer, batch_size=self.batch_size)
 
-    def request(
+    def requests(
         self,
-        prompt: Prompt,
+        prompts: Sequence[Prompt],
         options: SamplingOptions,
         *,
         num: int = 1,
-        seed: int = 0,
-        first: int = 0,
+        seed: int | Sequence[int] = 0,
         logprobs: int | None = None,
         echo: bool = False,
-    ) -> Request:
-        """What an engine takes; see `Request`. Tokens in the options may be given as text.
+    ) -> list[Request]:
+        """What an engine takes, one for each prompt; see `Request`, and `stream` on draws.
 
-        Raises GenerationError where an option does not suit the tokenizer.
+        Tokens in the options may be given as text. Raises GenerationError where an option does not
+        suit the tokenizer.
         """
-        return Request(
-            prompt,
-            with_ids(options, self.tokenizer),
-            num=num,
-            seed=seed,
-            first=first,
-            logprobs=logprobs,
-            echo=echo,
-            known=self._known(options.no_copy),
-        )
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
+        options, known = with_ids(options, self.tokenizer), self._known(options.no_copy)
+        begun: Counter[str] = Counter()  # texts of each prompt
+        requests = []
+        for prompt, own in zip(prompts, seeds, strict=True):
+            first = begun[prompt.text]
+            begun[prompt.text] += num
+            requests.append(
+                Request(
+                    prompt,
+                    options,
+                    num=num,
+                    seed=own,
+                    first=first,
+                    logprobs=logprobs,
+                    echo=echo,
+                    known=known,
+                )
+            )
+        return requests
 
     def _start(
         self,
@@ -132,14 +142,8 @@ class Generator:
         seed: int | Sequence[int],
         logprobs: bool,
     ) -> TextStream:
-        seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
-        pattern = self.request(Prompt("", []), options, num=num)
-        pattern = replace(pattern, logprobs=0 if logprobs else None)
-        begun: Counter[str] = Counter()  # texts of each prompt
-        requests = []
-        for prompt, own in zip(prompts, seeds, strict=True):
-            requests.append(replace(pattern, prompt=prompt, seed=own, first=begun[prompt.text]))
-            begun[prompt.text] += num
+        scores = 0 if logprobs else None
+        requests = self.requests(prompts, options, num=num, seed=seed, logprobs=scores)
         return TextStream(self.engine(), requests, num)
 
     def _known(self, length: int) -> KnownSequences | None:

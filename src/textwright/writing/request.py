@@ -114,10 +114,10 @@ class TokenEvent(NamedTuple):
 
 
 class EchoEvent(NamedTuple):
-    """The scores of a prompt's tokens: nothing for the first, which follows no other."""
+    """The scores of a prompt's tokens, of the first as the beginning of a document."""
 
     request: int
-    scored: list[Scored | None]
+    scored: list[Scored]
 
 
 class ErrorEvent(NamedTuple):

@@ -50,6 +50,7 @@ def ban(logits: Logits, ids: Any) -> Logits:
     return logits
 
 
+@np.errstate(over="ignore", divide="ignore")  # a penalty without measure bans, or is refused later
 def penalize_repetition(logits: Logits, ids: Ids, penalty: float) -> Logits:
     """Divide the logit of each seen token by `penalty` if it is above zero, else multiply it.
 
@@ -62,6 +63,7 @@ def penalize_repetition(logits: Logits, ids: Ids, penalty: float) -> Logits:
     return logits
 
 
+@np.errstate(over="ignore")
 def penalize_counts(logits: Logits, text_ids: Ids, presence: float, frequency: float) -> Logits:
     """logit − presence·[count > 0] − frequency·count, counted in the text, as in OpenAI's API."""
     seen, counts = np.unique(text_ids, return_counts=True)

@@ -1,0 +1,211 @@
+"""The routes of the server, and how their errors are answered."""
+
+# Without `from __future__ import annotations`: FastAPI reads the annotations of these functions,
+# whose names are known only inside `create_app`.
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from textwright import __version__
+from textwright.server.bodies import CompletionBody, DetokenizeBody, InspectBody, TokenizeBody
+from textwright.server.errors import ApiError, wrong_body
+from textwright.server.guard import Guard
+from textwright.server.limits import Limits
+from textwright.server.looking import look
+from textwright.server.served import ServedRun
+from textwright.server.service import Service, Writing
+
+log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
+
+
+def create_app(
+    runs: Sequence[ServedRun], *, limits: Limits, key: str = "", origins: Sequence[str] = ()
+) -> Any:
+    """The FastAPI app of a server.
+
+    key: what clients have to send; empty: nothing · origins: pages that a browser lets read the
+    answers. Needs the extra `serve`.
+    """
+    from fastapi import FastAPI, Request, Response
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.middleware.cors import CORSMiddleware
+    from fastapi.responses import JSONResponse, StreamingResponse
+    from starlette.exceptions import HTTPException
+
+    service = Service(runs, limits)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.worker.start()
+        yield
+        await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="textwright",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.add_middleware(Guard, key=key, limits=limits, metrics=service.metrics)
+    if origins:  # last, so that it is the first to see a request: the browser's question has no key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+
+    class Stream(StreamingResponse):
+        """A text as it is written. It is closed however it ends, also where the client goes before
+        the first of it."""
+
+        def __init__(self, writing: Writing) -> None:
+            headers = {"X-Accel-Buffering": "no"}  # a proxy is to pass each event on
+            super().__init__(writing.stream(), headers=headers, media_type="text/event-stream")
+            self._writing = writing
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                self._writing.close()
+
+    @app.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        """The runs that are served."""
+        return {"object": "list", "data": [served.to_json() for served in service.runs.values()]}
+
+    @app.get("/v1/models/{name}")
+    async def show_model(name: str) -> dict[str, Any]:
+        """One of the runs."""
+        return service.find(name).to_json()
+
+    @app.post("/v1/completions", response_model=None)
+    async def complete(body: CompletionBody, request: Request) -> Response:
+        """Text that goes on from prompts, or the log-probabilities of the prompts."""
+        writing = await service.begin(body)
+        if body.stream:
+            return Stream(writing)
+        try:
+            answer = await unless_gone(request, writing.whole())
+        finally:
+            writing.close()
+        return Response(status_code=499) if answer is None else JSONResponse(answer)
+
+    @app.post("/v1/chat/completions")
+    async def refuse_chat() -> None:
+        """Refused: the runs complete texts."""
+        raise ApiError(
+            400,
+            "These models complete texts and know no roles or turns: use /v1/completions.",
+            code="no_chat",
+        )
+
+    @app.post("/tokenize")
+    async def tokenize(body: TokenizeBody) -> dict[str, Any]:
+        """The ids of a text, in vLLM's form."""
+        served = service.find(body.model)
+        ids = await asyncio.to_thread(served.tokenize, body.prompt)
+        if body.add_special_tokens:
+            ids = [served.tokenizer.stop_id, *ids]
+        texts = [served.spellings[i] for i in ids] if body.return_token_strs else None
+        return {
+            "tokens": ids,
+            "count": len(ids),
+            "max_model_len": served.context_length,
+            "token_strs": texts,
+        }
+
+    @app.post("/detokenize")
+    async def detokenize(body: DetokenizeBody) -> dict[str, Any]:
+        """The text of ids, in vLLM's form."""
+        served = service.find(body.model)
+        served.check_ids(body.tokens)
+        return {"prompt": await asyncio.to_thread(served.tokenizer.decode, body.tokens)}
+
+    @app.get("/tokenizer_info")
+    async def tokenizer_info(model: str | None = None) -> dict[str, Any]:
+        """What a client needs to know of a run's tokenizer."""
+        served = service.find(model)
+        stop = served.spellings[served.tokenizer.stop_id]
+        return {
+            "tokenizer_class": f"textwright/{served.tokenizer.kind}",
+            "bos_token": stop,
+            "eos_token": stop,
+            "vocab_size": served.tokenizer.vocab_size,
+            "model_max_length": served.context_length,
+            "chat_template": None,
+        }
+
+    @app.get("/api/runs")
+    async def describe_runs() -> dict[str, Any]:
+        """The runs with all that a page shows of them."""
+        return {"runs": [served.describe() for served in service.runs.values()]}
+
+    @app.post("/api/inspect")
+    async def inspect(body: InspectBody) -> dict[str, Any]:
+        """What may come after a text, before the sampling options change it and after."""
+        return await look(service, body)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Answers while the server runs."""
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_model=None)
+    async def metrics() -> Response:
+        """Counters, for Prometheus."""
+        return Response(service.metrics.render(), media_type="text/plain; version=0.0.4")
+
+    def answer_error(error: ApiError) -> Response:
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        return JSONResponse(error.to_json(), error.status, headers)
+
+    @app.exception_handler(ApiError)
+    async def refuse(request: Request, error: ApiError) -> Response:
+        return answer_error(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_body(request: Request, error: RequestValidationError) -> Response:
+        return answer_error(wrong_body(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def refuse_path(request: Request, error: HTTPException) -> Response:
+        sentences = {
+            404: f"There is nothing at {request.url.path[:100]}; completions are at "
+            "/v1/completions.",
+            405: f"{request.url.path[:100]} does not take {request.method[:20]}.",
+        }
+        return answer_error(
+            ApiError(error.status_code, sentences.get(error.status_code, f"{error.detail}."))
+        )
+
+    @app.exception_handler(Exception)
+    async def fail(request: Request, error: Exception) -> Response:
+        log.exception("A request failed.", exc_info=error)
+        return answer_error(ApiError(500, "The server failed; its log has the reason."))
+
+    return app
+
+
+async def unless_gone(request: Any, answer: Awaitable[_Answer]) -> _Answer | None:
+    """Wait for an answer, which is given up when the client goes: None."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = asyncio.ensure_future(answer), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].result() if tasks[0].done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,136 @@
+"""What a page shows of a place in a text: the tokens that may come next, what of them sampling
+leaves, and what the model does inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+
+from textwright.errors import TextwrightError
+from textwright.server.bodies import InspectBody
+from textwright.server.errors import ApiError
+from textwright.server.served import ServedRun
+from textwright.server.service import Service
+from textwright.writing.backend import padded, visible
+from textwright.writing.generator import with_ids
+from textwright.writing.sampling import process
+from textwright.writing.sampling_steps import Logits, NoTokenLeftError, log_probabilities, peak
+
+MOST_INSIDE = 2_000  # tokens that a look into a model takes
+
+
+async def look(service: Service, body: InspectBody) -> dict[str, Any]:
+    """The answer of `POST /api/inspect`. Raises ApiError where the body cannot be used."""
+    served = service.find(body.model)
+    ids = await asyncio.to_thread(_read, served, body)
+    try:
+        return await _look(service, served, body, ids)
+    except MemoryError:
+        raise ApiError(429, "Memory ran out: send a shorter text.", retry_after=5) from None
+
+
+async def _look(
+    service: Service, served: ServedRun, body: InspectBody, ids: list[int]
+) -> dict[str, Any]:
+    backend, stop = served.writer.generator.backend, served.tokenizer.stop_id
+    row = padded([visible(ids, stop, backend.context_length)])
+    # Between two steps of the engine: they share the model.
+    logits: Logits = (await service.worker.call(lambda: backend.prefill(*row)[0]))[0]
+    found = await asyncio.to_thread(_weigh, served, body, ids, logits)
+    if body.inside or body.saliency:
+        target = int(logits.argmax()) if body.target is None else body.target
+        loop = asyncio.get_running_loop()
+        found |= await loop.run_in_executor(service.inside, _look_inside, served, body, ids, target)
+    return found
+
+
+def _look_inside(
+    served: ServedRun, body: InspectBody, ids: list[int], target: int
+) -> dict[str, Any]:
+    """Attention or gates, and the saliency of a token for the next place; null for counts, and
+    where the model has none."""
+    from textwright.inspection import inner
+    from textwright.inspection.next_tokens import seen
+    from textwright.inspection.saliency import saliency
+
+    row = seen(served.writer.generator, ids)
+    served.check_ids([target])
+    if len(row) > MOST_INSIDE:
+        raise ApiError(
+            422, f"The model would be looked into at {len(row)} tokens, {MOST_INSIDE} are the most."
+        )
+    model = served.inner
+    shares = attention = gates = None
+    if model is not None and body.inside:
+        traced = inner.trace(model, row)
+        attention = inner.newest_attention(inner.attention_of(traced)) or None
+        gates = inner.summarize_gates(inner.gates_of(traced)) or None
+    if model is not None and body.saliency:
+        last = np.array([len(row) - 1])
+        shares = saliency(model, row, last, np.array([target]))[0].round(6).tolist()
+    return {
+        "seen": _name(served, row.tolist()),
+        **{"attention": attention, "gates": gates},
+        **{"target": target, "saliency": shares},
+    }
+
+
+def _name(served: ServedRun, ids: list[int]) -> list[dict[str, Any]]:
+    return [{"id": token_id, "text": served.spellings[token_id]} for token_id in ids]
+
+
+def _read(served: ServedRun, body: InspectBody) -> list[int]:
+    if isinstance(body.prompt, str):
+        ids = served.tokenize(body.prompt)
+    else:
+        served.check_ids(body.prompt)
+        ids = body.prompt
+    ids = ids[ids[:1] == [served.tokenizer.stop_id] :]
+    if len(ids) > served.limits.tokens:
+        raise ApiError(422, f"The text has {len(ids)} tokens, {served.limits.tokens} are the most.")
+    return ids
+
+
+def _weigh(served: ServedRun, body: InspectBody, ids: list[int], logits: Logits) -> dict[str, Any]:
+    """Probabilities before and after sampling, given the logits (V,)."""
+    prompt_length = max(0, len(ids) - body.written)
+    before = np.exp(log_probabilities(logits))
+    try:
+        given = {"min_new_tokens": 0, "max_new_tokens": len(ids) + 1, **body.sampling()}
+        options = with_ids(served.writer.options(**given), served.tokenizer)
+        kept = process(
+            logits, options, np.array(ids, np.int64), prompt_length, served.tokenizer.stop_id
+        )
+        peak(kept)
+        after = np.exp(log_probabilities(kept))
+    except NoTokenLeftError:
+        after = np.zeros_like(before)
+    except TextwrightError as error:
+        raise ApiError(422, str(error)) from None
+    likeliest = np.argsort(-before, kind="stable")[: body.top]
+    shown = likeliest.tolist()
+    risen = np.argsort(-after, kind="stable")[: body.top]  # such as by a bias
+    shown += [i for i in risen.tolist() if after[i] > 0 and i not in shown]
+    return {
+        "tokens": _name(served, ids),
+        "kept": int(np.count_nonzero(after)),
+        "entropy": {"before": _entropy(before), "after": _entropy(after)},
+        "next": [
+            {
+                "id": i,
+                "text": served.spellings[i],
+                "before": float(before[i]),
+                "after": float(after[i]),
+            }
+            for i in shown
+        ],
+    }
+
+
+def _entropy(probabilities: np.ndarray) -> float:
+    """In nats."""
+    positive = probabilities[probabilities > 0]
+    return float(-(positive * np.log(positive)).sum())

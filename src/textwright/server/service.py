@@ -1,0 +1,154 @@
+"""What a server does, apart from HTTP: it admits requests, has them written, gives the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from textwright.errors import TextwrightError
+from textwright.server.bodies import CompletionBody
+from textwright.server.completion import Completion, Part
+from textwright.server.errors import ApiError
+from textwright.server.limits import Limits
+from textwright.server.metrics import Metrics
+from textwright.server.served import Asked, ServedRun
+from textwright.server.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+class Writing:
+    """A completion that has been admitted. It has to be closed, whatever becomes of it."""
+
+    def __init__(self, service: Service, served: ServedRun, body: CompletionBody, asked: Asked):
+        self.completion = Completion(served, body, asked)
+        self._service, self._width = service, asked.width
+        self._ticket = service.worker.submit(served.name, asked.requests)
+        self._begun = time.perf_counter()
+        # One timer for the whole answer: one for each wait would cost as much as the wait.
+        self._timer = asyncio.get_running_loop().call_later(
+            service.limits.seconds, self._ticket.batches.put_nowait, None
+        )
+        service.texts += asked.width
+
+    async def parts(self) -> AsyncIterator[list[Part]]:
+        """The parts of the answer, all that have come at a time. Raises what went wrong."""
+        seconds, first = self._service.limits.seconds, True
+        if parts := self.completion.begin():
+            yield parts
+        while not self.completion.done:
+            batch = await self._ticket.arrived()
+            if batch is None:
+                raise ApiError(
+                    400,
+                    f"The answer took longer than {seconds:g} seconds: ask for less text.",
+                    code="timeout",
+                )
+            if first:
+                self._service.metrics.first_token(time.perf_counter() - self._begun)
+                first = False
+            if parts := self.completion.take(batch):
+                yield parts
+            if self.completion.error is not None:
+                raise self.completion.error
+
+    async def whole(self) -> dict[str, object]:
+        """The answer in one. Raises ApiError."""
+        try:
+            async for parts in self.parts():
+                self.completion.keep(parts)
+        except Exception as error:
+            raise _refused(error) from error
+        return self.completion.whole()
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The answer as events that a server sends. An error is the last of them."""
+        completion = self.completion
+        try:
+            async for parts in self.parts():
+                yield b"".join(_event(completion.chunk(part)) for part in parts)
+            if (last := completion.last_chunk()) is not None:
+                yield _event(last)
+        except Exception as error:
+            yield _event(_refused(error).to_json())
+        yield b"data: [DONE]\n\n"
+
+    def close(self) -> None:
+        """End what is still being written, and free its places."""
+        self._timer.cancel()
+        self._service.texts -= self._width
+        self._service.worker.release(self._ticket)
+        self._service.metrics.wrote(self._ticket.run, *self.completion.tokens)
+
+
+class Service:
+    """Runs that are served under their names, one worker for all."""
+
+    def __init__(self, runs: Sequence[ServedRun], limits: Limits) -> None:
+        self.runs = {served.name: served for served in runs}
+        self.limits = limits
+        self.texts = 0  # that run or wait, beams included
+        self.worker = Worker({name: served.engine for name, served in self.runs.items()})
+        # For looks into a model, one at a time: they are long, and texts go on meanwhile.
+        self.inside = ThreadPoolExecutor(1, "textwright-inside")
+        self.metrics = Metrics(lambda: self.texts)
+
+    def close(self) -> None:
+        """End the threads when they have done what they were asked for."""
+        self.worker.close()
+        self.inside.shutdown()
+
+    def find(self, name: str | None) -> ServedRun:
+        """The run of a name; of none, the first. Raises ApiError where there is none."""
+        if name is None:
+            return next(iter(self.runs.values()))
+        if name not in self.runs:
+            raise ApiError(
+                404,
+                f"There is no model {name[:100]!r} here; there is {', '.join(self.runs)}.",
+                param="model",
+                code="model_not_found",
+            )
+        return self.runs[name]
+
+    async def begin(self, body: CompletionBody) -> Writing:
+        """Admit a request. Raises ApiError where it is refused."""
+        if body.suffix:
+            raise ApiError(
+                400,
+                "suffix is not supported: these models write from left to right.",
+                param="suffix",
+            )
+        served = self.find(body.model)
+        asked = await asyncio.to_thread(served.ask, body)
+        if self.texts + asked.width > self.limits.queue:
+            raise ApiError(
+                429,
+                f"{self.texts} texts run or wait, and {self.limits.queue} are the most: try again "
+                "soon.",
+                code="queue_full",
+                retry_after=1,
+            )
+        return Writing(self, served, body, asked)
+
+
+def _refused(error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, MemoryError):
+        return ApiError(429, "Memory ran out: ask for fewer or shorter texts.", retry_after=5)
+    if isinstance(error, TextwrightError):
+        return ApiError(422, str(error))
+    log.error("A text could not be written.", exc_info=error)
+    return ApiError(500, "The text could not be written; the server's log has the reason.")
+
+
+def _event(content: object) -> bytes:
+    return b"data: %b\n\n" % _encode(content).encode()
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
