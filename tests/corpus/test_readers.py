@@ -197,7 +197,7 @@ def test_parquet_values_become_python_values(tmp_path):
         (b"caf\xe9 noir", "byte 3", "--set corpus.encoding=cp1252"),
         (b"x" * 3_000_000 + b"\xff", "byte 3,000,000", "cp1252"),
         ("日本".encode()[:-1], "byte 3", "encoding"),
-        (gzip.compress(b"ab\xe9 "), "byte 2", "cp1252"),
+        (gzip.compress(b"ab\xe9 ", mtime=0), "byte 2", "cp1252"),
         ("plain".encode("utf-16"), "byte 0", "--set corpus.encoding=utf-16."),
         ("plain".encode("utf-16-le"), "byte 0", "utf-16-le"),
         ("plain".encode("utf-16-be"), "byte 0", "utf-16-be"),
