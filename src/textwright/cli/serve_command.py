@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +13,7 @@ from textwright.errors import ServerError
 from textwright.server.limits import Limits
 
 LIMITS = Limits()
-
-
-def _help(name: str) -> str:
-    return Limits.model_fields[name].description or ""
+_HELP = {limit.name: limit.metadata["description"] for limit in fields(Limits)}
 
 
 def serve(
@@ -53,12 +51,12 @@ def serve(
             "answers. Repeatable.",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help=_help("batch_size"))] = (
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help=_HELP["batch_size"])] = (
         LIMITS.batch_size
     ),
-    queue: Annotated[int, typer.Option("--queue", min=1, help=_help("queue"))] = LIMITS.queue,
+    queue: Annotated[int, typer.Option("--queue", min=1, help=_HELP["queue"])] = LIMITS.queue,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.1, help=_help("seconds"))
+        float, typer.Option("--seconds", min=0.1, help=_HELP["seconds"])
     ] = LIMITS.seconds,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")] = "cpu",
 ) -> None:

@@ -1,22 +1,20 @@
 """What a server takes on: stated, so that a request beyond it is refused with a sentence."""
 
-from pydantic import Field
+from dataclasses import dataclass, field
+from typing import Any
 
-from textwright.options import Options
+
+def _limit(default: float, description: str) -> Any:
+    return field(default=default, metadata={"description": description})
 
 
-class Limits(Options):
-    """Everything that bounds what requests cost."""
+@dataclass(frozen=True)
+class Limits:
+    """Everything that bounds what requests cost. All are above 0."""
 
-    batch_size: int = Field(128, ge=1, description="Texts of a run that are written together.")
-    queue: int = Field(
-        512, ge=1, description="Texts that run or wait, of all requests; beyond it, 429."
-    )
-    texts: int = Field(128, ge=1, description="Texts and beams of one request.")
-    tokens: int = Field(
-        200_000, ge=1, description="Tokens of one request: those of its prompts, and new ones."
-    )
-    bytes: int = Field(4_000_000, ge=1, description="Bytes of a request's body.")
-    seconds: float = Field(
-        600.0, gt=0, description="Seconds from a request to the end of its answer."
-    )
+    batch_size: int = _limit(128, "Texts of a run that are written together.")
+    queue: int = _limit(512, "Texts that run or wait, of all requests; beyond it, 429.")
+    texts: int = _limit(128, "Texts and beams of one request.")
+    tokens: int = _limit(200_000, "Tokens of one request: those of its prompts, and new ones.")
+    bytes: int = _limit(4_000_000, "Bytes of a request's body.")
+    seconds: float = _limit(600.0, "Seconds from a request to the end of its answer.")
