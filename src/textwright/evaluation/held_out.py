@@ -110,8 +110,8 @@ def choose_text(
         text = held_out_of(runs[0], part)
     else:
         raise EvaluationError(
-            "Without a run there is no held-out text; name one that is new to the models with "
-            "--corpus."
+            "Without a run there is no held-out text; name one that is new to the models (bits: "
+            "after the model, compare: with --corpus)."
         )
     for run in runs:
         refuse_overlap(run, text)
