@@ -297,8 +297,7 @@ def load(run: Source, device: str = "cpu", *, corpus: Source | Sequence[Source] 
 
     corpus: where the training text is now, which `no_copy` reads; left out, where it was.
     """
-    names = [corpus] if isinstance(corpus, str | Path) else list(corpus)
-    return Writer(Run.load(Path(run)), device, names)
+    return Writer(Run.load(Path(run)), device, _listed(corpus))
 
 
 def compare(
@@ -324,7 +323,7 @@ def compare(
     part: the held-out part of the first run, test or valid.
     options: how the corpus is read if none of the models is a run.
     documents: score so many, evenly spaced; 0 scores all.
-    writing: how all models write, an `evaluation.subjects.Writing`.
+    writing: how all models write, a `comparison.subjects.Writing`.
     prompts: of the texts that are shown; none is beginnings of held-out documents.
     easy: score also counting and compressors that know the training text of the first run.
     device: auto, cpu, cuda or mps.

@@ -1,4 +1,4 @@
-"""Requests to the hub: each failure is raised as an error with one sentence."""
+"""Hugging Face: requests to the hub, whose failures become one sentence, and a silent library."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,3 +39,19 @@ def asking_hub(
                 "another folder for them in HF_HOME."
             ) from error
         raise unreachable from error
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' progress bars and remarks."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

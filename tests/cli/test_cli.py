@@ -16,7 +16,7 @@ import textwright
 from textwright import grammar
 from textwright.api import load
 from textwright.backends.numpy_lstm import NumpyLSTM
-from textwright.cli import app, demo_runs, main
+from textwright.cli import app, demo_runs
 from textwright.cli.sampling_flags import with_sampling_flags
 from textwright.cli.train_commands import default_run
 from textwright.cli.write_commands import generate
@@ -31,22 +31,10 @@ MAIN = [sys.executable, "-c", "from textwright.cli import main; main()"]  # a pr
 
 
 @pytest.fixture
-def tw(capsys, monkeypatch, tmp_path):
+def tw(command_line, monkeypatch, tmp_path):
     """The command line, in a folder of its own → exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*argv):
-        monkeypatch.setattr(sys, "argv", ["textwright", *map(str, argv)])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return run
+    return command_line
 
 
 @pytest.fixture

@@ -2,31 +2,19 @@
 
 import json
 import re
-import sys
+from functools import partial
 
 import pytest
-
-from textwright.cli import main
 
 PAIRS = "Slow onions for six.\tSlow carrots for six.\nQuick rice for two.\tQuick fish for two.\n"
 
 
 @pytest.fixture
-def tw(capsys, monkeypatch, tmp_path):
+def tw(command_line, monkeypatch, tmp_path):
     """The command line, beside a file of pairs → exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pairs.tsv").write_text(PAIRS, "utf-8")
-
-    def run(*argv):
-        monkeypatch.setattr(sys, "argv", ["textwright", "cues", *map(str, argv)])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    return run
+    return partial(command_line, "cues")
 
 
 def test_runs_stand_beside_each_other_by_distance(tw, trained, formed):

@@ -3,12 +3,11 @@
 import json
 import re
 import shutil
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
-from textwright.cli import main
 from textwright.cli.display import show_readings
 from textwright.config import Config
 from textwright.inspection.next_tokens import Candidate, NextTokens, Token
@@ -19,19 +18,9 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture
-def tw(capsys, monkeypatch):
-    """The command line → exit code, stdout, stderr."""
-
-    def run(*argv):
-        monkeypatch.setattr(sys, "argv", ["textwright", "inspect", *map(str, argv)])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    return run
+def tw(command_line):
+    """`textwright inspect` → exit code, stdout, stderr."""
+    return partial(command_line, "inspect")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from textwright.api import load
-from textwright.cli import main
 from textwright.config import Config
 from textwright.memorisation import capability, memorisation
 from textwright.training.session import train_run
@@ -17,24 +16,12 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture
-def tw(capsys, monkeypatch, tmp_path):
+def tw(command_line, monkeypatch, tmp_path):
     """The command line, in a folder of its own → exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     for module in (capability, memorisation):
         monkeypatch.setattr(module, "PASSAGES", 40)
-
-    def run(*argv):
-        monkeypatch.setattr(sys, "argv", ["textwright", *map(str, argv)])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return run
+    return command_line
 
 
 @pytest.fixture(scope="module")

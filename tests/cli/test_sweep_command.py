@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import sys
 import tomllib
+from functools import partial
 
 import pytest
 
 from textwright import grammar
 from textwright.api import load
-from textwright.cli import main
 from textwright.config import Config
 from textwright.run import Run
 from textwright.training.session import train_run
@@ -21,22 +20,10 @@ FEW = ("--temperatures", "0.5,1", "--texts", "10", "--max-new-tokens", "12", "--
 
 
 @pytest.fixture
-def tw(capsys, monkeypatch, tmp_path):
+def tw(command_line, monkeypatch, tmp_path):
     """`textwright sweep` in a folder of its own → exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*argv):
-        monkeypatch.setattr(sys, "argv", ["textwright", "sweep", *map(str, argv)])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return run
+    return partial(command_line, "sweep")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import sys
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -15,7 +16,6 @@ from small_models import SMALL
 from small_runs import DOCUMENTS, make_run
 
 from textwright import models
-from textwright.cli import main
 from textwright.config import OriginRecord
 from textwright.errors import ExportError
 from textwright.export import export_run, gpt_forms, onnx_model
@@ -342,19 +342,9 @@ def test_a_private_run_is_checked_on_texts_that_it_writes(gpt2, tmp_path):
 
 
 @pytest.fixture
-def tw(monkeypatch, capsys):
-    """Exit code, stdout, stderr of `textwright export`."""
-
-    def call(*argv):
-        monkeypatch.setattr(sys, "argv", ["textwright", "export", *map(str, argv)])
-        code = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        return code, *capsys.readouterr()
-
-    return call
+def tw(command_line):
+    """`textwright export` → exit code, stdout, stderr."""
+    return partial(command_line, "export")
 
 
 def test_the_command_prints_what_it_wrote(tw, gpt2, tmp_path):

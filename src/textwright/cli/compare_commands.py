@@ -99,7 +99,6 @@ def compare(
     from textwright.comparison.subjects import Writing
     from textwright.report.comparison import write_comparison
     from textwright.report.page import check_writable
-    from textwright.report.run_sections import run_sections
 
     if out:
         check_writable(out)
@@ -123,8 +122,12 @@ def compare(
     else:
         show_comparison(comparison)
     if out:  # last, so that a full disk does not take the scores with it
-        with Progression(quiet=as_json) as shown:
-            more = run_sections(comparison, [*(looks or ())], device, shown.show)
+        more = []
+        if looks:
+            from textwright.report.run_sections import run_sections
+
+            with Progression(quiet=as_json) as shown:
+                more = run_sections(comparison, looks, device, shown.show)
         write_comparison(comparison, out, more)
         if not as_json:
             typer.echo(f"The report: {out}")

@@ -198,14 +198,9 @@ def open_subject(name: str | Path, device: str = "auto") -> Subject:
             f"There is no {path}; name a run, a folder with a model of transformers, or the URL of "
             "a server."
         )
-    if (path / "config.json").is_file() and not (path / "config.toml").exists():
-        return ModelFolder(path, device)
-    if not (path / "config.toml").exists():
-        raise EvaluationError(
-            f"{path} is neither a run nor a folder with a model of transformers: it has no "
-            "config.toml and no config.json."
-        )
-    return RunSubject(Run.load(path), device)
+    if (path / "config.toml").exists():
+        return RunSubject(Run.load(path), device)
+    return ModelFolder(path, device)
 
 
 def compare_models(

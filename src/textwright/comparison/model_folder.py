@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from textwright.compute.device import choose_device
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
 from textwright.evaluation.scores import HeldOut, Window, windows_of
+from textwright.hub import quiet_transformers
 
 CONTEXT = 2_048  # tokens read at once, where the model would look back on more
 LOGITS = 1 << 26  # held at a time: 256 MB
@@ -89,7 +89,7 @@ class ModelFolder:
             for at, row in enumerate(group):
                 ids[at, width - len(row) :] = torch.tensor(row)
                 mask[at, width - len(row) :] = 1
-            with _quiet():
+            with quiet_transformers():
                 out = self.model.generate(
                     ids.to(self.device),
                     attention_mask=mask.to(self.device),
@@ -145,7 +145,7 @@ class ModelFolder:
 
     def _encode(self, document: str) -> tuple[list[int], list[int]]:
         """Ids, and the first character of each. Raises EvaluationError if they lose something."""
-        with _quiet():
+        with quiet_transformers():
             found = self.tokenizer(
                 document,
                 add_special_tokens=False,
@@ -250,7 +250,7 @@ def _load(path: Path) -> tuple[Any, Any]:
         )
     # All that such a folder may hold wrongly ends in errors of many kinds.
     try:
-        with _quiet():
+        with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(
                 path, local_files_only=True, trust_remote_code=False
             )
@@ -271,19 +271,3 @@ def _json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise EvaluationError(f"{path} is damaged ({error}); restore it from a copy.") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' progress bars and remarks."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

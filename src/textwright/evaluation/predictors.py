@@ -48,7 +48,8 @@ class CountsPredictor:
     counts: KneserNey
 
     def score(self, rows: list[np.ndarray]) -> list[np.ndarray]:
-        return _by_row(rows, -np.log(_counted(self.counts, rows)[0]))
+        contexts = self.counts.contexts_of(rows)
+        return _by_row(rows, -np.log(self.counts.probabilities(contexts, _targets(rows))))
 
     def backend(self) -> Backend:
         return CountsBackend(self.counts)
@@ -68,9 +69,11 @@ class MixedPredictor:
 
     def score(self, rows: list[np.ndarray]) -> list[np.ndarray]:
         neural = np.exp(-np.concatenate(score(self.model, rows)))
-        counted, known = _counted(self.counts, rows)
+        contexts = self.counts.contexts_of(rows)
+        counted = self.counts.probabilities(contexts, _targets(rows))
         recalled, remembered = recall_targets(rows, counted)
-        parts = Parts(neural, counted, recalled, np.concatenate([known, remembered], 1))
+        evidence = np.concatenate([self.counts.evidence(contexts), remembered], 1)
+        parts = Parts(neural, counted, recalled, evidence)
         if self.fits:
             self.mixture = fit_mixture(parts)
         return _by_row(rows, -np.log(self.mixture.mix(parts)))
@@ -91,11 +94,9 @@ def open_predictor(
     return MixedPredictor(model, counts, run.mixture()) if counts else NeuralPredictor(model)
 
 
-def _counted(counts: KneserNey, rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The probability of all targets of all rows in a line, (N,), and the evidence, (N, 2)."""
-    contexts = counts.contexts_of(rows)
-    targets = np.concatenate([row[1:] for row in rows]).astype(np.int64)
-    return counts.probabilities(contexts, targets), counts.evidence(contexts)
+def _targets(rows: list[np.ndarray]) -> np.ndarray:
+    """All targets of all rows in a line, (N,)."""
+    return np.concatenate([row[1:] for row in rows]).astype(np.int64)
 
 
 def _by_row(rows: list[np.ndarray], values: np.ndarray) -> list[np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from textwright.evaluation.scores import RESAMPLES
+from textwright.evaluation.scores import middle_of, redrawn_ratios
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,10 @@ def compare(
     The two sets are drawn again each by itself (Efron & Tibshirani 1993, ch. 8).
     """
     random = np.random.default_rng(seed)
-    ratios, drawn = [], []
+    ratios, redrawn = [], []
     for amounts, sizes in ((run, run_sizes), (held_out, held_out_sizes)):
         sizes = np.ones(len(amounts)) if sizes is None else sizes
-        chosen = random.integers(len(amounts), size=(RESAMPLES, len(amounts)))
         ratios.append(float(amounts.sum() / max(1, sizes.sum())))
-        drawn.append(amounts[chosen].sum(1) / np.maximum(1, sizes[chosen].sum(1)))
-    low, high = np.percentile(drawn[0] - drawn[1], [2.5, 97.5])
-    return Compared(ratios[0], ratios[1], ratios[0] - ratios[1], (float(low), float(high)))
+        redrawn.append(redrawn_ratios(amounts, sizes, random))
+    interval = middle_of(redrawn[0] - redrawn[1])
+    return Compared(ratios[0], ratios[1], ratios[0] - ratios[1], interval)

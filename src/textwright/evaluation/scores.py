@@ -248,12 +248,23 @@ def units_of(nats: Sequence[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray,
 
 def redrawn_interval(amounts: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[float, float]:
     """The middle 95 % of sum(amounts) / sum(sizes) over resampled units (U,)."""
-    random = np.random.default_rng(seed)
+    return middle_of(redrawn_ratios(amounts, sizes, np.random.default_rng(seed)))
+
+
+def redrawn_ratios(
+    amounts: np.ndarray, sizes: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """sum(amounts) / sum(sizes) of units (U,) that are drawn again with repeats, (RESAMPLES,)."""
     redrawn = np.empty(RESAMPLES)
     for at in range(RESAMPLES):  # one at a time, so that memory does not grow with their number
         drawn = random.integers(len(amounts), size=len(amounts))
         size = max(1.0, sizes[drawn].sum())  # all drawn documents may be empty
         redrawn[at] = amounts[drawn].sum() / size
+    return redrawn
+
+
+def middle_of(redrawn: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of resampled values."""
     low, high = np.percentile(redrawn, [2.5, 97.5])
     return float(low), float(high)
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import resources
 from math import inf
 from pathlib import Path
@@ -25,6 +23,7 @@ from textwright.export.card import context_note, write_card
 from textwright.export.check import Reloaded
 from textwright.export.forms import CODE, forms_of
 from textwright.export.tokenizer_file import exported_tokenizer, spacing_note
+from textwright.hub import quiet_transformers
 from textwright.models import LanguageModel
 from textwright.run import Run
 from textwright.writing.sampling_options import SamplingOptions
@@ -86,15 +85,15 @@ def reload(folder: Path) -> Reloaded:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     custom = (folder / CODE).exists()
-    with _quiet():
+    with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=custom)
         model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=custom).eval()
 
-    @_quiet()
+    @quiet_transformers()
     def encode(text: str) -> list[int]:
         return tokenizer(text)["input_ids"]
 
-    @_quiet()
+    @quiet_transformers()
     @torch.no_grad()
     def logits(ids: np.ndarray) -> np.ndarray:
         return model(torch.from_numpy(ids)[None]).logits[0].numpy()
@@ -171,19 +170,3 @@ prompt = tokenizer("", return_tensors="pt")
 text = model.generate(**prompt)[0]
 print(tokenizer.decode(text, skip_special_tokens=True))
 ```{note}"""
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' progress bars and remarks."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
