@@ -303,22 +303,18 @@ class _Block:
         keys, values = view.of(keys), view.of(values)
         q *= self.scale
         q = view.spread(q)
-        with np.errstate(invalid="ignore"):  # BLAS may raise the flag where nothing is wrong
-            found = self._attend(q, keys, values, view)
-        return self._add(x, view.gather(found).reshape(len(x), -1))
-
-    def _attend(self, q: Floats, keys: Floats, values: Floats, view: _View) -> Floats:
-        """Queries of all slots (S, H, K) over their keys and values → (S, H or G, …, U)."""
         if self.group == 1:
             scores: Floats = (keys @ q[..., None])[..., 0]  # (S, H, C)
             if view.foreign is not None:
                 np.copyto(scores, np.float32(-np.inf), where=view.foreign)
-            return _softmax(scores)[:, :, None] @ values  # (S, H, 1, U)
-        grouped = q.reshape(len(q), -1, self.group, q.shape[-1])  # (S, G, H/G, K)
-        scores = grouped @ np.swapaxes(keys, 2, 3)  # (S, G, H/G, C)
-        if view.foreign is not None:
-            np.copyto(scores, np.float32(-np.inf), where=view.foreign[:, :, None])
-        return _softmax(scores) @ values  # (S, G, H/G, U)
+            found = _softmax(scores)[:, :, None] @ values  # (S, H, 1, U)
+        else:
+            grouped = q.reshape(len(q), -1, self.group, q.shape[-1])  # (S, G, H/G, K)
+            scores = grouped @ np.swapaxes(keys, 2, 3)  # (S, G, H/G, C)
+            if view.foreign is not None:
+                np.copyto(scores, np.float32(-np.inf), where=view.foreign[:, :, None])
+            found = _softmax(scores) @ values  # (S, G, H/G, U)
+        return self._add(x, view.gather(found).reshape(len(x), -1))
 
     def read(self, x: Floats, waves: Waves) -> tuple[Floats, Floats, Floats]:
         """x (B, T, D) → the block's output, keys (B, G, T, K), values (B, G, T, U)."""
