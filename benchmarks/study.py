@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 from textwright.config import Config
-from textwright.evaluation.held_out import HeldOut, held_out_of
+from textwright.evaluation.held_out import held_out_of
 from textwright.evaluation.predictors import open_predictor
-from textwright.evaluation.scores import Scores, evaluate
+from textwright.evaluation.scores import HeldOut, Scores, evaluate
 from textwright.models.pretrained import find_origin
 from textwright.run import Run
 from textwright.run.origin import choose_config
