@@ -14,6 +14,9 @@ from torch import Tensor
 PADDING_TARGET = -100  # a target that is not counted
 BLOCK_ELEMENTS = 5 << 19  # logits computed at a time: 10 MB of float32, about what caches hold
 ACCELERATOR_BLOCK_ELEMENTS = 1 << 26  # 256 MB: an accelerator waits for the start of each block
+# A processor makes a kernel for each number of bf16 rows that it meets, in as many milliseconds as
+# the product takes, and keeps megabytes of it. So rows come in multiples of this.
+BF16_ROWS = 64
 SMALLEST = 1e-38  # smallest probability that float32 distinguishes from 0: a loss of 87 nats
 
 
@@ -60,20 +63,21 @@ class _BlockedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets):  # type: ignore[no-untyped-def]
         compute = _autocast_dtype(hidden)
-        rows, kernel = hidden.to(compute), weight.to(compute)
+        rows, kernel = _filled_up(hidden.to(compute)), weight.to(compute)
         offset = None if bias is None else bias.to(compute)
         nats = torch.zeros((), device=hidden.device)
-        d_hidden = torch.empty_like(hidden)
+        d_hidden = torch.empty_like(rows, dtype=hidden.dtype)
         # Frozen weights, as beside adapters, need no gradient.
         d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
-        for block in _blocks(len(targets), weight):
+        for block in _blocks(len(rows), weight):
             # The softmax, then in its place the error: written once, read by two products.
             error = torch.softmax(_logits(rows[block], kernel, offset), dim=1)
-            chosen = targets[block, None]
-            probability = error.gather(1, chosen)
+            chosen = targets[block, None]  # fewer than rows in the last block
+            probability = error[: len(chosen)].gather(1, chosen)
             nats -= probability.clamp_min(SMALLEST).log().sum()
-            error.scatter_(1, chosen, probability - 1)
+            error[: len(chosen)].scatter_(1, chosen, probability - 1)
+            error[len(chosen) :] = 0
             if d_bias is not None:
                 d_bias += error.sum(0)
             error = error.to(compute)
@@ -82,7 +86,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
                 d_weight.addmm_(error.T, rows[block])
             elif d_weight is not None:
                 d_weight += error.T @ rows[block]
-        ctx.save_for_backward(d_hidden, d_weight, d_bias)
+        ctx.save_for_backward(d_hidden[: len(targets)], d_weight, d_bias)
         return nats
 
     @staticmethod
@@ -90,6 +94,13 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         d_hidden, d_weight, d_bias = ctx.saved_tensors
         scaled = [None if d is None else d * d_nats for d in (d_hidden, d_weight, d_bias)]
         return (*scaled, None)
+
+
+def _filled_up(rows: Tensor) -> Tensor:
+    """With rows of zeros at the end, so that their number is one of a few."""
+    if rows.device.type != "cpu" or rows.dtype == torch.float32:
+        return rows
+    return torch.nn.functional.pad(rows, (0, 0, 0, -len(rows) % BF16_ROWS))
 
 
 def _autocast_dtype(hidden: Tensor) -> torch.dtype:
