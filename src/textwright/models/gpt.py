@@ -159,8 +159,7 @@ class Attention(nn.Module):
         )
         if self.query_norm is not None and self.key_norm is not None:
             # In float32 also under autocast, as all norms.
-            queries = self.query_norm(queries.float()).to(queries.dtype)
-            keys = self.key_norm(keys.float()).to(keys.dtype)
+            queries, keys = self.query_norm(queries.float()), self.key_norm(keys.float())
         found = attend(queries, keys, values)
         return self.output(found.transpose(1, 2).flatten(2))
 
@@ -350,6 +349,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
     """softmax(Q·Kᵀ/√K + mask)·V, by PyTorch's kernels."""
     shared = q.shape[1] != k.shape[1]
     if q.device.type != "cpu":
+        q, k = q.to(v.dtype), k.to(v.dtype)  # norms and rotations leave float32 under autocast
         return scaled_dot_product_attention(q, k, v, enable_gqa=shared, **how)
     with torch.autocast("cpu", enabled=False):  # its kernel takes three times as long for bf16
         q, k, v = q.float(), k.float(), v.float()
@@ -362,8 +362,7 @@ def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
         return x
     cosines, sines = rotation
     first, second = x.chunk(2, dim=-1)
-    turned = x * cosines + torch.cat([-second, first], -1) * sines
-    return turned.to(x.dtype)  # the angles are float32 also under autocast
+    return x * cosines + torch.cat([-second, first], -1) * sines
 
 
 def _mask(state: KeyValueState, count: int) -> Tensor | None:
