@@ -105,7 +105,7 @@ def train_all(given: argparse.Namespace) -> None:
                     continue
                 shutil.rmtree(out, ignore_errors=True)
                 count = steps[name]
-                settings = [f"train.max_steps={count}", f"train.evaluate_every={-(-count // 5)}"]
+                settings = [f"train.max_steps={count}", f"train.evaluate_every={count}"]
                 losses = [
                     event.loss
                     for event in train(given, corpus, model, seed, out, settings)
@@ -147,7 +147,7 @@ def train(given, corpus, model, seed, out, settings):
         "train.epochs=1000",
         "train.time_budget=24h",
         "train.early_stopping=0",
-        "train.evaluate_characters=60000",
+        "train.evaluate_characters=20000",
     ]
     origin = find_origin(given.model) if model == "begun" else None
     config = choose_config(preset, settings=settings, init_from=origin)
