@@ -26,7 +26,7 @@ def page():
         expose(page, "sampling.js", "DEFAULTS")
         page.evaluate(
             """() => {
-                globalThis.text = (words, parent = null) => ({
+                globalThis.madeOf = (words, parent = null) => ({
                     run: "notes", prompt: "The", options: {}, seed: 2n ** 64n - 1n, parent,
                     tokens: words.split(" ").map((word, id) => ({ id, text: ` ${word}` })),
                 });
@@ -34,10 +34,10 @@ def page():
                     tree.walk().map(({ text, depth }) => "-".repeat(depth) + nameOf(text));
                 globalThis.grow = () => {
                     const tree = new Tree();
-                    const soup = tree.add(text("soup"));
-                    tree.add(text("dish"));
-                    const hot = tree.add({ ...text("hot soup", soup.id), place: 0 });
-                    tree.add({ ...text("hot pan", hot.id), place: 1 });
+                    const soup = tree.add(madeOf("soup"));
+                    tree.add(madeOf("dish"));
+                    const hot = tree.add({ ...madeOf("hot soup", soup.id), place: 0 });
+                    tree.add({ ...madeOf("hot pan", hot.id), place: 1 });
                     return tree;
                 };
             }"""
@@ -59,7 +59,7 @@ def test_each_change_of_the_tree_is_undone(page):
                 () => tree.rename(3, "mine"),
                 () => tree.keep(4, true),
                 () => tree.remove(3),
-                () => tree.add(text("rice")),
+                () => tree.add(madeOf("rice")),
             ]) {
                 work();
                 shapes.push(shape(tree));
