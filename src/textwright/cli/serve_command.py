@@ -84,5 +84,5 @@ def serve(
                 served.append(open_run(name, path, limits, device, shown.show))
         app = create_app(served, limits=limits, key=api_key, origins=cors or ())
         address = f"http://{host}:{bound.getsockname()[1]}"
-        started = f"Serving {', '.join(named)} at {address}/v1, a page at {address} · Ctrl-C ends"
+        started = f"Serving {', '.join(named)} at {address}/v1 · page: {address} · Ctrl-C ends"
         listen.serve(app, bound, limits.seconds, lambda: typer.echo(started, err=True))
