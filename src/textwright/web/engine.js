@@ -66,6 +66,27 @@ export class Engine {
     return { ...this.take(chosen), before: before.of(chosen), after: after.of(chosen), alternatives };
   }
 
+  /**
+   * What the model does where `target` comes after a prompt and the ids written after it: {seen, attention,
+   * gates, saliency, shares, parts}, as the server's /api/inspect has it; null what the model has not.
+   * Saliency needs gradients, which there are none of here.
+   */
+  inside({ prompt, written, target }) {
+    const ids = [...this.tokenize(prompt).ids, ...written];
+    const row = [this.tokenizer.stop_id, ...ids];
+    const { seen, attention = null, gates = null } = this.model.inside?.(row) ?? { seen: row };
+    const parts = this.model.parts?.(this.stateAfter(ids));
+    const ofParts = (value) => parts && { neural: value(parts[0]), counts: value(parts[1]), memory: value(parts[2]) };
+    return {
+      seen: seen.map((id) => ({ id, text: this.spell(id) })),
+      attention,
+      gates,
+      saliency: null,
+      shares: ofParts(({ share }) => share) ?? null,
+      parts: ofParts(({ p }) => p[target]) ?? null,
+    };
+  }
+
   drawn(weights) {
     if (this.options.temperature === 0) return weights.findIndex((weight) => weight > 0);
     return draw(weights, this.uniforms.at(this.ids.length - this.promptLength));
