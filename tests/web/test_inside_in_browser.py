@@ -27,7 +27,7 @@ def page():
 
 def look(page, run, written, target=5):
     load_run(page, run)
-    request = {"prompt": PROMPT, "written": written, "target": target}
+    request = {"prompt": PROMPT, "begin": written, "target": target}
     return call(page, "request => engine.inside(request)", request)
 
 

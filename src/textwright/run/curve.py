@@ -46,8 +46,7 @@ def read_curve(run: Run, points: int = POINTS) -> LossCurve:
         by="n-gram length" if run.config.model.counted else "step",
         training=[(g[-1][0], sum(loss for _, loss in g) / len(g)) for g in groups],
         held_out=[
-            (m["step"], m["scores"]["loss"], m["scores"]["bits_per_character"])
-            for m in evaluations
+            (m["step"], m["scores"]["loss"], m["scores"]["bits_per_character"]) for m in evaluations
         ],
         best=best[-1] if best else None,
     )

@@ -4,10 +4,14 @@
 const MOST_BITS = 10; // of surprise: the strongest shade
 
 export class TokenList {
-  /** text, choices: their elements · onChoice(place, id): called when another token is chosen. */
-  constructor(text, choices, onChoice) {
+  /**
+   * text, choices: their elements · onLook(place): called when a token is selected; `showChoices` is to
+   * follow · onChoice(place, alternative): called when another token is chosen.
+   */
+  constructor(text, choices, { onLook, onChoice }) {
     this.text = text;
     this.choices = choices;
+    this.onLook = onLook;
     this.onChoice = onChoice;
     this.tokens = [];
     text.addEventListener("click", ({ target }) => {
@@ -70,22 +74,28 @@ export class TokenList {
     const element = this.text.children[place];
     element.setAttribute("aria-selected", "true");
     this.text.setAttribute("aria-activedescendant", element.id);
+    this.onLook(place);
+  }
+
+  /** Show what the selected token could have been. */
+  showChoices(place, alternatives) {
     const token = this.tokens[place];
     const shown = token.text.trim() || visible(token.text);
     this.choices.querySelector("h2").textContent =
       token.id === null ? "Nothing could come here" : `“${shown}” had a probability of ${percent(token.before)}`;
-    const rows = token.alternatives.map((other) => this.row(place, other, token));
+    const rows = alternatives.map((other) => this.row(place, other, token));
     this.choices.querySelector("tbody").replaceChildren(...rows);
     this.choices.hidden = false;
   }
 
-  row(place, { id, text, before, after }, token) {
+  row(place, alternative, token) {
+    const { id, text, before, after } = alternative;
     const row = document.createElement("tr");
     const button = document.createElement("button");
     button.textContent = visible(text);
     button.setAttribute("aria-pressed", id === token.id);
     button.style.setProperty("--share", before);
-    button.addEventListener("click", () => this.onChoice(place, id));
+    button.addEventListener("click", () => this.onChoice(place, alternative));
     row.classList.toggle("removed", !after);
     row.append(...[button, percent(before), after ? percent(after) : "removed"].map((content) => {
       const cell = document.createElement("td");
