@@ -45,6 +45,7 @@ def test_the_best_is_the_last_that_was_kept(recorded):
     assert curve.held_out == [(0, 6.0, 2.0), (1, 3.0, 1.0), (2, 3.3, pytest.approx(1.1))]
     assert json.loads(json.dumps(curve.to_json())) == {
         "by": "step",
+        "mixed": False,
         "training": [[1, 4.0]],
         "held_out": [[0, 6.0, 2.0], [1, 3.0, 1.0], [2, 3.3, 1.1]],
         "best": 1,
@@ -54,6 +55,7 @@ def test_the_best_is_the_last_that_was_kept(recorded):
 def test_a_run_without_a_record_has_an_empty_curve(recorded):
     assert read_curve(recorded([], [])).to_json() == {
         "by": "step",
+        "mixed": False,
         "training": [],
         "held_out": [],
         "best": None,

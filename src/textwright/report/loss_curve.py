@@ -18,7 +18,8 @@ def draw_loss_curve(run: Run) -> bool:
     curve = read_curve(run)
     figure = Figure(figsize=(8, 4.5), dpi=120)
     axes = figure.subplots()
-    axes.plot(*_columns(curve.training), color="#b8c4d6", label="training")
+    name = "training, without the counts" if curve.mixed else "training"
+    axes.plot(*_columns(curve.training), color="#b8c4d6", label=name)
     if curve.held_out:
         held_out = [(step, loss) for step, loss, _ in curve.held_out]
         axes.plot(*_columns(held_out), color="#c2410c", marker="o", markersize=4, label="held out")

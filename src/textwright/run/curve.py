@@ -15,10 +15,12 @@ class LossCurve:
     """Losses in nats a token by step; for counts, by the length of their n-grams.
 
     training: (step, loss), each the mean since the point before · held_out: (step, loss, bits per
-    character) · best: the step whose weights were kept; None: none was evaluated.
+    character) · best: the step whose weights were kept; None: none was evaluated. mixed: the
+    held-out losses are those of the mixture with counts, the others of the neural model alone.
     """
 
     by: str
+    mixed: bool
     training: list[tuple[int, float]]
     held_out: list[tuple[int, float, float]]
     best: int | None
@@ -26,6 +28,7 @@ class LossCurve:
     def to_json(self) -> dict[str, Any]:
         return {
             "by": self.by,
+            "mixed": self.mixed,
             "training": [[step, round(loss, 4)] for step, loss in self.training],
             "held_out": [
                 [step, round(loss, 4), round(bits, 4)] for step, loss, bits in self.held_out
@@ -42,8 +45,10 @@ def read_curve(run: Run, points: int = POINTS) -> LossCurve:
     groups = [steps[i : i + group] for i in range(0, len(steps), group)]
     evaluations = [m for m in metrics if m["event"] == "evaluation"]
     best = [m["step"] for m in evaluations if m["best"]]
+    counted = run.config.model.counted
     return LossCurve(
-        by="n-gram length" if run.config.model.counted else "step",
+        by="n-gram length" if counted else "step",
+        mixed=bool(run.config.counts.longest) and not counted,
         training=[(g[-1][0], sum(loss for _, loss in g) / len(g)) for g in groups],
         held_out=[
             (m["step"], m["scores"]["loss"], m["scores"]["bits_per_character"]) for m in evaluations

@@ -1,4 +1,4 @@
-// The engine of a page, in the page itself. A page knows only three calls, which a server answers as
+// The engine of a page, in the page itself. A page knows only four calls, which a server answers as
 // well (server_engine.js); `run` names one of those that can write:
 //
 //   tokenize({run, text})    → {ids, unknown, text}   unknown: words that are read as [UNK]
