@@ -453,7 +453,7 @@ def test_a_look_inside_the_model_is_that_of_inspection(trained, mixed):
         app, run = make_app(path), Run.load(path)
         ids = run.tokenizer.encode("The soup").tolist()
         row, target = np.array([run.tokenizer.stop_id, *ids]), ids[0]
-        asked = {"prompt": ids, "inside": True, "saliency": True, "target": target}
+        asked = {"prompt": ids, "inside": True, "saliency": True, "target": target, "top": 200}
         found = ask(app, asked, path="/api/inspect")[0].json()
         assert [token["id"] for token in found["seen"]] == row.tolist()
         model = inner.open_model(run)
@@ -461,6 +461,14 @@ def test_a_look_inside_the_model_is_that_of_inspection(trained, mixed):
         assert found["gates"] == gates and found["attention"] is None
         wanted = saliency(model, row, np.array([len(row) - 1]), np.array([target]))
         assert found["saliency"] == pytest.approx(wanted[0], abs=1e-5)
+        likelihood = next(entry for entry in found["next"] if entry["id"] == target)["before"]
+        shares, parts = found["shares"], found["parts"]
+        if run.counts is None:
+            assert shares is parts is None
+            continue
+        assert sum(shares.values()) == pytest.approx(1)
+        mixed_again = sum(shares[name] * parts[name] for name in shares)
+        assert mixed_again == pytest.approx(likelihood, rel=1e-4)
     assert ask(app, {"target": 10**9, "saliency": True}, path="/api/inspect")[0].status_code == 422
 
 

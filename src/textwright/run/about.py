@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from textwright.errors import TextwrightError
+from textwright.errors import RunError, TextwrightError
+from textwright.run.curve import read_curve
 from textwright.run.folder import Run
 from textwright.writing.form import Form
 from textwright.writing.generator import with_ids
@@ -34,6 +35,7 @@ def about(run: Run, license: str = "") -> dict[str, Any]:
         "prompt": run.config.train.sample_prompt,
         "license": license,
         "card": _card(run),
+        "loss_curve": _curve(run),
     }
 
 
@@ -55,6 +57,14 @@ def _options(run: Run) -> dict[str, Any]:
     if sample.temperature == inf:
         options["temperature"] = "Infinity"  # which JSON has no number for
     return options
+
+
+def _curve(run: Run) -> dict[str, Any] | None:
+    """The loss curve; None if the record is damaged, which keeps nobody from writing."""
+    try:
+        return read_curve(run, points=150).to_json()
+    except RunError:
+        return None
 
 
 def _card(run: Run) -> str:

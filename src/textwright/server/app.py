@@ -164,7 +164,7 @@ def create_app(
     @app.get("/api/runs")
     async def describe_runs() -> dict[str, Any]:
         """The runs with all that a page shows of them."""
-        return {"runs": [served.describe() for served in service.runs.values()]}
+        return {"runs": [served.described for served in service.runs.values()]}
 
     @app.post("/api/inspect")
     async def inspect(body: InspectBody) -> dict[str, Any]:

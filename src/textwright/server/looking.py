@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from textwright.errors import TextwrightError
+from textwright.inspection.next_tokens import part_odds, predict, seen
 from textwright.server.bodies import InspectBody
 from textwright.server.errors import ApiError
 from textwright.server.served import ServedRun
 from textwright.server.service import Service
-from textwright.writing.backend import padded, visible
+from textwright.writing.backend import visible
 from textwright.writing.generator import with_ids
 from textwright.writing.sampling import process
 from textwright.writing.sampling_steps import Logits, NoTokenLeftError, log_probabilities, peak
@@ -37,14 +38,19 @@ async def _look(
     service: Service, served: ServedRun, body: InspectBody, ids: list[int], prompt_length: int
 ) -> dict[str, Any]:
     backend, stop = served.writer.generator.backend, served.tokenizer.stop_id
-    row = padded([visible(ids, stop, backend.context_length)])
+    row = visible(ids, stop, backend.context_length)
     # Between two steps of the engine: they share the model.
-    logits: Logits = (await service.worker.call(lambda: backend.prefill(*row)[0]))[0]
+    [logits], parts, shares = await service.worker.call(lambda: predict(backend, row))
     found = await asyncio.to_thread(_weigh, served, body, ids, prompt_length, logits)
     if body.inside or body.saliency:
         target = int(logits.argmax()) if body.target is None else body.target
+        served.check_ids([target])
         loop = asyncio.get_running_loop()
         found |= await loop.run_in_executor(service.inside, _look_inside, served, body, ids, target)
+        found |= {
+            "shares": shares and shares._asdict(),
+            "parts": part_odds(parts, target) or None,
+        }
     return found
 
 
@@ -54,7 +60,6 @@ def _look_inside(
     """Attention or gates, and the saliency of a token for the next place; null for counts, and
     where the model has none."""
     from textwright.inspection import inner
-    from textwright.inspection.next_tokens import seen
     from textwright.inspection.saliency import saliency
 
     row = seen(served.writer.generator, ids)

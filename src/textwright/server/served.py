@@ -163,7 +163,8 @@ class ServedRun:
             "max_model_len": self.context_length,
         }
 
-    def describe(self) -> dict[str, Any]:
+    @cached_property
+    def described(self) -> dict[str, Any]:
         """An entry of `GET /api/runs`."""
         return {**about(self.writer.run), "context_length": self.context_length}
 

@@ -10,3 +10,12 @@ export function make(name, properties = {}, ...content) {
   element.append(...content);
   return element;
 }
+
+/** A table with its caption. heads: texts · rows: lists of texts, of which the first names its row. */
+export function makeTable(caption, heads, rows) {
+  const head = heads.map((text) => make("th", { scope: "col" }, text));
+  const cell = (text, place) => (place ? make("td", {}, text) : make("th", { scope: "row" }, text));
+  const body = rows.map((row) => make("tr", {}, ...row.map(cell)));
+  const parts = [make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body)];
+  return make("table", {}, make("caption", {}, caption), ...parts);
+}

@@ -1,9 +1,12 @@
-// The engine of a page, in the page itself. A page knows only three calls, which a server answers as
+// The engine of a page, in the page itself. A page knows only four calls, which a server answers as
 // well (server_engine.js); `run` names one of those that can write:
 //
 //   tokenize({run, text})    → {ids, unknown, text}   unknown: words that are read as [UNK]
 //   write(request, signal)   → tokens, as they are written; signal ends it
 //   alternatives(request)    → what can come after `begin`, before and after the samplers, and `target`
+//   inside(request)          → what the model does where `target` comes after `begin`: {seen, attention,
+//                              gates, saliency, shares, parts}, as the server's /api/inspect has it; null
+//                              what the model lacks, and saliency here: it needs gradients
 //
 // A request is {run, prompt, fields, begin, options, seed, target}. fields: of the run's template, in place of
 // a prompt, or of a text that is read; `text` is then what they make a document begin with · begin:
@@ -62,6 +65,24 @@ export class Engine {
     return [...shown]
       .sort((one, other) => before.weights[other] - before.weights[one] || one - other)
       .map((id) => ({ id, text: this.spell(id), before: before.of(id), after: after.of(id) }));
+  }
+
+  inside({ prompt, begin = [], target }) {
+    const ids = [...this.tokenize({ text: prompt }).ids, ...begin];
+    this.reading = this.reading.fork();
+    const { model } = this.reading;
+    const row = [this.tokenizer.stop_id, ...ids];
+    const { seen, attention = null, gates = null } = model.inside?.(row) ?? { seen: row };
+    const parts = model.parts?.(this.reading.after(ids));
+    const ofParts = (value) => parts && { neural: value(parts[0]), counts: value(parts[1]), memory: value(parts[2]) };
+    return {
+      seen: seen.map((id) => ({ id, text: this.spell(id) })),
+      attention,
+      gates,
+      saliency: null,
+      shares: ofParts(({ share }) => share) ?? null,
+      parts: ofParts(({ p }) => p[target]) ?? null,
+    };
   }
 
   open(prompt, options) {

@@ -5,11 +5,16 @@
 //   "text"     page.shown is another text, or the tree of texts has changed
 //   "token"    page.place is another place of the text; -1: none
 //   "ended"    the text that was written has ended
+//   "ready"    page.engine writes
 
+import { asked } from "./asked.js";
 import { Beginning } from "./beginning.js";
 import { CallsView } from "./calls_view.js";
 import { showCard } from "./card.js";
+import { Comparison } from "./comparison.js";
 import { find } from "./elements.js";
+import { InsideView } from "./inside_view.js";
+import { showLossCurve } from "./loss_curve.js";
 import { Settings } from "./settings.js";
 import { TokenList } from "./token_list.js";
 import { Tree } from "./tree.js";
@@ -17,7 +22,6 @@ import { keepTree, openTree } from "./tree_store.js";
 import { TreeView } from "./tree_view.js";
 
 const PIECES_OF = { word: "words", char: "characters", symbols: "symbols", bpe: "pieces of words" };
-const PAUSE = 80; // milliseconds until a growing text is shown again: its layout takes longer than a token
 
 /**
  * Show the page. runs(): promises what is said of each run · openEngine(): promises an object with the
@@ -26,7 +30,7 @@ const PAUSE = 80; // milliseconds until a growing text is shown again: its layou
  */
 export function openPage(side) {
   const page = new Page(side);
-  for (const Part of [TreeView, CallsView]) new Part(page);
+  for (const Part of [TreeView, CallsView, InsideView, Comparison]) new Part(page);
   return page.open();
 }
 
@@ -83,6 +87,7 @@ export class Page extends EventTarget {
       await this.tellUnknown();
       find("write").disabled = find("another").disabled = false;
       this.say("Ready.");
+      this.tell("ready");
     });
   }
 
@@ -97,6 +102,7 @@ export class Page extends EventTarget {
     find("license").parentElement.hidden = !run.license;
     find("license").textContent = run.license;
     showCard(find("card"), run.card);
+    showLossCurve(find("curve"), run.loss_curve);
     this.settings.show(run);
     this.beginning.show(run);
     const { tree, problem } = openTree(run);
@@ -140,15 +146,12 @@ export class Page extends EventTarget {
       const started = performance.now();
       let tokens = null; // of the text, as soon as it has begun
       let read = 0;
-      let shown = -PAUSE;
       for await (const token of this.engine.write(asked(begun, known), signal)) {
         if (signal.aborted) return;
         tokens ??= this.add({ ...begun, tokens: [...given] }).tokens;
         if (read >= given.length) tokens.push({ ...token, before: token.before ?? known[read]?.before ?? null });
         read++;
-        if (performance.now() - shown < PAUSE) continue;
-        this.list.update();
-        shown = performance.now();
+        this.list.grow();
       }
       const count = tokens.length - given.length;
       const speed = Math.round((1000 * count) / (performance.now() - started)).toLocaleString("en");
@@ -162,6 +165,18 @@ export class Page extends EventTarget {
     this.show(added.id);
     find("halt").disabled = false;
     return added;
+  }
+
+  /** Add a text that was written beside the page, to the tree of its run, and show it. */
+  async take(text) {
+    if (text.run !== this.run.name) {
+      const { value } = find("prompt");
+      find("runs").value = text.run;
+      await this.choose(this.runs.find(({ name }) => name === text.run));
+      find("prompt").value = value;
+    }
+    this.show(this.tree.add(text).id);
+    this.stop("It stands among the texts.");
   }
 
   /** End what is being written. */
@@ -237,11 +252,6 @@ export class Page extends EventTarget {
       }
     }
   }
-}
-
-/** The request for a text that begins with these tokens. */
-export function asked({ run, prompt, fields, options, seed }, tokens) {
-  return { run, prompt, fields, options, seed, begin: tokens.map(({ id }) => id) };
 }
 
 const ENDINGS = {

@@ -50,6 +50,12 @@ export class ServerEngine {
     return next.map((other) => (other.id === stop ? { ...other, text: "" } : other));
   }
 
+  async inside(request) {
+    const { max_tokens, ...body } = this.bodyOf(request);
+    const wanted = { target: request.target, inside: true, saliency: true, top: 1 };
+    return (await this.ask("api/inspect", { ...body, ...wanted })).json();
+  }
+
   /** A token of a streamed part. The end has no id there, and no entry where no token could come. */
   tokenOf(run, { text, token_ids, logprobs, finish_reason }) {
     const [logprob] = logprobs.token_logprobs;

@@ -44,7 +44,7 @@ export class Settings {
 
   /** Fill in the run's own settings, changed as the word says. */
   set(boldness) {
-    const options = { ...DEFAULTS, ...this.own, ...BOLDNESS[boldness] };
+    const options = optionsOf(boldness, this.own);
     for (const [name, value] of Object.entries(options)) {
       const field = this.elements[name];
       if (field) field.value = name === "stop" ? value.map(inOneLine).join("\n") : value;
@@ -70,6 +70,11 @@ export class Settings {
       stop: this.elements.stop.value.split("\n").filter((line) => line).map((line) => line.replaceAll("\\n", "\n")),
     };
   }
+}
+
+/** What a word means for a run whose own options are these. */
+export function optionsOf(boldness, own) {
+  return { ...DEFAULTS, ...own, ...BOLDNESS[boldness] };
 }
 
 /** A stop text on a line of its own: a line break in it is written \n. */

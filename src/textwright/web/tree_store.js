@@ -1,31 +1,24 @@
 // Where a tree stays while its page is closed: in the browser, for each run.
 
+import { keep, readKept } from "./keeping.js";
 import { readTexts, Tree } from "./tree.js";
 
 /** The tree that was kept for a run, and what went wrong, if anything. */
 export function openTree(run) {
-  try {
-    const kept = localStorage.getItem(keyOf(run));
-    return { tree: new Tree(kept ? readTexts(JSON.parse(kept)) : []), problem: "" };
-  } catch {
-    return { tree: new Tree(), problem: "This browser keeps nothing for this page: save your texts before you leave." };
-  }
+  const { value, problem } = readKept(keyOf(run), readTexts);
+  return { tree: new Tree(value ?? []), problem };
 }
 
 /** Keep the tree → what went wrong, if anything. */
 export function keepTree(run, tree) {
-  try {
-    if (tree.texts.length) localStorage.setItem(keyOf(run), JSON.stringify(tree));
-    else localStorage.removeItem(keyOf(run));
-    return "";
-  } catch (error) {
-    return error.name === "QuotaExceededError"
-      ? "The browser has no room for more texts: save them, and delete some."
-      : "This browser keeps nothing for this page: save your texts before you leave.";
-  }
+  return keep(keyOf(run), tree.texts.length ? tree : null);
+}
+
+function keyOf(run) {
+  return `textwright texts: ${identityOf(run)}`;
 }
 
 /** Runs of one name may differ, and ids mean nothing to another vocabulary. */
-function keyOf({ name, title, tokenizer }) {
-  return `textwright texts: ${name}, ${title}, ${tokenizer.kind} ${tokenizer.size}`;
+export function identityOf({ name, title, tokenizer }) {
+  return `${name}, ${title}, ${tokenizer.kind} ${tokenizer.size}`;
 }

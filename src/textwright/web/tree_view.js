@@ -1,6 +1,7 @@
 // The tree of texts as a list to walk, and what can be done with the text that is shown.
 
 import { find, make } from "./elements.js";
+import { saveFile } from "./saving.js";
 import { nameOf } from "./tree.js";
 
 /** page: page.js, whose tree it is. */
@@ -19,8 +20,8 @@ export class TreeView {
     find("delete").addEventListener("click", change((tree) => tree.remove(page.shown.id)));
     find("delete-others").addEventListener("click", change((tree) => tree.removeOthers()));
     find("undo").addEventListener("click", change((tree) => tree.undo()));
-    find("save-json").addEventListener("click", () => this.save("json", JSON.stringify(page.tree, null, 1)));
-    find("save-text").addEventListener("click", () => this.save("txt", page.tree.toText()));
+    find("save-json").addEventListener("click", () => saveFile(`${page.run.name}-texts.json`, JSON.stringify(page.tree, null, 1)));
+    find("save-text").addEventListener("click", () => saveFile(`${page.run.name}-texts.txt`, page.tree.toText()));
     find("open").addEventListener("click", () => find("file").click());
     find("file").addEventListener("change", ({ target }) => this.read(target));
   }
@@ -83,13 +84,6 @@ export class TreeView {
       event.preventDefault();
       this.focus(next.id);
     }
-  }
-
-  save(ending, content) {
-    const href = URL.createObjectURL(new Blob([content], { type: "text/plain" }));
-    const link = make("a", { href, download: `${this.page.run.name}-texts.${ending}` });
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   }
 
   async read(field) {

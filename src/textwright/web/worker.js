@@ -14,6 +14,7 @@ const CALLS = {
   },
   tokenize: (request) => engine.tokenize(request),
   alternatives: (request) => engine.alternatives(request),
+  inside: (request) => engine.inside(request),
   end: (number) => writing.delete(number),
 };
 

@@ -27,6 +27,10 @@ export class WorkerEngine {
     return this.ask("alternatives", request);
   }
 
+  inside(request) {
+    return this.ask("inside", request);
+  }
+
   async *write(request, signal) {
     const batches = [];
     let arrived = () => {};

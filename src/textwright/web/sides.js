@@ -1,0 +1,85 @@
+// The two sides of a comparison, each a run and its settings, as a form has them.
+
+import { DEFAULTS } from "./sampling.js";
+import { optionsOf } from "./settings.js";
+
+const OF_A_RUN = ["forbid", "logit_bias"]; // hold ids, which mean nothing to another run
+const TAKEN = "as taken from above";
+
+export class Sides {
+  /** elements: two, each with a choice of a run, one of settings, a button and a hint. */
+  constructor(page, elements) {
+    this.page = page;
+    this.sides = Array.from(elements, (element) => {
+      const [runs, settings] = element.querySelectorAll("select");
+      const side = { runs, settings, hint: element.querySelector(".hint"), taken: null };
+      element.addEventListener("change", () => this.describe(side));
+      element.querySelector("button").addEventListener("click", () => this.takeSettings(side));
+      return side;
+    });
+    page.addEventListener("run", () => this.fill());
+  }
+
+  /** Offer the runs: at first two of them, or of one run two settings. */
+  fill() {
+    const { runs } = this.page;
+    if (this.sides[0].runs.length) return;
+    for (const [place, side] of this.sides.entries()) {
+      side.runs.replaceChildren(...runs.map(({ name }) => new Option(name)));
+      side.runs.parentElement.hidden = runs.length < 2;
+      side.runs.selectedIndex = Math.min(place, runs.length - 1);
+      side.settings.value = runs.length > 1 ? "own" : ["careful", "bold"][place];
+      this.describe(side);
+    }
+  }
+
+  takeSettings(side) {
+    side.taken = this.page.settings.options;
+    if (side.settings.options[0].value !== TAKEN) side.settings.prepend(new Option(TAKEN));
+    side.settings.value = TAKEN;
+    this.describe(side);
+  }
+
+  describe(side) {
+    side.hint.textContent = nameOptions(this.sideOf(side).options);
+  }
+
+  /** Both as they are set, {run, options} each. */
+  both() {
+    return this.sides.map((side) => this.sideOf(side));
+  }
+
+  sideOf({ runs, settings, taken }) {
+    const { name, options: own } = this.page.runs[runs.selectedIndex];
+    const options = optionsOf(settings.value, own);
+    const ofRun = Object.fromEntries(OF_A_RUN.map((option) => [option, options[option]]));
+    const chosen = settings.value === TAKEN ? { ...taken, ...ofRun } : options;
+    const { temperature } = chosen;
+    // JSON, as which a rating is kept, has no number for infinity.
+    return { run: name, options: { ...chosen, temperature: temperature === Infinity ? "Infinity" : temperature } };
+  }
+}
+
+/** Options in words: those that are not as they are if nothing is said. */
+export function nameOptions(options) {
+  const said = Object.keys(options).filter((name) => name in DEFAULTS && !isSame(options[name], DEFAULTS[name]));
+  return said.length ? inWords(options, said) : "the model's own probabilities";
+}
+
+/** Both sides in words: what they do not share. */
+export function nameSides([one, other]) {
+  const differing = Object.keys(one.options).filter((name) => !isSame(one.options[name], other.options[name]));
+  const names = [one, other].map(({ run, options }) =>
+    [...(one.run === other.run ? [] : [run]), ...(differing.length ? [inWords(options, differing)] : [])].join(", "),
+  );
+  return names[0] ? names : [`${one.run} (one)`, `${other.run} (other)`];
+}
+
+function inWords(options, names) {
+  const said = (value) => (Array.isArray(value) ? JSON.stringify(value) : value);
+  return names.map((name) => `${name.replaceAll("_", " ")} ${said(options[name])}`).join(", ");
+}
+
+function isSame(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
