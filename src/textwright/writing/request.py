@@ -92,11 +92,12 @@ class Scored(NamedTuple):
         """The id among log-probabilities (V,), with `count` likeliest; None where that is None."""
         if count is None:
             return None
-        least = np.partition(logprobs, -count)[-count] if 0 < count < len(logprobs) else -inf
+        least = -inf
+        if 0 < count < len(logprobs):
+            least = logprobs.max() if count == 1 else np.partition(logprobs, -count)[-count]
         best = np.flatnonzero(logprobs >= least) if count else np.empty(0, np.int64)
-        best = best[np.argsort(-logprobs[best], kind="stable")][
-            :count
-        ]  # of equals, lower ids first
+        # Of equals, lower ids first.
+        best = best[np.argsort(-logprobs[best], kind="stable")][:count]
         likeliest = dict(zip(best.tolist(), logprobs[best].tolist(), strict=True))
         return cls(float(logprobs[new_id]), likeliest)
 
