@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textwright.writing.backend import Backend, padded, visible, windows_of
 from textwright.writing.request import EchoEvent, ErrorEvent, Request, Scored
-from textwright.writing.sampling_steps import Logits, log_probabilities
+from textwright.writing.sampling_steps import Logits, log_totals
 
 _IN_TURN = 4  # readings that have begun
 _WINDOWS = 32  # that are read together
-_LOGITS = 1 << 21  # of a block: 16 MB in float64
+_LOGITS = 1 << 21  # of a block: 8 MB, and as much again for their exponentials
 
 
 class Echoes:
@@ -73,11 +74,11 @@ class Echo:
         self.targets = request.prompt.ids
         self.scored: dict[int, Scored] = {}
 
-    def score(self, first: int, logits: Logits) -> None:
-        """Score the targets from `first` on by their logits (T, V)."""
-        logprobs, count = log_probabilities(logits), self.request.logprobs or 0
-        for place, own in enumerate(logprobs, first):
-            scored = Scored.of(own, self.targets[place], count)
+    def score(self, first: int, logits: Logits, totals: NDArray[np.float64]) -> None:
+        """Score the targets from `first` on by their logits (T, V) with `log_totals` (T,)."""
+        count = self.request.logprobs or 0
+        for place, (own, total) in enumerate(zip(logits, totals.tolist(), strict=True), first):
+            scored = Scored.of(own, self.targets[place], count, total)
             assert scored is not None
             self.scored[place] = scored
 
@@ -147,8 +148,8 @@ class Reading:
     def _score(self, logits: Logits) -> None:
         """logits (B, T, V) of the next targets of each window."""
         _, width, self._vocab_size = logits.shape
-        for window, own in zip(self._running, logits, strict=True):
-            window.echo.score(window.first + self._done, own)
+        for window, *own in zip(self._running, logits, log_totals(logits), strict=True):
+            window.echo.score(window.first + self._done, *own)
         self._done += width
         going = [p for p, w in enumerate(self._running) if w.first + self._done < w.end]
         self._keep(going)
