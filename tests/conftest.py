@@ -124,15 +124,24 @@ def mixed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_tiny(notes, [*TINY, *settings, "train.max_steps=5"], tmp_path_factory)
 
 
-def train_tiny(corpus: Path, settings: list[str], factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of the preset demo; its cache is the one that `cache` names."""
+@pytest.fixture(scope="session")
+def counted(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of counts alone. For reading only."""
+    settings = ["tokenizer.vocab_size=400", "model.longest=4"]
+    return train_tiny(notes, settings, tmp_path_factory, "counts")
+
+
+def train_tiny(
+    corpus: Path, settings: list[str], factory: pytest.TempPathFactory, preset: str = "demo"
+) -> Path:
+    """The folder of a run of a preset; its cache is the one that `cache` names."""
     from textwright.config import Config
     from textwright.training.session import train_run
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("TEXTWRIGHT_CACHE", str(factory.getbasetemp() / "cache"))
         out = factory.mktemp("runs") / corpus.stem
-        for _ in train_run([corpus], out, Config.resolve("demo", settings=settings)):
+        for _ in train_run([corpus], out, Config.resolve(preset, settings=settings)):
             pass
     return out
 

@@ -55,7 +55,8 @@ def load_run(page: Any, run: Run, weights: str = "float32") -> None:
     packed = base64.b64encode(gzip.compress(save(arrays), 1)).decode()
     page.evaluate(
         """async ([run, packed]) => {
-            globalThis.engine = new Engine(JSON.parse(run), readArrays(await unpack([packed])));
+            const arrays = readArrays(await unpack([packed]));
+            globalThis.engine = new Engine(JSON.parse(run).engine, arrays);
         }""",
         [json.dumps(describe(run, "", weights)), packed],
     )
@@ -70,12 +71,11 @@ def call(page: Any, function: str, argument: Any = None) -> Any:
 
 # Requests → what the engine writes for each, as a sample has it.
 WRITE = """requests => requests.map(({ seed, ...request }) => {
-    let { text } = engine.start({ ...request, seed: BigInt(seed) });
-    const ids = [];
-    for (;;) {
-        const token = engine.choose();
-        text += token.text;
-        if (token.id !== null && token.id !== engine.tokenizer.stop_id) ids.push(token.id);
-        if (token.finish_reason) return { text, ids, reason: token.finish_reason };
-    }
+    const tokens = [...engine.write({ ...request, seed: BigInt(seed) })];
+    const { stop_id } = engine.tokenizer;
+    return {
+        text: tokens.map((token) => token.text).join(""),
+        ids: tokens.map(({ id }) => id).filter((id) => id !== null && id !== stop_id),
+        reason: tokens.at(-1).finish_reason,
+    };
 })"""

@@ -368,6 +368,20 @@ def test_a_key_is_asked_for_by_all_but_the_health(trained):
     assert get(app, "/health").status_code == 200
 
 
+def test_the_page_has_a_policy_and_gives_its_own_files_alone(trained):
+    app = make_app(trained, key="open sesame")
+    answer = get(app, "/")
+    assert answer.status_code == 200
+    policies = answer.headers.get_list("content-security-policy")
+    assert len(policies) == 1 and "script-src 'self'" in policies[0]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    script = get(app, "/web/online.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    for name in ("index.html", "none.js", "..%2fapi.py", "%2e%2e/api.py", ""):
+        assert get(app, f"/web/{name}").status_code == 404, name
+    assert get(app, "/api/runs").status_code == 401
+
+
 def test_pages_of_named_origins_alone_may_read_the_answers(trained):
     for origins, allowed in (((), None), (("https://a.example",), "https://a.example")):
         app = make_app(trained, origins=origins)
@@ -412,7 +426,7 @@ def test_the_next_tokens_are_told_before_and_after_sampling(app, writer):
     assert np.log(before) == pytest.approx([*likeliest.values()], abs=1e-4)
     ids = [token["id"] for token in found["tokens"]]
     assert ids == writer.tokenizer.encode("The soup").tolist()
-    newest = {"prompt": ids, "written": 1, "presence_penalty": 1000, "top": 200}
+    newest = {"prompt": ids[:-1], "begin": ids[-1:], "presence_penalty": 1000, "top": 200}
     [answer] = ask(app, newest, path="/api/inspect")
     chances = {entry["id"]: entry["after"] for entry in answer.json()["next"]}
     assert chances[ids[-1]] == 0 < chances[ids[0]]
@@ -425,7 +439,7 @@ def test_a_look_inside_the_model_is_that_of_inspection(trained, mixed):
         app, run = make_app(path), Run.load(path)
         ids = run.tokenizer.encode("The soup").tolist()
         row, target = np.array([run.tokenizer.stop_id, *ids]), ids[0]
-        asked = {"prompt": ids, "inside": True, "saliency": True, "target": target}
+        asked = {"prompt": ids, "inside": True, "saliency": True, "target": target, "top": 200}
         found = ask(app, asked, path="/api/inspect")[0].json()
         assert [token["id"] for token in found["seen"]] == row.tolist()
         model = inner.open_model(run)
@@ -433,6 +447,14 @@ def test_a_look_inside_the_model_is_that_of_inspection(trained, mixed):
         assert found["gates"] == gates and found["attention"] is None
         wanted = saliency(model, row, np.array([len(row) - 1]), np.array([target]))
         assert found["saliency"] == pytest.approx(wanted[0], abs=1e-5)
+        likelihood = next(entry for entry in found["next"] if entry["id"] == target)["before"]
+        shares, parts = found["shares"], found["parts"]
+        if run.counts is None:
+            assert shares is parts is None
+            continue
+        assert sum(shares.values()) == pytest.approx(1)
+        mixed_again = sum(shares[name] * parts[name] for name in shares)
+        assert mixed_again == pytest.approx(likelihood, rel=1e-4)
     assert ask(app, {"target": 10**9, "saliency": True}, path="/api/inspect")[0].status_code == 422
 
 
@@ -444,7 +466,8 @@ def test_models_and_runs_are_listed(trained, formed):
     described = get(app, "/api/runs").json()["runs"]
     assert described[1]["fields"] == ["course", "pans", "note"]
     assert described[0]["fields"] == []
-    assert any("temperature" in line for line in described[0]["order"])
+    assert described[0]["tokenizer"]["size"] == Run.load(trained).tokenizer.vocab_size
+    assert "held-out loss" in described[0]["card"]
     ids = {a["model"] for a in (complete(app), complete(app, model=formed.name))}
     assert ids == {trained.name, formed.name}
 

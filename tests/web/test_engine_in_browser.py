@@ -72,15 +72,8 @@ def test_the_same_seed_writes_the_same_text_with_counts(page, mixed):
     assert compare(page, Run.load(mixed), seed=2**63) <= 2
 
 
-def test_the_same_seed_writes_the_same_text_by_counts_alone(page, notes, tmp_path_factory):
-    from textwright.config import Config
-    from textwright.training.session import train_run
-
-    out = tmp_path_factory.mktemp("counted") / "run"
-    settings = ["tokenizer.vocab_size=400", "model.longest=4"]
-    for _ in train_run([notes], out, Config.resolve("counts", settings=settings)):
-        pass
-    assert compare(page, Run.load(out), seed=5) <= 2
+def test_the_same_seed_writes_the_same_text_by_counts_alone(page, counted):
+    assert compare(page, Run.load(counted), seed=5) <= 2
 
 
 def compare(page, run, seed):
@@ -114,26 +107,46 @@ def test_a_text_branches_as_if_it_had_been_written_so(page, mixed):
         page,
         """() => {
             const options = { min_new_tokens: 30, max_new_tokens: 30 };
-            const request = { prompt: "", options, seed: 4n };
-            const write = (written, first) => {
-                let { text } = engine.start({ ...request, written });
-                const ids = [...written];
-                for (let token; !token?.finish_reason; ) {
-                    token = engine.choose(token ? null : first);
-                    text += token.text;
-                    ids.push(token.id);
-                }
-                return { text, ids };
+            const write = (begin) => {
+                const tokens = [...engine.write({ prompt: "", options, seed: 4n, begin })];
+                const text = tokens.map((token) => token.text).join("");
+                return { text, ids: tokens.map(({ id }) => id) };
             };
-            const whole = write([], null);
+            const whole = write([]);
             const { ids } = whole;
-            write([...ids.slice(0, 5), 3, 4, 5], 6); // elsewhere, and back again
-            return [whole, write(ids.slice(0, 5), ids[5]), write(ids.slice(0, 5), 2)];
+            write([...ids.slice(0, 5), 3, 4, 5, 6]); // elsewhere, and back again
+            return [whole, write(ids.slice(0, 6)), write([...ids.slice(0, 5), 2])];
         }""",
     )
     assert again == whole
     assert other["ids"][:5] == whole["ids"][:5]
     assert other["ids"][5] == 2
+
+
+def test_two_texts_can_be_written_in_turn_and_looked_at_meanwhile(page, mixed):
+    load_run(page, Run.load(mixed))
+    alone, woven = call(
+        page,
+        """() => {
+            const requests = [3n, 8n].map((seed) => ({ prompt: "The soup", seed }));
+            const alone = requests.map((request) => [...engine.write(request)]);
+            const writers = requests.map((request) => engine.write(request));
+            const woven = [[], []];
+            for (let going = 2; going; ) {
+                going = 0;
+                writers.forEach((writer, at) => {
+                    const { value, done } = writer.next();
+                    if (done) return;
+                    going++;
+                    woven[at].push(value);
+                    const begin = woven[0].slice(0, 2).map(({ id }) => id);
+                    engine.alternatives({ ...requests[at], begin });
+                });
+            }
+            return [alone, woven];
+        }""",
+    )
+    assert woven == alone
 
 
 def test_alternatives_are_the_likeliest_before_and_after_the_samplers(page, mixed):
@@ -142,12 +155,12 @@ def test_alternatives_are_the_likeliest_before_and_after_the_samplers(page, mixe
     found = call(
         page,
         """() => {
-            engine.start({ prompt: "", options: { top_k: 3, forbid: [5] }, seed: 0n });
-            return [engine.next(), engine.choose()];
+            const request = { prompt: "", options: { top_k: 3, forbid: [5] }, seed: 0n };
+            const [token] = engine.write(request);
+            return [engine.alternatives(request), token];
         }""",
     )
     alternatives, token = found
-    assert token["alternatives"] == alternatives
     backend = load(mixed).generator.backend
     logits = backend.prefill(np.array([[run.tokenizer.stop_id]]), np.array([1]))[0][0]
     p = np.exp(logits.astype(np.float64))
@@ -171,7 +184,7 @@ def test_own_tokenizers_read_and_spell_as_in_python(page, tmp_path, kind, lowerc
     tokenizer = run.tokenizer
     load_run(page, run)
     texts = [*DOCUMENTS, "", *list(texts_of_all_scripts())[::3], "[UNK] [END OF TEXT]<|endoftext|>"]
-    found = call(page, "texts => texts.map((text) => engine.tokenize(text))", texts)
+    found = call(page, "texts => texts.map((text) => engine.tokenize({ text }))", texts)
     wanted = [ids.tolist() for ids in tokenizer.encode_batch(texts)]
     for text, mine, theirs in zip(texts, wanted, found, strict=True):
         assert theirs["ids"] == mine, text
@@ -255,7 +268,7 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(page, mixed, request_, s
         page,
         """({ seed, ...request }) => {
             try {
-                engine.start({ prompt: "", seed: BigInt(seed ?? 0), ...request });
+                engine.write({ prompt: "", seed: BigInt(seed ?? 0), ...request }).next();
             } catch (error) {
                 return error.message;
             }

@@ -99,14 +99,15 @@ def test_everything_can_be_done_by_keyboard(page):
     wait_for_end(page)
     after = page.query_selector_all("#text [role=option]")
     assert after[2].text_content().strip() in (choice, "■")
-    assert len(page.query_selector_all("#texts button")) == 2
-    page.focus("#texts button")
+    assert len(page.query_selector_all("#tree button")) == 2
+    page.focus("#tree [aria-current]")
+    page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")  # back to the first text
     assert page.inner_text("#text") == before
 
 
 def test_what_the_samplers_removed_is_marked(page):
-    page.click("summary")
+    page.click("#all-settings summary")
     page.fill("[name=top_k]", "2")
     page.click("#write")
     wait_for_end(page)
@@ -125,7 +126,7 @@ def test_unknown_words_are_named(page):
 
 
 def test_a_setting_out_of_range_is_refused_where_it_stands(page):
-    page.click("summary")
+    page.click("#all-settings summary")
     page.fill("[name=top_p]", "2")
     page.click("#write")
     assert page.eval_on_selector("[name=top_p]", "field => !field.validity.valid")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,11 @@ from textwright.backends.numpy_gpt import rotary_frequencies, sinusoids
 from textwright.counts.kneser_ney import KneserNey
 from textwright.families import GPTOptions
 from textwright.run import Arrays, Run
+from textwright.run.about import about
 from textwright.tokenizer import Tokenizer
-from textwright.writing.generator import with_ids
 
 SCALE = ".scale"  # after the name of an int8 matrix: its scales (rows,)
 _TABLES = ("positions",)  # added as they are, never multiplied: too small to be worth rounding
-# Options of `[sample]` that the page does not have.
-_NOT_HERE = {"no_copy", "beams", "length_penalty", "early_stopping"}
 
 
 def quantized(weights: Mapping[str, np.ndarray]) -> Arrays:
@@ -79,25 +76,18 @@ def _count_tables(counts: KneserNey) -> Arrays:
 
 
 def describe(run: Run, license: str, weights: str) -> dict[str, Any]:
-    """The JSON document: names, form of the model, tokenizer, sampling defaults and model card."""
-    described: dict[str, Any] = {
-        "name": run.path.resolve().name,
-        "model": _form(run),
-        "tokenizer": _tokenizer(run),
-        "options": _options(run),
-        "prompt": run.config.train.sample_prompt,
-        "weights": weights,
-        "license": license,
-        "card": _card(run),
-    }
+    """The JSON document: what the page says of the run, and what the engine has beside arrays."""
+    engine: dict[str, Any] = {"model": _form(run), "tokenizer": _tokenizer(run)}
     if run.config.counts.longest and not run.config.model.counted:
-        described["mixture"] = run.mixture().weights.tolist()
-    return described
+        engine["mixture"] = run.mixture().weights.tolist()
+    told = about(run, license)
+    del told["options"]["no_copy"]  # needs the training text
+    return {**told, "fields": [], "weights": weights, "engine": engine}
 
 
 def _form(run: Run) -> dict[str, Any]:
     options = run.config.model.with_context(run.config.data.context_length)
-    form: dict[str, Any] = {"family": options.family, "title": options.title}
+    form: dict[str, Any] = {"family": options.family}
     if isinstance(options, GPTOptions):
         key, value = options.head_widths
         form |= {
@@ -129,22 +119,3 @@ def _tokenizer(run: Run) -> dict[str, Any]:
         described["merges"] = [" ".join(pair) for pair in model["merges"]]
         described["ignore_merges"] = bool(model.get("ignore_merges"))
     return described
-
-
-def _options(run: Run) -> dict[str, Any]:
-    """The run's own sampling options, tokens as ids."""
-    sample = with_ids(run.config.sample, run.tokenizer)
-    options = sample.model_dump(exclude_unset=True, exclude={*_NOT_HERE, "logit_bias"})
-    bias = sample.logit_bias
-    options["logit_bias"] = [[token, value] for token, value in bias.items() if value > -inf]
-    options["forbid"] = [*sample.forbid, *(token for token in bias if bias[token] == -inf)]
-    if sample.temperature == inf:
-        options["temperature"] = "Infinity"  # which JSON has no number for
-    return options
-
-
-def _card(run: Run) -> str:
-    """The model card, without how to use the run's folder."""
-    if not run.has("README.md"):
-        return ""
-    return (run.path / "README.md").read_text("utf-8").partition("\n## Use\n")[0]

@@ -77,7 +77,7 @@ def next_tokens(
     for context in contexts:
         ids = tokenizer.encode(context).tolist()
         row = visible(ids, tokenizer.stop_id, backend.context_length)
-        logits, parts, shares = _predict(backend, row)
+        logits, parts, shares = predict(backend, row)
         entropy, tables = likeliest(tokenizer, logits[0], parts, temperatures, top)
         read = name_tokens(tokenizer, seen(generator, ids))
         found.append(NextTokens(context, read, entropy, tables, shares))
@@ -132,7 +132,7 @@ def name_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[Token]:
     return list(map(Token, tokenizer.tokens(ids), ids, tokenizer.texts(ids)))
 
 
-def _predict(
+def predict(
     backend: Backend, row: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], Parts | None, Shares | None]:
     """The logits (1, V) after a row; of a mixture, also what each part predicts, and its share."""

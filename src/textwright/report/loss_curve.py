@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from textwright.run import Run
-
-STEPS_DRAWN = 400  # points of the training curve; each is a mean, so that the line is smooth
+from textwright.run.curve import read_curve
 
 
 def draw_loss_curve(run: Run) -> bool:
@@ -16,32 +15,24 @@ def draw_loss_curve(run: Run) -> bool:
     # Not pyplot, which would choose a backend for the whole process, a notebook's included.
     from matplotlib.figure import Figure
 
-    metrics = run.metrics()
-    steps = [m for m in metrics if m["event"] == "step"]
-    evaluations = [m for m in metrics if m["event"] == "evaluation"]
+    curve = read_curve(run)
     figure = Figure(figsize=(8, 4.5), dpi=120)
     axes = figure.subplots()
-    group = max(1, -(-len(steps) // STEPS_DRAWN))
-    groups = [steps[i : i + group] for i in range(0, len(steps), group)]
-    axes.plot(
-        [g[-1]["step"] for g in groups],
-        [sum(m["loss"] for m in g) / len(g) for g in groups],
-        color="#b8c4d6",
-        label="training",
-    )
-    if evaluations:
-        x, y = [e["step"] for e in evaluations], [e["scores"]["loss"] for e in evaluations]
-        axes.plot(x, y, color="#c2410c", marker="o", markersize=4, label="held out")
-        best = min(evaluations, key=lambda e: e["scores"]["loss"])
+    name = "training, without the counts" if curve.mixed else "training"
+    axes.plot(*_columns(curve.training), color="#b8c4d6", label=name)
+    if curve.held_out:
+        held_out = [(step, loss) for step, loss, _ in curve.held_out]
+        axes.plot(*_columns(held_out), color="#c2410c", marker="o", markersize=4, label="held out")
+        step, loss = min(held_out, key=lambda point: point[1])
         axes.annotate(
-            f"{best['scores']['loss']:.3f}",
-            (best["step"], best["scores"]["loss"]),
+            f"{loss:.3f}",
+            (step, loss),
             xytext=(0, 8),
             textcoords="offset points",
             ha="center",
             color="#c2410c",
         )
-    axes.set(xlabel="step", ylabel="loss, nats a token", title=run.path.resolve().name)
+    axes.set(xlabel=curve.by, ylabel="loss, nats a token", title=run.path.resolve().name)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False)
@@ -49,3 +40,7 @@ def draw_loss_curve(run: Run) -> bool:
     with run.written("loss.png") as beside:
         figure.savefig(beside, format="png")
     return True
+
+
+def _columns(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [step for step, _ in points], [loss for _, loss in points]

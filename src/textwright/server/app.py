@@ -15,6 +15,7 @@ from textwright.server.errors import ApiError, wrong_body
 from textwright.server.guard import Guard
 from textwright.server.limits import Limits
 from textwright.server.looking import look
+from textwright.server.page import POLICY, make_index, read_files
 from textwright.server.served import ServedRun
 from textwright.server.service import Service, Writing
 
@@ -33,7 +34,7 @@ def create_app(
     from fastapi import FastAPI, Request, Response
     from fastapi.exceptions import RequestValidationError
     from fastapi.middleware.cors import CORSMiddleware
-    from fastapi.responses import JSONResponse, StreamingResponse
+    from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
     from starlette.exceptions import HTTPException
 
     service = Service(runs, limits)
@@ -76,6 +77,21 @@ def create_app(
             finally:
                 self._writing.close()
 
+    index, files = make_index(), read_files()
+
+    @app.get("/", response_model=None, include_in_schema=False)
+    async def page() -> Response:
+        """The page, for people."""
+        return HTMLResponse(index, headers={"Content-Security-Policy": POLICY})
+
+    @app.get("/web/{name}", response_model=None, include_in_schema=False)
+    async def page_file(name: str) -> Response:
+        """A file that the page loads."""
+        if name not in files:
+            raise HTTPException(404)
+        kind, text = files[name]
+        return Response(text, media_type=kind)
+
     @app.get("/v1/models")
     async def list_models() -> dict[str, Any]:
         """The runs that are served."""
@@ -109,17 +125,19 @@ def create_app(
 
     @app.post("/tokenize")
     async def tokenize(body: TokenizeBody) -> dict[str, Any]:
-        """The ids of a text, in vLLM's form."""
+        """The ids of a text, in vLLM's form, and its words that the vocabulary lacks."""
         served = service.find(body.model)
-        ids = await asyncio.to_thread(served.tokenize, body.prompt)
-        if body.add_special_tokens:
-            ids = [served.tokenizer.stop_id, *ids]
+        prompt = await asyncio.to_thread(served.tokenize, body)
+        stop = [served.tokenizer.stop_id] if body.add_special_tokens else []
+        ids = [*stop, *prompt.ids]
         texts = [served.spellings[i] for i in ids] if body.return_token_strs else None
         return {
             "tokens": ids,
             "count": len(ids),
             "max_model_len": served.context_length,
             "token_strs": texts,
+            "unknown": prompt.unknown,
+            "prompt": prompt.text,
         }
 
     @app.post("/detokenize")
@@ -146,7 +164,7 @@ def create_app(
     @app.get("/api/runs")
     async def describe_runs() -> dict[str, Any]:
         """The runs with all that a page shows of them."""
-        return {"runs": [served.describe() for served in service.runs.values()]}
+        return {"runs": [served.described for served in service.runs.values()]}
 
     @app.post("/api/inspect")
     async def inspect(body: InspectBody) -> dict[str, Any]:

@@ -46,7 +46,14 @@ class StreamOptions(BaseModel):
 
 
 class SampledBody(Body):
-    """A body with sampling options; those that are left out are the run's own."""
+    """A body of a text and sampling options; those that are left out are the run's own."""
+
+    fields: dict[str, str] | None = Field(
+        None, description="Fields of the run's template, in place of a prompt; others are written."
+    )
+    begin: Ids = Field(
+        [], description="Ids that the text after the prompt begins with; they are new tokens."
+    )
 
     stop: str | list[str] | None = Field(
         None, description=f"Up to {STOPS} strings that end the text; they are not part of it."
@@ -74,6 +81,12 @@ class SampledBody(Body):
             raise ValueError(f"give up to {STOPS} strings, none of them empty")
         return stop
 
+    @model_validator(mode="after")
+    def _begins_once(self) -> Self:
+        if self.fields is not None and getattr(self, "prompt", None) is not None:
+            raise ValueError("with fields the template begins the text: leave out the prompt")
+        return self
+
     def sampling(self) -> dict[str, Any]:
         """The sampling options that are given, by the names that the run has for them."""
         names = {"min_tokens": "min_new_tokens"}
@@ -94,9 +107,6 @@ class CompletionBody(SampledBody):
         None,
         description="A text, texts, ids, or lists of ids. null begins a document. Ids may begin "
         "with the stop id, which stands for the beginning of a document.",
-    )
-    fields: dict[str, str] | None = Field(
-        None, description="Fields of the run's template, in place of a prompt; others are written."
     )
     max_tokens: int | None = Field(
         MAX_TOKENS, ge=0, description="New tokens of a text; 0 with echo scores the prompt only."
@@ -141,8 +151,6 @@ class CompletionBody(SampledBody):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if self.fields is not None and self.prompt is not None:
-            raise ValueError("with fields the template begins the text: leave out the prompt")
         if not self.max_tokens and self.max_tokens is not None and not self.echo:
             raise ValueError("max_tokens 0 writes nothing: add echo to score the prompt")
         if self.best_of is not None:
@@ -151,8 +159,14 @@ class CompletionBody(SampledBody):
             if self.stream and self.best_of > self.num:
                 raise ValueError("the best text is known when all have ended: leave out stream")
         beams = self.beams or 1
-        if beams > 1 and (self.fields is not None or self.best_of is not None):
-            raise ValueError("beams cannot be used with fields or best_of: leave out one of them")
+        if beams > 1 and (self.fields is not None or self.best_of is not None or self.begin):
+            raise ValueError(
+                "beams cannot be used with fields, begin or best_of: leave out one of them"
+            )
+        if len(self.begin) > self.new_tokens:
+            raise ValueError(
+                f"begin has {len(self.begin)} tokens, which max_tokens ({self.new_tokens}) includes"
+            )
         if self.num > beams > 1:
             raise ValueError(f"n ({self.num}) needs at least as many beams, not {beams}")
         if (self.min_tokens or 0) > max(1, self.new_tokens):
@@ -173,7 +187,10 @@ class CompletionBody(SampledBody):
 class TokenizeBody(Body):
     """What `POST /tokenize` takes, as vLLM has it."""
 
-    prompt: str
+    prompt: str = ""
+    fields: dict[str, str] | None = Field(
+        None, description="Fields of the run's template, in place of a prompt."
+    )
     add_special_tokens: bool = Field(False, description="Begin with the stop id.")
     return_token_strs: bool = Field(False, description="Give each token as text, too.")
 
@@ -181,9 +198,8 @@ class TokenizeBody(Body):
 class InspectBody(SampledBody):
     """What `POST /api/inspect` takes."""
 
-    prompt: str | Ids = ""
-    written: int = Field(
-        0, ge=0, description="How many of the last tokens are of the text, not of its prompt."
+    prompt: str | Ids | None = Field(
+        None, description="A text or ids. null stands for the beginning of a document."
     )
     top: int = Field(20, ge=1, le=200, description="So many likeliest tokens are given.")
     inside: bool = Field(
@@ -191,7 +207,10 @@ class InspectBody(SampledBody):
     )
     saliency: bool = Field(False, description="Give how much each token did for the target.")
     target: int | None = Field(
-        None, ge=0, description="The id that saliency is about; left out, the likeliest."
+        None,
+        ge=0,
+        description="An id that is among the tokens given, and that saliency is about; left out, "
+        "the likeliest.",
     )
 
 

@@ -20,7 +20,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-OPEN = ("/health",)  # needs no key
+OPEN = ("/health", "/")  # need no key, as all under OPEN_FOLDER: the page asks for it
+OPEN_FOLDER = "/web/"
 BODY_SECONDS = 60.0  # in which a body has to come
 HEADERS = [
     (b"cache-control", b"no-store"),
@@ -47,7 +48,9 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *HEADERS]
+                given = message.get("headers", [])
+                named = {name for name, _ in given}
+                message["headers"] = [*given, *(one for one in HEADERS if one[0] not in named)]
             await send(message)
 
         try:
@@ -63,7 +66,8 @@ class Guard:
         self._metrics.answered(route, status, time.perf_counter() - begun)
 
     def _check_key(self, scope: MutableMapping[str, Any]) -> None:
-        if not self._key or scope["path"] in OPEN:
+        path = scope["path"]
+        if not self._key or path in OPEN or path.startswith(OPEN_FOLDER):
             return
         given = dict(scope["headers"]).get(b"authorization", b"")
         scheme, _, key = given.partition(b" ")

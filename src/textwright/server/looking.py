@@ -5,16 +5,18 @@ leaves, and what the model does inside.
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import numpy as np
 
 from textwright.errors import TextwrightError
+from textwright.inspection.next_tokens import part_odds, predict, seen
 from textwright.server.bodies import InspectBody
 from textwright.server.errors import ApiError
 from textwright.server.served import ServedRun
 from textwright.server.service import Service
-from textwright.writing.backend import padded, visible
+from textwright.writing.backend import visible
 from textwright.writing.generator import with_ids
 from textwright.writing.sampling import process
 from textwright.writing.sampling_steps import Logits, NoTokenLeftError, log_probabilities, peak
@@ -25,25 +27,30 @@ MOST_INSIDE = 2_000  # tokens that a look into a model takes
 async def look(service: Service, body: InspectBody) -> dict[str, Any]:
     """The answer of `POST /api/inspect`. Raises ApiError where the body cannot be used."""
     served = service.find(body.model)
-    ids = await asyncio.to_thread(_read, served, body)
+    ids, prompt_length = await asyncio.to_thread(_read, served, body)
     try:
-        return await _look(service, served, body, ids)
+        return await _look(service, served, body, ids, prompt_length)
     except MemoryError:
         raise ApiError(429, "Memory ran out: send a shorter text.", retry_after=5) from None
 
 
 async def _look(
-    service: Service, served: ServedRun, body: InspectBody, ids: list[int]
+    service: Service, served: ServedRun, body: InspectBody, ids: list[int], prompt_length: int
 ) -> dict[str, Any]:
     backend, stop = served.writer.generator.backend, served.tokenizer.stop_id
-    row = padded([visible(ids, stop, backend.context_length)])
+    row = visible(ids, stop, backend.context_length)
     # Between two steps of the engine: they share the model.
-    logits: Logits = (await service.worker.call(lambda: backend.prefill(*row)[0]))[0]
-    found = await asyncio.to_thread(_weigh, served, body, ids, logits)
+    [logits], parts, shares = await service.worker.call(lambda: predict(backend, row))
+    found = await asyncio.to_thread(_weigh, served, body, ids, prompt_length, logits)
     if body.inside or body.saliency:
         target = int(logits.argmax()) if body.target is None else body.target
+        served.check_ids([target])
         loop = asyncio.get_running_loop()
         found |= await loop.run_in_executor(service.inside, _look_inside, served, body, ids, target)
+        found |= {
+            "shares": shares and shares._asdict(),
+            "parts": part_odds(parts, target) or None,
+        }
     return found
 
 
@@ -53,11 +60,9 @@ def _look_inside(
     """Attention or gates, and the saliency of a token for the next place; null for counts, and
     where the model has none."""
     from textwright.inspection import inner
-    from textwright.inspection.next_tokens import seen
     from textwright.inspection.saliency import saliency
 
     row = seen(served.writer.generator, ids)
-    served.check_ids([target])
     if len(row) > MOST_INSIDE:
         raise ApiError(
             422, f"The model would be looked into at {len(row)} tokens, {MOST_INSIDE} are the most."
@@ -82,24 +87,28 @@ def _name(served: ServedRun, ids: list[int]) -> list[dict[str, Any]]:
     return [{"id": token_id, "text": served.spellings[token_id]} for token_id in ids]
 
 
-def _read(served: ServedRun, body: InspectBody) -> list[int]:
-    if isinstance(body.prompt, str):
-        ids = served.tokenize(body.prompt)
-    else:
-        served.check_ids(body.prompt)
-        ids = body.prompt
-    ids = ids[ids[:1] == [served.tokenizer.stop_id] :]
+def _read(served: ServedRun, body: InspectBody) -> tuple[list[int], int]:
+    """The ids of prompt and text, and how many of them are the prompt's."""
+    try:
+        served.check_ids([body.target or 0])
+        [asked] = served.read(body)
+    except ApiError:
+        raise
+    except TextwrightError as error:
+        raise ApiError(422, str(error)) from None
+    ids = [*asked.prompt.ids, *body.begin]
     if len(ids) > served.limits.tokens:
         raise ApiError(422, f"The text has {len(ids)} tokens, {served.limits.tokens} are the most.")
-    return ids
+    return ids, len(asked.prompt.ids)
 
 
-def _weigh(served: ServedRun, body: InspectBody, ids: list[int], logits: Logits) -> dict[str, Any]:
+def _weigh(
+    served: ServedRun, body: InspectBody, ids: list[int], prompt_length: int, logits: Logits
+) -> dict[str, Any]:
     """Probabilities before and after sampling, given the logits (V,)."""
-    prompt_length = max(0, len(ids) - body.written)
     before = np.exp(log_probabilities(logits))
     try:
-        given = {"min_new_tokens": 0, "max_new_tokens": len(ids) + 1, **body.sampling()}
+        given = {"max_new_tokens": sys.maxsize, **body.sampling()}  # a least number may be any
         options = with_ids(served.writer.options(**given), served.tokenizer)
         kept = process(
             logits, options, np.array(ids, np.int64), prompt_length, served.tokenizer.stop_id
@@ -114,6 +123,8 @@ def _weigh(served: ServedRun, body: InspectBody, ids: list[int], logits: Logits)
     shown = likeliest.tolist()
     risen = np.argsort(-after, kind="stable")[: body.top]  # such as by a bias
     shown += [i for i in risen.tolist() if after[i] > 0 and i not in shown]
+    if body.target is not None and body.target not in shown:
+        shown.append(body.target)
     return {
         "tokens": _name(served, ids),
         "kept": int(np.count_nonzero(after)),

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from textwright.api import Writer, load
 from textwright.errors import TextwrightError
+from textwright.run.about import about
 from textwright.run.lock import check_idle
-from textwright.server.bodies import CompletionBody
+from textwright.server.bodies import CompletionBody, InspectBody, TokenizeBody
 from textwright.server.errors import ApiError
 from textwright.server.limits import Limits
 from textwright.writing.engine import Engine
 from textwright.writing.prompt import Prompt, read_prompts
 from textwright.writing.request import Request
-from textwright.writing.sampling_options import explain
 
 if TYPE_CHECKING:
     from textwright.models import LanguageModel
@@ -78,7 +78,7 @@ class ServedRun:
         """What a body asks for. Raises ApiError where it is refused."""
         num = body.best_of or body.num
         try:
-            prompts = self._prompts(body)
+            prompts = self.read(body)
             self._check_size(body, prompts, num)
             most = max(1, body.new_tokens)
             # A search shows nothing before its end, so it has to be asked for. And what the run has
@@ -93,7 +93,12 @@ class ServedRun:
                 logprobs = 0  # the texts are ranked by them
             scores = bool(body.echo and body.logprobs is not None)
             requests = self.writer.generator.requests(
-                [asked.prompt for asked in prompts if body.new_tokens or scores],
+                [
+                    asked.prompt.begun(body.begin) if body.begin else asked.prompt
+                    for asked in prompts
+                ]
+                if body.new_tokens or scores
+                else [],
                 options,
                 num=num if body.new_tokens else 0,
                 seed=seed,
@@ -104,19 +109,35 @@ class ServedRun:
             raise error if isinstance(error, ApiError) else ApiError(422, str(error)) from None
         return Asked(prompts, requests, num, seed, len(prompts) * max(num, options.beams))
 
+    def read(self, body: CompletionBody | InspectBody) -> list[AskedPrompt]:
+        """The prompts of a body. Raises a TextwrightError where one cannot be read."""
+        self.check_ids(body.begin)
+        if body.fields is not None:
+            return [AskedPrompt(self.writer.form().prompt(body.fields))]
+        given: Any = body.prompt
+        if given is None:
+            return [AskedPrompt(Prompt("", []))]
+        prompts = [given] if isinstance(given, str) or isinstance(given[0], int) else given
+        if isinstance(prompts[0], str):
+            return [AskedPrompt(prompt) for prompt in read_prompts(prompts, self.tokenizer)]
+        return [self._read(ids) for ids in prompts]
+
     def check_ids(self, ids: list[int]) -> None:
         """Raise ApiError for an id that the vocabulary does not have."""
         size = self.tokenizer.vocab_size
         if ids and max(ids) >= size:
             raise ApiError(422, f"There is no token {max(ids)}: ids go from 0 to {size - 1}.")
 
-    def tokenize(self, text: str) -> list[int]:
-        """Ids of a text; the stop id for what spells the stop, and nothing else."""
+    def tokenize(self, body: TokenizeBody) -> Prompt:
+        """A text as it is read, or what fields make a document begin with. The stop id stands for
+        what spells the stop, and nothing else."""
         stop = self.tokenizer.stop_id
-        if text == self.spellings[stop]:
-            return [stop]
+        if body.prompt == self.spellings[stop]:
+            return Prompt(body.prompt, [stop])
         try:
-            return self.tokenizer.encode(text).tolist()
+            if body.fields is not None:
+                return self.writer.form().prompt(body.fields)
+            return read_prompts([body.prompt], self.tokenizer)[0]
         except TextwrightError as error:
             raise ApiError(422, str(error), param="prompt") from None
 
@@ -142,32 +163,10 @@ class ServedRun:
             "max_model_len": self.context_length,
         }
 
-    def describe(self) -> dict[str, Any]:
+    @cached_property
+    def described(self) -> dict[str, Any]:
         """An entry of `GET /api/runs`."""
-        run = self.writer.run
-        options = run.config.sample
-        form = self.writer.form() if run.config.corpus.template else None
-        return {
-            "id": self.name,
-            "family": run.config.model.family,
-            "context_length": self.context_length,
-            "tokenizer": self.tokenizer.kind,
-            "vocabulary": self.tokenizer.vocab_size,
-            "fields": list(form.fields) if form else [],
-            "sample": options.model_dump(mode="json"),
-            "order": explain(options),
-        }
-
-    def _prompts(self, body: CompletionBody) -> list[AskedPrompt]:
-        if body.fields is not None:
-            return [AskedPrompt(self.writer.form().prompt(body.fields))]
-        given: Any = body.prompt
-        if given is None:
-            return [AskedPrompt(Prompt("", []))]
-        prompts = [given] if isinstance(given, str) or isinstance(given[0], int) else given
-        if isinstance(prompts[0], str):
-            return [AskedPrompt(prompt) for prompt in read_prompts(prompts, self.tokenizer)]
-        return [self._read(ids) for ids in prompts]
+        return {**about(self.writer.run), "context_length": self.context_length}
 
     def _read(self, ids: list[int]) -> AskedPrompt:
         self.check_ids(ids)

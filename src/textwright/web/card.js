@@ -1,6 +1,9 @@
 // A model card, written in the little Markdown that textwright uses: headings, tables, lists, text.
 
+import { make } from "./elements.js";
+
 export function showCard(element, markdown) {
+  element.replaceChildren();
   const [, ...blocks] = markdown.split(/\n\n+/); // the first is the title, which the page has
   for (const block of blocks) {
     const lines = block.trim().replaceAll("`", "").split("\n");
@@ -19,8 +22,7 @@ function addTable(element, lines) {
 }
 
 function added(parent, name, text = "") {
-  const element = document.createElement(name);
-  element.textContent = text;
+  const element = make(name, {}, text);
   parent.append(element);
   return element;
 }

@@ -88,16 +88,24 @@ export class Mixture {
     };
   }
 
-  logits({ neural, counts, ids, count }) {
+  logits(state) {
+    const [neural, counts, memory] = this.parts(state);
+    return new Float32Array(neural.p.length).map((_, id) =>
+      Math.log(neural.share * neural.p[id] + counts.share * counts.p[id] + memory.share * memory.p[id]),
+    );
+  }
+
+  /** The neural model, the counts and the memory: {share, p (V,)} each. */
+  parts({ neural, counts, ids, count }) {
     const byNeural = softmax(this.neural.logits(neural));
     const byCounts = this.counts.distribution(counts);
     const { p: byMemory, evidence } = recall(ids.slice(0, count), byCounts);
-    const [ofNeural, ofCounts, ofMemory] = this.shares([...this.counts.evidence(counts), ...evidence]);
-    const logits = new Float32Array(byNeural.length);
-    for (let id = 0; id < logits.length; id++) {
-      logits[id] = Math.log(ofNeural * byNeural[id] + ofCounts * byCounts[id] + ofMemory * byMemory[id]);
-    }
-    return logits;
+    const shares = this.shares([...this.counts.evidence(counts), ...evidence]);
+    return [byNeural, byCounts, byMemory].map((p, part) => ({ share: shares[part], p }));
+  }
+
+  inside(ids) {
+    return this.neural.inside(ids);
   }
 
   shares(evidence) {

@@ -1,139 +1,117 @@
-// The engine of a page, in the page itself. A page knows only these calls; a server can answer the
-// same ones:
+// The engine of a page, in the page itself. A page knows only four calls, which a server answers as
+// well (server_engine.js); `run` names one of those that can write:
 //
-//   tokenize(text)     → {ids, unknown}            unknown: words that are read as [UNK]
-//   start(request)     → {text, finish_reason}     where to go on; request: {prompt, written, options, seed, index}
-//   next()             → alternatives              what can come here, before and after the samplers
-//   choose(id)         → token                     write this id, or without one the id that is drawn
+//   tokenize({run, text})    → {ids, unknown, text}   unknown: words that are read as [UNK]
+//   write(request, signal)   → tokens, as they are written; signal ends it
+//   alternatives(request)    → what can come after `begin`, before and after the samplers, and `target`
+//   inside(request)          → what the model does where `target` comes after `begin`: {seen, attention,
+//                              gates, saliency, shares, parts}, as the server's /api/inspect has it; null
+//                              what the model lacks, and saliency here: it needs gradients
 //
-// An alternative is {id, text, before, after}: probabilities; after is 0 where the samplers removed it.
-// A token is {id, text, before, after, alternatives, finish_reason}: finish_reason is null while the
-// text goes on, else "stop", "length" or "no_token_left", where id is null.
+// A request is {run, prompt, fields, begin, options, seed, target}. fields: of the run's template, in place of
+// a prompt, or of a text that is read; `text` is then what they make a document begin with · begin:
+// ids that the text begins with; they come as the first of its tokens · target: an id that is to be
+// among the alternatives.
+// A token is {id, text, before, finish_reason}. before: its probability, before the samplers; of those
+// of `begin` it can be null · finish_reason: null while the text goes on, else "stop", "length" or
+// "no_token_left", where id is null.
+// An alternative is {id, text, before, after}; after is 0 where the samplers removed it.
 
 import { GPT } from "./gpt.js";
 import { KneserNey, Mixture } from "./counts.js";
 import { Recurrent } from "./lstm.js";
+import { Reading } from "./reading.js";
 import { Uniforms } from "./rng.js";
 import { checkOptions, draw, NoTokenLeft, process, total, weigh } from "./sampling.js";
-import { StopWatch } from "./stopwatch.js";
+import { Text } from "./text.js";
 import { Tokenizer } from "./tokenizer.js";
 import { Windowed } from "./windowed.js";
 
 const SHOWN = 12; // alternatives of a token
 
 export class Engine {
-  /** run: what the page says about the run (export/html_file.py) · arrays: its weights by name. */
-  constructor(run, arrays) {
-    this.run = run;
-    this.tokenizer = new Tokenizer(run.tokenizer);
-    this.model = openModel(run, arrays, this.tokenizer.size);
-    this.states = [this.model.read(this.model.begin(), this.tokenizer.stop_id)];
-    this.read = []; // the ids that the states have read: states[n] knows the first n
+  /** described: model, tokenizer, mixture (export/html_payload.py) · arrays: the weights by name. */
+  constructor(described, arrays) {
+    this.tokenizer = new Tokenizer(described.tokenizer);
+    const model = openModel(described, arrays, this.tokenizer.size);
+    this.reading = new Reading(model, this.tokenizer.stop_id); // of the newest text
   }
 
-  tokenize(text) {
-    return this.tokenizer.encode(text);
+  tokenize({ text }) {
+    const spaced = ["word", "symbols"].includes(this.tokenizer.kind); // tokens bring the space before them
+    return { ...this.tokenizer.encode(text), text: spaced ? text.trimEnd() : text };
   }
 
-  /** Go on from a prompt and the ids already written after it. seed: a BigInt below 2^64. */
-  start({ prompt, written = [], options = {}, seed = 0n, index = 0 }) {
-    this.options = checkOptions(options);
+  /** index: the number of the text among those of its prompt and seed, a BigInt below 2^64. */
+  *write({ prompt, begin = [], options = {}, seed = 0n, index = 0 }) {
     if (seed < 0n || seed >= 1n << 64n) throw new Error(`The seed ${seed} is not in 0 … 2^64-1: choose one that is.`);
-    this.uniforms = new Uniforms(seed, index);
-    const { ids } = this.tokenize(prompt);
-    this.promptLength = ids.length;
-    this.ids = ids;
-    this.decoder = this.tokenizer.decoder(ids);
-    this.watch = new StopWatch(this.options.stop);
-    let text = "";
-    let finish_reason = null;
-    for (const id of written) {
-      const taken = this.take(id);
-      text += taken.text;
-      finish_reason = taken.finish_reason;
+    const uniforms = new Uniforms(seed, index);
+    const text = this.open(prompt, options);
+    const reading = (this.reading = this.reading.fork());
+    for (let token = null; !token?.finish_reason; ) {
+      const given = begin[text.count];
+      token = given === undefined ? this.drawn(text, reading, uniforms) : { ...text.take(given), before: null };
+      yield token;
     }
-    return { text, finish_reason };
   }
 
-  next() {
-    return this.predict().alternatives;
-  }
-
-  choose(id = null) {
-    const { before, after, alternatives } = this.predict();
-    if (id === null && !after.sum) return { ...this.end("no_token_left"), alternatives };
-    const chosen = id ?? this.drawn(after.weights);
-    return { ...this.take(chosen), before: before.of(chosen), after: after.of(chosen), alternatives };
-  }
-
-  drawn(weights) {
-    if (this.options.temperature === 0) return weights.findIndex((weight) => weight > 0);
-    return draw(weights, this.uniforms.at(this.ids.length - this.promptLength));
-  }
-
-  /** The distributions before and after the samplers, and the likeliest of both; of each place once. */
-  predict() {
-    if (this.predicted?.ids !== this.ids) this.predicted = { ids: this.ids, ...this.compute() };
-    return this.predicted;
-  }
-
-  compute() {
-    const logits = this.model.logits(this.stateAfter(this.ids));
-    const before = new Distribution(weigh(logits));
-    const after = new Distribution(this.processed(logits));
+  alternatives({ prompt, begin = [], options = {}, target = null }) {
+    const text = this.open(prompt, options);
+    begin.forEach((id) => text.take(id));
+    this.reading = this.reading.fork();
+    const { before, after } = this.predict(text, this.reading);
     const shown = new Set([...likeliest(before.weights), ...likeliest(after.weights)]);
-    const alternatives = [...shown]
+    if (target !== null) shown.add(target);
+    return [...shown]
       .sort((one, other) => before.weights[other] - before.weights[one] || one - other)
       .map((id) => ({ id, text: this.spell(id), before: before.of(id), after: after.of(id) }));
-    return { before, after, alternatives };
+  }
+
+  inside({ prompt, begin = [], target }) {
+    const ids = [...this.tokenize({ text: prompt }).ids, ...begin];
+    this.reading = this.reading.fork();
+    const { model } = this.reading;
+    const row = [this.tokenizer.stop_id, ...ids];
+    const { seen, attention = null, gates = null } = model.inside?.(row) ?? { seen: row };
+    const parts = model.parts?.(this.reading.after(ids));
+    const ofParts = (value) => parts && { neural: value(parts[0]), counts: value(parts[1]), memory: value(parts[2]) };
+    return {
+      seen: seen.map((id) => ({ id, text: this.spell(id) })),
+      attention,
+      gates,
+      saliency: null,
+      shares: ofParts(({ share }) => share) ?? null,
+      parts: ofParts(({ p }) => p[target]) ?? null,
+    };
+  }
+
+  open(prompt, options) {
+    return new Text(this.tokenizer, this.tokenize({ text: prompt }).ids, checkOptions(options));
+  }
+
+  drawn(text, reading, uniforms) {
+    const { before, after } = this.predict(text, reading);
+    if (!after.sum) return { ...text.end("no_token_left"), before: null };
+    const { weights } = after;
+    const sure = text.options.temperature === 0;
+    const id = sure ? weights.findIndex((weight) => weight > 0) : draw(weights, uniforms.at(text.count));
+    return { ...text.take(id), before: before.of(id) };
+  }
+
+  /** The distributions of the next id, before and after the samplers. */
+  predict(text, reading) {
+    const logits = reading.logits(text.ids);
+    return { before: new Distribution(weigh(logits)), after: new Distribution(this.processed(logits, text)) };
   }
 
   /** The weights that the draw is made from; all 0 if every token is banned. */
-  processed(logits) {
+  processed(logits, { options, ids, promptLength }) {
     try {
-      return weigh(process(logits, this.options, this.ids, this.promptLength, this.tokenizer.stop_id));
+      return weigh(process(logits, options, ids, promptLength, this.tokenizer.stop_id));
     } catch (error) {
       if (error instanceof NoTokenLeft) return new Float32Array(logits.length);
       throw error;
     }
-  }
-
-  /** The model's state after the stop id and these ids, from the longest part that was read before. */
-  stateAfter(ids) {
-    let same = 0;
-    while (same < this.read.length && this.read[same] === ids[same]) same++;
-    this.read.length = same;
-    this.states.length = same + 1;
-    for (const id of ids.slice(same)) {
-      this.states.push(this.model.read(this.states.at(-1), id));
-      this.read.push(id);
-    }
-    return this.states.at(-1);
-  }
-
-  /** Append the id, or end the text if it is the stop id. */
-  take(id) {
-    if (id === this.tokenizer.stop_id) return { ...this.end("stop"), id };
-    this.ids = [...this.ids, id];
-    const count = this.ids.length - this.promptLength;
-    let text = this.decoder.push(id);
-    let finish_reason = null;
-    if (count >= this.options.max_new_tokens) {
-      text += this.decoder.flush();
-      finish_reason = "length";
-    }
-    if (count > this.options.min_new_tokens) {
-      text = this.watch.push(text);
-      if (this.watch.found) finish_reason = "stop";
-      else if (finish_reason) text += this.watch.flush();
-    }
-    return { id, text, finish_reason };
-  }
-
-  /** End the text without another id; what was held back is shown. */
-  end(finish_reason) {
-    const text = this.watch.push(this.decoder.flush()) + this.watch.flush();
-    return { id: null, text, finish_reason };
   }
 
   spell(id) {

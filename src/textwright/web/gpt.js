@@ -21,17 +21,25 @@ export class GPT {
     return { history: [], count: 0, hidden: null };
   }
 
-  /** The state after one more id. */
-  read({ history, count }, id) {
+  /** The state after one more id. attention: lists, one a layer, that are given each head's shares. */
+  read({ history, count }, id, attention = []) {
     let x = this.embedding.row(id);
     if (this.scale !== 1) x = x.map((value) => value * this.scale);
     if (this.positions) x = add(x, this.positions.row(count));
     const waves = this.wavesAt(count);
     const places = appended(history, count, []);
     this.blocks.forEach((block, layer) => {
-      x = block.step(x, layer, places, waves);
+      x = block.step(x, layer, places, waves, attention[layer]);
     });
     return { history: places, count: count + 1, hidden: x };
+  }
+
+  /** How the last of these ids shares its attention among all: {seen: ids, attention: of each layer, each head}. */
+  inside(ids) {
+    const before = ids.slice(0, -1).reduce((state, id) => this.read(state, id), this.begin());
+    const attention = this.blocks.map(() => []);
+    this.read(before, ids.at(-1), attention);
+    return { seen: ids, attention };
   }
 
   /** What the state predicts, (V,) float32. */
@@ -66,8 +74,8 @@ class Block {
   }
 
   /** x (D,) → the block's output (D,); adds this place's keys and values of the layer to the history. */
-  step(x, layer, history, waves) {
-    const found = this.attend(this.form.pre ? this.attentionNorm(x) : x, layer, history, waves);
+  step(x, layer, history, waves, shares) {
+    const found = this.attend(this.form.pre ? this.attentionNorm(x) : x, layer, history, waves, shares);
     let attended = add(x, this.attentionOutput.times(found));
     if (!this.form.pre) attended = this.attentionNorm(attended);
     const inside = this.feedforwardInput.times(this.form.pre ? this.feedforwardNorm(attended) : attended);
@@ -75,7 +83,7 @@ class Block {
     return this.form.pre ? sum : this.feedforwardNorm(sum);
   }
 
-  attend(x, layer, history, waves) {
+  attend(x, layer, history, waves, shares) {
     const { heads, shared_heads: shared, key_width: width, value_width: valueWidth } = this.form;
     const given = this.attentionInput.times(x);
     const queries = this.turned(given.subarray(0, heads * width), this.queryNorm, waves);
@@ -101,6 +109,7 @@ class Block {
         const share = scores[place] / sum;
         for (let k = 0; k < valueWidth; k++) found[head * valueWidth + k] += share * values[group * valueWidth + k];
       }
+      shares?.push(Array.from(scores, (score) => score / sum));
     }
     return found;
   }

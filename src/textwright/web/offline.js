@@ -3,12 +3,18 @@
 import { openPage } from "./page.js";
 import { WorkerEngine } from "./worker_engine.js";
 
-const text = (id) => document.getElementById(id).textContent;
+const textOf = (id) => document.getElementById(id).textContent;
 
-const run = JSON.parse(text("run"));
-openPage(run, async () => {
-  const parts = Array.from(document.querySelectorAll('[type^="application/gzip"]'), (part) => part.textContent);
-  const engine = new WorkerEngine(text("worker"));
-  await engine.open(run, parts);
-  return engine;
+const { engine: described, ...told } = JSON.parse(textOf("run"));
+openPage({
+  waiting: "Unpacking the model…",
+  address: "http://127.0.0.1:8000", // of `textwright serve`, for the calls to copy
+  privacy: "Nothing you type leaves this page.",
+  runs: async () => [told],
+  async openEngine() {
+    const parts = Array.from(document.querySelectorAll('[type^="application/gzip"]'), (part) => part.textContent);
+    const engine = new WorkerEngine(textOf("worker"));
+    await engine.open(described, parts);
+    return engine;
+  },
 });

@@ -1,163 +1,232 @@
-// The page: a prompt, the text that the engine writes after it, and what each token could have been.
-// A text that goes on from another choice stands beside the one that it branched from.
+// The page: a prompt, the text that an engine writes after it, and what each token could have been.
+// Parts of it stand in modules of their own, which hear of what happens as events of the page:
+//
+//   "run"      page.run is another        (what the engine's side says of it)
+//   "text"     page.shown is another text, or the tree of texts has changed
+//   "token"    page.place is another place of the text; -1: none
+//   "ended"    the text that was written has ended
+//   "ready"    page.engine writes
 
+import { asked } from "./asked.js";
+import { Beginning } from "./beginning.js";
+import { CallsView } from "./calls_view.js";
 import { showCard } from "./card.js";
-import { DEFAULTS } from "./sampling.js";
+import { Comparison } from "./comparison.js";
+import { find } from "./elements.js";
+import { InsideView } from "./inside_view.js";
+import { showLossCurve } from "./loss_curve.js";
+import { Settings } from "./settings.js";
 import { TokenList } from "./token_list.js";
+import { Tree } from "./tree.js";
+import { keepTree, openTree } from "./tree_store.js";
+import { TreeView } from "./tree_view.js";
 
-const BOLDNESS = { careful: { temperature: 0.5, top_p: 0.9 }, own: {}, bold: { temperature: 1.2, top_p: 0.98 } };
 const PIECES_OF = { word: "words", char: "characters", symbols: "symbols", bpe: "pieces of words" };
-const PAUSE = 80; // milliseconds until a growing text is shown again: its layout takes longer than a token
-const find = (id) => document.getElementById(id);
 
-/** Show the page of a run. openEngine: promises an object with the calls of engine.js, answered with promises. */
-export function openPage(run, openEngine) {
-  new Page(run).open(openEngine);
+/**
+ * Show the page. runs(): promises what is said of each run · openEngine(): promises an object with the
+ * calls of engine.js · useKey(key): from now on · address: of a server, for calls that do the same ·
+ * waiting, privacy: sentences.
+ */
+export function openPage(side) {
+  const page = new Page(side);
+  for (const Part of [TreeView, CallsView, InsideView, Comparison]) new Part(page);
+  return page.open();
 }
 
-class Page {
-  constructor(run) {
-    this.run = run;
-    this.form = find("form");
-    this.texts = []; // {parent, prompt, options, seed, tokens}
-    this.turn = 0; // raised to end the writing in progress
-    this.list = new TokenList(find("text"), find("choices"), (place, id) => this.branch(place, id));
+export class Page extends EventTarget {
+  constructor(side) {
+    super();
+    this.place = -1; // of the token that is looked at
+    this.tree = new Tree();
+    this.shownId = null;
+    this.writing = new AbortController();
+    this.side = side;
+    this.settings = new Settings(find("form"), find("order"), find("ending"));
+    this.beginning = new Beginning(() => this.attempt(() => this.tellUnknown()));
+    this.list = new TokenList(find("text"), find("choices"), {
+      onLook: (at) => this.look(at),
+      onChoice: (at, other) => this.branch(at, other),
+    });
   }
 
-  async open(openEngine) {
-    const { run } = this;
-    document.title = run.name;
-    find("name").textContent = run.name;
-    const size = run.tokenizer.tokens.length.toLocaleString("en");
-    find("about").textContent = `${run.model.title} language model of ${size} ${PIECES_OF[run.tokenizer.kind]}`;
-    find("prompt").value = run.prompt;
-    find("license").textContent = run.license || "not stated";
-    showCard(find("card"), run.card);
-    this.setOptions("own");
-    this.form.addEventListener("submit", (event) => this.submit(event));
-    this.form.addEventListener("change", ({ target }) => target.name === "boldness" && this.setOptions(target.value));
-    find("prompt").addEventListener("input", () => this.attempt(() => this.tellUnknown()));
+  async open() {
+    find("privacy").textContent = this.side.privacy;
+    find("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.attempt(async () => this.write(await this.request()));
+    });
     find("prompt").addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("write").click();
     });
     find("another").addEventListener("click", () => {
-      this.form.seed.value = BigInt.asUintN(64, BigInt(this.form.seed.value || 0) + 1n);
+      this.settings.seed += 1n;
       find("write").click();
     });
     find("halt").addEventListener("click", () => this.stop("Stopped."));
-    this.say("Unpacking the model…");
+    find("runs").addEventListener("change", ({ target }) => this.attempt(() => this.choose(this.runs[target.selectedIndex])));
+    find("key").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.side.useKey(event.target.elements.key.value);
+      find("key").hidden = true;
+      this.begin();
+    });
+    addEventListener("pagehide", () => this.keep());
+    await this.begin();
+  }
+
+  async begin() {
+    this.say(this.side.waiting);
     await this.attempt(async () => {
-      this.engine = await openEngine();
+      this.runs = await this.side.runs();
+      find("runs").replaceChildren(...this.runs.map(({ name }) => new Option(name)));
+      find("runs").parentElement.hidden = this.runs.length < 2;
+      this.choose(this.runs[0]);
+      this.engine = await this.side.openEngine();
       await this.tellUnknown();
       find("write").disabled = find("another").disabled = false;
       this.say("Ready.");
+      this.tell("ready");
     });
   }
 
-  /** Fill in the run's own settings, changed as the word says. */
-  setOptions(boldness) {
-    const options = { ...DEFAULTS, ...this.run.options, ...BOLDNESS[boldness] };
-    for (const [name, value] of Object.entries(options)) {
-      const field = this.form.elements[name];
-      if (field) field.value = name === "stop" ? value.map(inOneLine).join("\n") : value;
-    }
+  /** Write with this run from now on. */
+  choose(run) {
+    this.stop("");
+    this.run = run;
+    document.title = run.name;
+    find("name").textContent = run.name;
+    const size = run.tokenizer.size.toLocaleString("en");
+    find("about").textContent = `${run.title} language model of ${size} ${PIECES_OF[run.tokenizer.kind]}`;
+    find("license").parentElement.hidden = !run.license;
+    find("license").textContent = run.license;
+    showCard(find("card"), run.card);
+    showLossCurve(find("curve"), run.loss_curve);
+    this.settings.show(run);
+    this.beginning.show(run);
+    const { tree, problem } = openTree(run);
+    this.tree = tree;
+    find("unkept").textContent = problem;
+    this.tell("run");
+    this.show(tree.texts.at(-1)?.id ?? null);
+    return this.tellUnknown();
   }
 
-  options() {
-    const { elements } = this.form;
-    const numbers = Object.keys(DEFAULTS).filter((name) => name in elements && name !== "stop");
-    return {
-      ...this.run.options,
-      ...Object.fromEntries(numbers.map((name) => [name, Number(elements[name].value)])),
-      stop: elements.stop.value.split("\n").filter((line) => line).map((line) => line.replaceAll("\\n", "\n")),
-    };
+  /** What would be written now: a text without tokens. */
+  async request() {
+    const { options, seed } = this.settings;
+    const { fields = null } = this.beginning.value;
+    const run = this.run.name;
+    const { text } = await this.engine.tokenize({ run, ...this.beginning.value });
+    return { run, prompt: text, fields, options, seed };
   }
 
-  /** Name the words of the prompt that the vocabulary lacks. */
+  /** Name the words of the beginning that the vocabulary lacks. */
   async tellUnknown() {
     if (!this.engine) return;
-    const { unknown } = await this.engine.tokenize(find("prompt").value);
+    const { unknown } = await this.engine.tokenize({ run: this.run.name, ...this.beginning.value });
     find("unknown").textContent = unknown.length ? `The model does not know: ${unknown.join(", ")}` : "";
   }
 
-  submit(event) {
-    event.preventDefault();
-    const spaced = ["word", "symbols"].includes(this.run.tokenizer.kind); // tokens bring the space before them
-    const prompt = spaced ? find("prompt").value.trimEnd() : find("prompt").value;
-    this.write({ parent: null, prompt, options: this.options(), seed: BigInt(this.form.seed.value), tokens: [] });
-  }
-
   /** Go on from the same beginning with another token. */
-  branch(place, id) {
-    const { prompt, options, seed, tokens } = this.shown;
-    const parent = this.texts.indexOf(this.shown);
-    this.write({ parent, prompt, options, seed, tokens: tokens.slice(0, place) }, id);
+  branch(place, { id, before }) {
+    const { run, prompt, fields, options, seed, tokens, id: parent } = this.shown;
+    const begun = { run, prompt, fields, options, seed, parent, place };
+    this.write({ ...begun, tokens: tokens.slice(0, place) }, { id, before });
   }
 
-  /** Add a text and write it to its end. */
-  async write(text, chosen = null) {
-    const turn = ++this.turn;
+  /** Write a text to its end, and add it to the tree. chosen: the token after those that it has. */
+  async write(begun, chosen = null) {
+    this.stop("");
+    const { signal } = (this.writing = new AbortController());
     await this.attempt(async () => {
-      const { prompt, options, seed } = text;
-      const written = text.tokens.map(({ id }) => id);
-      await this.engine.start({ prompt, written, options, seed });
-      this.texts.push(text);
-      this.show(text);
-      find("halt").disabled = false;
-      this.say("Writing…");
-      const begun = performance.now();
-      let shown = 0;
-      let token = null;
-      do {
-        token = await this.engine.choose(token ? null : chosen);
-        if (turn !== this.turn) return;
-        text.tokens.push(token);
-        if (performance.now() - shown > PAUSE) {
-          this.list.update();
-          shown = performance.now();
-        }
-      } while (!token.finish_reason);
-      const seconds = (performance.now() - begun) / 1000;
-      const count = text.tokens.length - written.length;
-      const speed = Math.round(count / seconds).toLocaleString("en");
-      this.stop(`${count} tokens, ${speed} a second. ${ENDINGS[token.finish_reason]}`);
-    });
+      const { tokens: given = [] } = begun;
+      const known = chosen ? [...given, chosen] : given;
+      const started = performance.now();
+      let tokens = null; // of the text, as soon as it has begun
+      let read = 0;
+      for await (const token of this.engine.write(asked(begun, known), signal)) {
+        if (signal.aborted) return;
+        tokens ??= this.add({ ...begun, tokens: [...given] }).tokens;
+        if (read >= given.length) tokens.push({ ...token, before: token.before ?? known[read]?.before ?? null });
+        read++;
+        this.list.grow();
+      }
+      const count = tokens.length - given.length;
+      const speed = Math.round((1000 * count) / (performance.now() - started)).toLocaleString("en");
+      this.stop(`${count} tokens, ${speed} a second. ${ENDINGS[tokens.at(-1).finish_reason]}`);
+      this.tell("ended");
+    }, signal);
   }
 
+  add(text) {
+    const added = this.tree.add(text);
+    this.show(added.id);
+    find("halt").disabled = false;
+    this.say("Writing…");
+    return added;
+  }
+
+  /** Add a text that was written beside the page, to the tree of its run, and show it. */
+  async take(text) {
+    if (text.run !== this.run.name) {
+      const { value } = find("prompt");
+      find("runs").value = text.run;
+      await this.choose(this.runs.find(({ name }) => name === text.run));
+      find("prompt").value = value;
+    }
+    this.show(this.tree.add(text).id);
+    this.stop("It stands among the texts.");
+  }
+
+  /** End what is being written. */
   stop(message) {
-    this.turn++;
+    this.writing.abort();
     find("halt").disabled = true;
     this.list.update();
     this.say(message);
+    this.keep();
   }
 
-  show(text) {
-    this.shown = text;
-    find("written").hidden = false;
-    find("given").textContent = text.prompt;
-    this.list.show(text.tokens);
-    this.showTexts();
+  /** The text that is shown, or null. */
+  get shown() {
+    return this.tree.get(this.shownId);
   }
 
-  /** A button for each text, by what it begins with. */
-  showTexts() {
-    const items = this.texts.map((text, number) => {
-      const button = document.createElement("button");
-      const from = text.parent === null ? `seed ${text.seed}` : `from ${text.parent + 1}`;
-      button.textContent = `${number + 1} · ${from}`;
-      if (text === this.shown) button.setAttribute("aria-current", "true");
-      button.addEventListener("click", () => {
-        this.stop("");
-        this.show(text);
-      });
-      const item = document.createElement("li");
-      item.append(button);
-      return item;
+  show(id) {
+    this.shownId = id;
+    this.place = -1;
+    find("written").hidden = !this.shown;
+    find("given").textContent = this.shown?.prompt ?? "";
+    this.list.show(this.shown?.tokens ?? []);
+    this.tell("text");
+  }
+
+  /** Change the tree, and show what is left if the text that is shown went. */
+  changeTree(work) {
+    if (find("halt").disabled === false) this.stop("Stopped.");
+    const parent = this.shown?.parent ?? null;
+    work(this.tree);
+    this.keep();
+    if (this.shown) this.tell("text");
+    else this.show((this.tree.get(parent) ?? this.tree.texts.at(-1))?.id ?? null);
+  }
+
+  /** Keep the tree for the next time. */
+  keep() {
+    if (this.run) find("unkept").textContent = keepTree(this.run, this.tree);
+  }
+
+  /** Say what the token at a place could have been. */
+  look(place) {
+    this.place = place;
+    this.tell("token");
+    const { tokens } = this.shown;
+    this.attempt(async () => {
+      const request = { ...asked(this.shown, tokens.slice(0, place)), target: tokens[place].id };
+      const alternatives = await this.engine.alternatives(request);
+      if (this.place === place && this.shown?.tokens === tokens) this.list.showChoices(place, alternatives);
     });
-    const list = document.createElement("ul");
-    list.append(...items);
-    find("texts").replaceChildren(list);
-    find("texts").hidden = items.length < 2;
   }
 
   say(message, failed = false) {
@@ -165,12 +234,22 @@ class Page {
     find("status").classList.toggle("error", failed);
   }
 
-  async attempt(work) {
+  tell(event) {
+    this.dispatchEvent(new Event(event));
+  }
+
+  /** Do work; say what went wrong, unless it was ended by the signal. */
+  async attempt(work, signal) {
     try {
       await work();
     } catch (error) {
+      if (signal?.aborted) return;
       this.stop("");
       this.say(error.message, true);
+      if (error.wantsKey) {
+        find("key").hidden = false;
+        find("key").elements.key.focus();
+      }
     }
   }
 }
@@ -180,8 +259,3 @@ const ENDINGS = {
   length: "The most new tokens are written.",
   no_token_left: "Every token that could come next is forbidden by the settings.",
 };
-
-/** A stop text on a line of its own: a line break in it is written \n. */
-function inOneLine(text) {
-  return text.replaceAll("\n", "\\n");
-}

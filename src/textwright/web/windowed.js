@@ -25,6 +25,10 @@ export class Windowed {
     return this.model.logits(inner);
   }
 
+  inside(ids) {
+    return this.model.inside(ids.slice(this.start(ids.length)));
+  }
+
   /** Where the view of a text begins, when `count` ids precede the one that is predicted. */
   start(count) {
     if (count <= this.contextLength) return 0;

@@ -1,41 +1,59 @@
-// The engine in a worker, so that the page never stalls: answers each {call, argument}, in their
-// order, with {result} or {error}.
+// The engine in a worker, so that the page never stalls. Answers {number, call, argument} with
+// {number, result} or {number, error}; of `write`, with the tokens since the last answer, and `done`.
 
 import { Engine } from "./engine.js";
 import { readArrays } from "./weights.js";
 
+const INTERVAL = 30; // milliseconds between two answers of a text: what the page can show
 let engine;
+const writing = new Set(); // numbers of texts that are being written
 
 const CALLS = {
-  async open({ run, parts }) {
-    engine = new Engine(run, readArrays(await unpack(parts)));
+  async open({ described, parts }) {
+    engine = new Engine(described, readArrays(await unpack(parts)));
   },
-  tokenize: (text) => engine.tokenize(text),
-  start: (request) => engine.start(request),
-  next: () => engine.next(),
-  choose: (id) => engine.choose(id),
+  tokenize: (request) => engine.tokenize(request),
+  alternatives: (request) => engine.alternatives(request),
+  inside: (request) => engine.inside(request),
+  end: (number) => writing.delete(number),
 };
 
-let answered = Promise.resolve(); // calls wait until the weights are unpacked
-onmessage = ({ data: { call, argument } }) => {
-  answered = answered.then(async () => {
-    try {
-      const result = await CALLS[call](argument);
-      postMessage({ result });
-      if (call === "choose" && !result.finish_reason) lookAhead();
-    } catch (error) {
-      postMessage({ error: error.message });
-    }
-  });
-};
-
-/** Compute the next place while the page shows this one. */
-function lookAhead() {
+onmessage = async ({ data: { number, call, argument } }) => {
   try {
-    engine.next();
-  } catch {
-    // The call for that place will meet the same error, and answer it.
+    if (call === "write") await write(number, argument);
+    else postMessage({ number, result: await CALLS[call](argument) });
+  } catch (error) {
+    postMessage({ number, error: error.message });
   }
+};
+
+async function write(number, request) {
+  writing.add(number);
+  let tokens = [];
+  let told = performance.now();
+  for (const token of engine.write(request)) {
+    tokens.push(token);
+    if (performance.now() - told < INTERVAL) continue;
+    postMessage({ number, tokens });
+    tokens = [];
+    await breath(); // other calls come in
+    if (!writing.has(number)) return;
+    told = performance.now();
+  }
+  writing.delete(number);
+  postMessage({ number, tokens, done: true });
+}
+
+/** Let what waits be done; a timer would wait four milliseconds each time. */
+function breath() {
+  const { port1, port2 } = new MessageChannel();
+  return new Promise((resolve) => {
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
 }
 
 /** The bytes of gzip in base64, given in parts. */

@@ -1,7 +1,8 @@
 """What a text goes on from: its prompt, and a guide where parts of the text are given."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from textwright.tokenizer import Tokenizer
@@ -28,6 +29,38 @@ class Prompt:
     ids: list[int]  # without the stop id that every context begins with
     unknown: list[str] = field(default_factory=list)  # words that are read as [UNK]
     make_guide: Callable[[], Guide] | None = None  # a new guide for each text; None: no guide
+
+    def begun(self, ids: Sequence[int]) -> "Prompt":
+        """The prompt of texts that begin with these ids: they are new tokens, and count as such."""
+        if not ids:
+            return self
+        inner = self.make_guide
+        return replace(self, make_guide=lambda: Opening(ids, inner() if inner else None))
+
+
+class Opening:
+    """Leads a text along the ids that it begins with, and then as another guide does.
+
+    Where the other guide is certain, its id comes in place of the one that is given.
+    """
+
+    def __init__(self, ids: Sequence[int], inner: Guide | None) -> None:
+        self._left, self._inner = deque(ids), inner
+
+    def forced_id(self) -> int | None:
+        """The next of the ids; after them, what the other guide is certain of."""
+        certain = self._inner.forced_id() if self._inner else None
+        return self._left[0] if certain is None and self._left else certain
+
+    def push(self, text: str) -> str:
+        """Go on to the next id."""
+        if self._left:
+            self._left.popleft()
+        return self._inner.push(text) if self._inner else text
+
+    def flush(self, text: str) -> str:
+        """All of it can be shown."""
+        return self._inner.flush(text) if self._inner else text
 
 
 def read_prompts(texts: Sequence[str], tokenizer: Tokenizer) -> list[Prompt]:

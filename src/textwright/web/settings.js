@@ -1,0 +1,83 @@
+// The settings of sampling, as a form has them.
+
+import { make } from "./elements.js";
+import { explainEnd, explainSteps } from "./order.js";
+import { DEFAULTS } from "./sampling.js";
+
+const BOLDNESS = {
+  careful: { temperature: 0.5, top_p: 0.9 },
+  balanced: { temperature: 0.8, top_p: 0.95 },
+  bold: { temperature: 1.2, top_p: 0.98 },
+  own: {},
+};
+
+export class Settings {
+  /** order: a list of the steps in force · ending: what tells when a text ends. */
+  constructor(form, order, ending) {
+    this.elements = form.elements;
+    this.order = order;
+    this.ending = ending;
+    form.addEventListener("input", ({ target }) => {
+      if (target.name === "boldness") this.set(target.value);
+      else if (target.name in DEFAULTS) for (const choice of this.elements.boldness) choice.checked = false;
+      this.explain();
+    });
+  }
+
+  /** Show a run's own settings. */
+  show(run) {
+    this.own = run.options;
+    this.elements.boldness.value = "own";
+    this.set("own");
+    this.explain();
+  }
+
+  /** Say in words which steps are in force. */
+  explain() {
+    const { options } = this;
+    const items = explainSteps(options).map(([name, value]) =>
+      make("li", { className: value === "off" ? "off" : "" }, `${name}: ${value}`),
+    );
+    this.order.replaceChildren(...items);
+    this.ending.textContent = `A text ${explainEnd(options)}.`;
+  }
+
+  /** Fill in the run's own settings, changed as the word says. */
+  set(boldness) {
+    const options = optionsOf(boldness, this.own);
+    for (const [name, value] of Object.entries(options)) {
+      const field = this.elements[name];
+      if (field) field.value = name === "stop" ? value.map(inOneLine).join("\n") : value;
+    }
+  }
+
+  get seed() {
+    const { value } = this.elements.seed;
+    return /^\d+$/.test(value) ? BigInt(value) : 0n;
+  }
+
+  set seed(seed) {
+    this.elements.seed.value = BigInt.asUintN(64, seed);
+  }
+
+  /** The options as they are set, by the names that the run has for them. */
+  get options() {
+    const numbers = Object.keys(DEFAULTS).filter((name) => name in this.elements && name !== "stop");
+    return {
+      ...DEFAULTS,
+      ...this.own,
+      ...Object.fromEntries(numbers.map((name) => [name, Number(this.elements[name].value)])),
+      stop: this.elements.stop.value.split("\n").filter((line) => line).map((line) => line.replaceAll("\\n", "\n")),
+    };
+  }
+}
+
+/** What a word means for a run whose own options are these. */
+export function optionsOf(boldness, own) {
+  return { ...DEFAULTS, ...own, ...BOLDNESS[boldness] };
+}
+
+/** A stop text on a line of its own: a line break in it is written \n. */
+function inOneLine(text) {
+  return text.replaceAll("\n", "\\n");
+}

@@ -1,0 +1,95 @@
+// A text, token by token, each with a shade, that is walked with the arrow keys.
+
+const MOST_BITS = 10; // of surprise: the strongest shade
+const PAUSE = 80; // milliseconds until a growing text is shown again: its layout takes longer than a token
+
+export class ShadedText {
+  /**
+   * element: a listbox · name: begins the ids of its tokens · onLook(place): called when a token is
+   * selected. A token is {text, before, finish_reason}, shaded by how little it was expected, or {text,
+   * level}: a shade from −1 to 1, below 0 in another color.
+   */
+  constructor(element, name, onLook) {
+    this.text = element;
+    this.name = name;
+    this.onLook = onLook;
+    this.tokens = [];
+    element.addEventListener("click", ({ target }) => {
+      const place = [...element.children].indexOf(target);
+      if (place >= 0) this.select(place);
+    });
+    element.addEventListener("focus", () => this.selected < 0 && this.tokens.length && this.select(0));
+    element.addEventListener("keydown", (event) => this.press(event));
+  }
+
+  /** Show these tokens; those that are added to the list later are shown by `grow` and `update`. */
+  show(tokens) {
+    this.tokens = tokens;
+    this.selected = -1;
+    this.text.replaceChildren();
+    this.text.removeAttribute("aria-activedescendant");
+    this.update();
+  }
+
+  /** Show the tokens that were added since, unless some were shown a moment ago. */
+  grow() {
+    if (performance.now() - this.shown > PAUSE) this.update();
+  }
+
+  /** Show the tokens that were added since. */
+  update() {
+    this.shown = performance.now();
+    const before = this.text.children.length;
+    this.text.append(...this.tokens.slice(before).map((token, place) => this.element(token, before + place)));
+  }
+
+  element(token, place) {
+    const element = document.createElement("span");
+    element.className = "token";
+    element.id = `${this.name}-${place}`;
+    element.setAttribute("role", "option");
+    element.setAttribute("aria-selected", "false");
+    element.textContent = token.text;
+    const level = token.level ?? (token.before ? Math.min(1, -Math.log2(token.before) / MOST_BITS) : 0);
+    if (level) element.style.setProperty("--level", Math.abs(level));
+    element.classList.toggle("less", level < 0);
+    if (token.finish_reason && !token.text) {
+      element.textContent = " ■";
+      element.classList.add("end");
+      element.setAttribute("aria-label", "end of the text");
+    }
+    return element;
+  }
+
+  press(event) {
+    const last = this.tokens.length - 1;
+    const place = { ArrowRight: this.selected + 1, ArrowLeft: this.selected - 1, Home: 0, End: last }[event.key];
+    if (place === undefined) return;
+    event.preventDefault();
+    this.select(Math.max(0, Math.min(last, place)));
+  }
+
+  select(place) {
+    this.update();
+    this.text.children[this.selected]?.setAttribute("aria-selected", "false");
+    this.selected = place;
+    const element = this.text.children[place];
+    element.setAttribute("aria-selected", "true");
+    this.text.setAttribute("aria-activedescendant", element.id);
+    this.onLook(place);
+  }
+}
+
+/** What a token is called: its text, without the space around it if it has another letter. */
+export function called({ text }) {
+  return text.trim() || visible(text);
+}
+
+/** A token's text with its white space shown. */
+export function visible(text) {
+  return text ? text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") : "■ end of the text";
+}
+
+export function percent(p) {
+  return p < 0.0001 ? "< 0.01 %" : `${(100 * p).toFixed(p < 0.0995 ? 2 : 1)} %`;
+}

@@ -1,0 +1,76 @@
+// The two sides of a comparison, each a run and its settings, as a form has them.
+
+import { DEFAULTS } from "./sampling.js";
+import { optionsOf } from "./settings.js";
+
+const OF_A_RUN = ["forbid", "logit_bias"]; // hold ids, which mean nothing to another run
+const TAKEN = "as taken from above";
+
+export class Sides {
+  /** elements: two, each with a choice of a run, one of settings, a button and a hint. */
+  constructor(page, elements) {
+    this.page = page;
+    this.sides = Array.from(elements, (element) => {
+      const [runs, settings] = element.querySelectorAll("select");
+      const side = { runs, settings, hint: element.querySelector(".hint"), taken: null };
+      element.addEventListener("change", () => this.describe(side));
+      element.querySelector("button").addEventListener("click", () => this.takeSettings(side));
+      return side;
+    });
+    page.addEventListener("run", () => this.fill());
+  }
+
+  /** Offer the runs: at first two of them, or of one run two settings. */
+  fill() {
+    const { runs } = this.page;
+    if (this.sides[0].runs.length) return;
+    for (const [place, side] of this.sides.entries()) {
+      side.runs.replaceChildren(...runs.map(({ name }) => new Option(name)));
+      side.runs.parentElement.hidden = runs.length < 2;
+      side.runs.selectedIndex = Math.min(place, runs.length - 1);
+      side.settings.value = runs.length > 1 ? "own" : ["careful", "bold"][place];
+      this.describe(side);
+    }
+  }
+
+  takeSettings(side) {
+    side.taken = this.page.settings.options;
+    if (side.settings.options[0].value !== TAKEN) side.settings.prepend(new Option(TAKEN));
+    side.settings.value = TAKEN;
+    this.describe(side);
+  }
+
+  describe(side) {
+    side.hint.textContent = nameOptions(this.sideOf(side).options);
+  }
+
+  /** Both as they are set, {run, options} each. */
+  both() {
+    return this.sides.map((side) => this.sideOf(side));
+  }
+
+  sideOf({ runs, settings, taken }) {
+    const { name, options: own } = this.page.runs[runs.selectedIndex];
+    const options = optionsOf(settings.value, own);
+    const ofRun = Object.fromEntries(OF_A_RUN.map((option) => [option, options[option]]));
+    const chosen = settings.value === TAKEN ? { ...taken, ...ofRun } : options;
+    const { temperature } = chosen;
+    // JSON, as which a rating is kept, has no number for infinity.
+    return { run: name, options: { ...chosen, temperature: temperature === Infinity ? "Infinity" : temperature } };
+  }
+}
+
+/** Options in words: those that are not as they are if nothing is said. */
+export function nameOptions(options) {
+  const said = Object.entries(options)
+    .filter(([name, value]) => name in DEFAULTS && JSON.stringify(value) !== JSON.stringify(DEFAULTS[name]))
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? JSON.stringify(value) : value}`);
+  return said.join(", ") || "the model's own probabilities";
+}
+
+/** Both sides in words, without what they share. */
+export function nameSides([one, other]) {
+  const names = [one, other].map(({ options }) => nameOptions(options));
+  if (one.run === other.run) return names[0] === names[1] ? [`${names[0]} (one)`, `${names[1]} (other)`] : names;
+  return names[0] === names[1] ? [one.run, other.run] : [`${one.run}, ${names[0]}`, `${other.run}, ${names[1]}`];
+}

@@ -1,0 +1,104 @@
+// The tree of texts as a list to walk, and what can be done with the text that is shown.
+
+import { find, make } from "./elements.js";
+import { saveFile } from "./saving.js";
+import { nameOf } from "./tree.js";
+
+/** page: page.js, whose tree it is. */
+export class TreeView {
+  constructor(page) {
+    this.page = page;
+    this.list = find("tree");
+    this.list.addEventListener("keydown", (event) => this.press(event));
+    page.addEventListener("text", () => this.update());
+    page.addEventListener("ended", () => this.update());
+    const change = (work) => () => page.changeTree(work);
+    find("text-name").addEventListener("change", ({ target }) =>
+      page.changeTree((tree) => tree.rename(page.shown.id, target.value.trim())),
+    );
+    find("keep").addEventListener("click", change((tree) => tree.keep(page.shown.id, !page.shown.kept)));
+    find("delete").addEventListener("click", change((tree) => tree.remove(page.shown.id)));
+    find("delete-others").addEventListener("click", change((tree) => tree.removeOthers()));
+    find("undo").addEventListener("click", change((tree) => tree.undo()));
+    find("save-json").addEventListener("click", () => saveFile(`${page.run.name}-texts.json`, JSON.stringify(page.tree, null, 1)));
+    find("save-text").addEventListener("click", () => saveFile(`${page.run.name}-texts.txt`, page.tree.toText()));
+    find("open").addEventListener("click", () => find("file").click());
+    find("file").addEventListener("change", ({ target }) => this.read(target));
+  }
+
+  update() {
+    const { tree, shown } = this.page;
+    find("texts").hidden = !tree.texts.length && !tree.canUndo;
+    this.list.replaceChildren(...this.items(null));
+    for (const id of ["keep", "delete", "text-name"]) find(id).disabled = !shown;
+    find("undo").disabled = !tree.canUndo;
+    find("delete-others").disabled = !tree.texts.some((text) => text.kept);
+    find("keep").setAttribute("aria-pressed", Boolean(shown?.kept));
+    find("text-name").value = shown?.name ?? "";
+    find("text-name").placeholder = shown ? nameOf(shown) : "";
+  }
+
+  items(parent) {
+    return this.page.tree.branches(parent).map((text) => {
+      const branches = this.items(text.id);
+      return make("li", {}, this.button(text), ...(branches.length ? [make("ul", {}, ...branches)] : []));
+    });
+  }
+
+  button(text) {
+    const from = text.parent === null ? `seed ${text.seed}` : `from token ${text.place + 1}`;
+    const note = make("small", { textContent: ` ${from}` });
+    const button = make("button", {}, `${text.kept ? "★ " : ""}${nameOf(text)}`, note);
+    button.dataset.id = text.id;
+    if (text.id === this.page.shown?.id) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => {
+      this.page.stop("");
+      this.page.show(text.id);
+      this.focus(text.id);
+    });
+    return button;
+  }
+
+  focus(id) {
+    this.list.querySelector(`[data-id="${id}"]`)?.focus();
+  }
+
+  press(event) {
+    const { tree } = this.page;
+    const all = tree.walk().map(({ text }) => text);
+    const at = all.findIndex((text) => text.id === Number(event.target.dataset.id));
+    if (at < 0) return;
+    const next = {
+      ArrowDown: all[at + 1],
+      ArrowUp: all[at - 1],
+      ArrowLeft: tree.get(all[at].parent),
+      ArrowRight: tree.branches(all[at].id)[0],
+      Home: all[0],
+      End: all.at(-1),
+    }[event.key];
+    if (event.key === "Delete") {
+      event.preventDefault();
+      this.page.changeTree((changed) => changed.remove(all[at].id));
+      this.list.querySelector("[aria-current]")?.focus();
+    } else if (next) {
+      event.preventDefault();
+      this.focus(next.id);
+    }
+  }
+
+  async read(field) {
+    const [file] = field.files;
+    field.value = "";
+    if (!file) return;
+    await this.page.attempt(async () => {
+      let document;
+      try {
+        document = JSON.parse(await file.text());
+      } catch {
+        document = null;
+      }
+      this.page.changeTree((tree) => tree.take(document));
+      this.page.say(`${document.texts.length} texts were opened.`);
+    });
+  }
+}

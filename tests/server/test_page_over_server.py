@@ -1,0 +1,140 @@
+"""The page over a server: what it writes, what it asks for, and what it says where it cannot."""
+
+import pytest
+from conftest import train_tiny
+from serving import make_app, running
+from web_engine import open_browser
+
+from textwright.api import load
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def mixed(notes, tmp_path_factory):
+    """A small LSTM with counts beside it."""
+    settings = ["model.embedding_size=8", "model.hidden_size=8", "train.max_steps=20"]
+    return train_tiny(notes, [*settings, "counts.longest=4"], tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def url(trained, mixed):
+    renamed = mixed.rename(mixed.with_name("mixed"))
+    with running(make_app(trained, renamed)) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser, url):
+    """The page of the server. It may report no error and ask nobody else."""
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    problems, requests = [], []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(url)
+    wait_for_status(page, "Ready.")
+    yield page
+    assert problems == []
+    assert {request[: len(url)] for request in requests} == {url}
+    context.close()
+
+
+def wait_for_status(page, text):
+    expect(page.locator("#status")).to_contain_text(text, timeout=30_000)
+
+
+def write(page, prompt, seed):
+    page.fill("#prompt", prompt)
+    page.fill("[name=seed]", str(seed))
+    page.click("#write")
+    wait_for_status(page, "a second")
+    return page.inner_text("#text").removesuffix(" ■")
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**64 - 1])
+def test_the_page_writes_what_python_writes(page, trained, seed):
+    (sample,) = load(trained).generate("Warm butter", seed=seed)
+    assert write(page, "Warm butter", seed) == sample.text
+
+
+def test_settings_are_those_of_the_server(page, trained):
+    page.click("#all-settings summary")
+    changed = {"temperature": 0.6, "top_k": 9, "min_p": 0.01, "presence_penalty": 0.5}
+    for name, value in {**changed, "min_new_tokens": 20, "max_new_tokens": 25}.items():
+        page.fill(f"[name={name}]", str(value))
+    page.fill("[name=stop]", "butter")
+    options = {**changed, "min_new_tokens": 20, "max_new_tokens": 25, "stop": ["butter"]}
+    (sample,) = load(trained).generate("", seed=7, **options)
+    assert write(page, "", 7) == sample.text
+
+
+def test_a_token_branches_and_the_rest_goes_on_as_its_seed_says(page):
+    whole = write(page, "The soup", 5)
+    page.click("#token-2")
+    pressed = page.locator("#alternatives [aria-pressed=true]")
+    expect(pressed).to_have_count(1)
+    pressed.click()  # the token that it was: the same text again
+    expect(page.locator("#tree button")).to_have_count(2)
+    wait_for_status(page, "a second")
+    assert page.inner_text("#text").removesuffix(" ■") == whole
+    page.click("#token-2")
+    other = page.locator("#alternatives [aria-pressed=false]").first
+    other.click()
+    expect(page.locator("#tree button")).to_have_count(3)
+    wait_for_status(page, "a second")
+    assert page.inner_text("#token-0") + page.inner_text("#token-1") in whole
+
+
+def test_another_run_can_be_chosen(page, mixed):
+    page.select_option("#runs", "mixed")
+    expect(page.locator("#name")).to_have_text("mixed")
+    (sample,) = load(mixed.with_name("mixed")).generate("Warm butter", seed=3)
+    assert write(page, "Warm butter", 3) == sample.text
+
+
+def test_the_server_says_what_cannot_be(browser, url):
+    page = browser.new_page()
+    page.goto(url)
+    wait_for_status(page, "Ready.")
+    page.click("#all-settings summary")
+    page.fill("[name=stop]", "a\nb\nc\nd\ne")
+    page.click("#write")
+    wait_for_status(page, "give up to 4 strings")
+    page.close()
+
+
+def test_a_key_is_asked_for_and_kept_for_the_window(browser, trained):
+    with running(make_app(trained, key="open sesame")) as address:
+        page = browser.new_page()
+        page.goto(address)
+        expect(page.locator("#key-field")).to_be_focused()
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        wait_for_status(page, "does not take this key")
+        page.fill("#key-field", "open sesame")
+        page.keyboard.press("Enter")
+        wait_for_status(page, "Ready.")
+        page.reload()
+        wait_for_status(page, "Ready.")
+        assert page.evaluate("localStorage.length") == 0
+        page.close()
+
+
+def test_a_server_that_is_gone_is_told(browser, trained):
+    page = browser.new_page()
+    with running(make_app(trained)) as address:
+        page.goto(address)
+        wait_for_status(page, "Ready.")
+    page.click("#write")
+    wait_for_status(page, "The server cannot be reached")
+    page.close()
