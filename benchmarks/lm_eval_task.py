@@ -59,9 +59,7 @@ def prepare(folder: Path, texts: Sequence[str]) -> None:
         others = chance.sample([end for end in ends if end != ends[number]], 3)
         label = chance.randrange(4)
         choices = [*others[:label], ends[number], *others[label:]]
-        asked["own_continuations"].append(
-            {"context": words[0], "choices": choices, "label": label}
-        )
+        asked["own_continuations"].append({"context": words[0], "choices": choices, "label": label})
     for name, task in TASKS.items():
         data = folder / f"{name}.jsonl"
         data.write_text("".join(f"{json.dumps(one)}\n" for one in asked[name]), "utf-8")
@@ -73,10 +71,18 @@ def prepare(folder: Path, texts: Sequence[str]) -> None:
 def ask(command: str, folder: Path, server: Server, name: str, batch_size: int) -> None:
     """Let lm-eval ask the server."""
     model = f"model={name},base_url={server.url}/v1/completions,tokenizer_backend=remote"
-    model += f",max_length=100000,num_concurrent=1,batch_size={batch_size}"
+    model += ",max_length=100000"
+    told = {
+        "model": "local-completions",
+        "model_args": model,
+        "batch_size": batch_size,
+        "tasks": ",".join(TASKS),
+        "include_path": folder,
+        "output_path": folder / "out",
+    }
+    flags = [text for name, value in told.items() for text in (f"--{name}", str(value))]
     subprocess.run(
-        [command, "--model", "local-completions", "--model_args", model, "--log_samples"]
-        + ["--tasks", ",".join(TASKS), "--include_path", folder, "--output_path", folder / "out"],
+        [command, "--log_samples", *flags],
         env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")},
         check=True,
     )

@@ -21,6 +21,22 @@ REFUSALS = {
 }
 
 
+def described(answer: type[BaseModel], **content: Any) -> dict[str, Any]:
+    """How a route tells the schema of its answer, which is not checked again; content: what else
+    than JSON it may be, by media type."""
+    told: dict[str, Any] = {"model": answer}
+    if content:
+        told["content"] = content
+    return {"response_model": None, "responses": {200: told}}
+
+
+def refusals() -> dict[int | str, dict[str, Any]]:
+    """What all routes may answer instead."""
+    return {
+        status: {"model": Refusal, "description": meaning} for status, meaning in REFUSALS.items()
+    }
+
+
 class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -88,6 +104,8 @@ class Tokens(Answer):
     count: int
     max_model_len: int | None
     token_strs: list[str] | None
+    unknown: list[str]
+    prompt: str
 
 
 class Text(Answer):
@@ -103,15 +121,14 @@ class TokenizerInfo(Answer):
     chat_template: None
 
 
-class RunInfo(Answer):
-    id: str
+class RunInfo(BaseModel):
+    """A run, and what else a page shows of it."""
+
+    name: str
     family: str
     context_length: int | None
-    tokenizer: str
-    vocabulary: int
     fields: list[str]
-    sample: dict[str, Any]
-    order: list[str]
+    options: dict[str, Any]
 
 
 class Runs(Answer):
@@ -135,7 +152,7 @@ class Entropy(Answer):
 
 class Inspected(Answer):
     tokens: list[Token]
-    kept: int
+    kept: int = Field(description="How many tokens sampling leaves.")
     entropy: Entropy
     next: list[NextToken]
     seen: list[Token] | None = None
@@ -143,6 +160,8 @@ class Inspected(Answer):
     gates: Any = None
     target: int | None = None
     saliency: list[float] | None = None
+    shares: dict[str, float] | None = None
+    parts: dict[str, Any] | None = None
 
 
 class Health(Answer):

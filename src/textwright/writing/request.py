@@ -98,7 +98,7 @@ class Scored(NamedTuple):
         if count is None:
             return None
         if count == 1:  # the usual question
-            best = values.argmax(keepdims=True)
+            best = np.array([values.argmax()])
         else:
             least = np.partition(values, -count)[-count] if 0 < count < len(values) else -inf
             best = np.flatnonzero(values >= least) if count else np.empty(0, np.int64)
