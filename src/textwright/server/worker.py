@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from textwright.writing.engine import Engine
 from textwright.writing.request import ErrorEvent, Event, Request, TokenEvent
 
-# Seconds for each ticket from one delivery to the next, but for beginnings and ends: to send
-# something takes both threads about 0.15 ms, as they take turns in Python, so more comes at a time
-# where there are many.
+# Seconds for each ticket from one delivery to the next, but for beginnings and ends. A send costs
+# about 0.15 ms, because the two threads take turns in Python: where there are many tickets, more of
+# each comes at a time.
 PAUSE = 0.001
 
 _Found = TypeVar("_Found")
@@ -104,24 +104,29 @@ class Worker:
     # --- in the thread ---------------------------------------------------------------------------
 
     def _work(self) -> None:
-        kept: dict[Ticket, Batch] = {}
+        kept: dict[Ticket, Batch] = {}  # what has not been delivered
         due = 0.0
         while self._obey():
-            urgent: set[Ticket] = set()
-            for run, engine in [*self._engines.items()]:
-                if engine.busy:
-                    for ticket, place, event in self._step(run, engine):
-                        kept.setdefault(ticket, []).append((place, event))
-                        if ticket.waits or not isinstance(event, TokenEvent) or event.finish_reason:
-                            ticket.waits = False
-                            urgent.add(ticket)
+            ready = self._write(kept)
             if (now := time.perf_counter()) >= due:
-                due, urgent = now + PAUSE * len(kept), set(kept)
+                due, ready = now + PAUSE * len(kept), set(kept)
             arrived: dict[asyncio.AbstractEventLoop, dict[Ticket, Batch]] = {}
-            for ticket in urgent:
+            for ticket in ready:
                 arrived.setdefault(ticket.loop, {})[ticket] = kept.pop(ticket)
             for loop, batches in arrived.items():  # one call, however many texts
                 _send(loop, _deliver, batches)
+
+    def _write(self, kept: dict[Ticket, Batch]) -> set[Ticket]:
+        """Add what a step of each engine wrote → the tickets of which something begins or ends."""
+        ready: set[Ticket] = set()
+        for run, engine in [*self._engines.items()]:
+            if engine.busy:
+                for ticket, place, event in self._step(run, engine):
+                    kept.setdefault(ticket, []).append((place, event))
+                    if ticket.waits or not isinstance(event, TokenEvent) or event.finish_reason:
+                        ticket.waits = False
+                        ready.add(ticket)
+        return ready
 
     def _obey(self) -> bool:
         """Do what was ordered; where nothing is to be written, wait for an order. False: end."""
