@@ -115,6 +115,20 @@ def test_fields_are_given_and_the_others_written(formed):
     assert texts(answer)[0].startswith("Soup")
 
 
+def test_a_text_that_begins_with_given_ids_goes_on_as_its_seed_says(formed):
+    app, writer = make_app(formed), load(formed)
+    for begun in ({"prompt": "Soup"}, {"fields": {"course": "Soup"}}):
+        asked = {**begun, "seed": 3, "max_tokens": 12, "return_token_ids": True, "logprobs": 0}
+        [whole] = complete(app, **asked)["choices"]
+        ids = whole["token_ids"]
+        [again] = complete(app, **asked, begin=ids[:5])["choices"]
+        assert again == whole
+        [stopped] = complete(app, **asked, begin=[*ids[:5], writer.tokenizer.stop_id])["choices"]
+        assert stopped["token_ids"] == ids[:5] and stopped["finish_reason"] == "stop"
+    for wrong in ({"begin": [10**9]}, {"begin": [5] * 20}, {"begin": [5], "beams": 2}):
+        assert ask(app, wrong)[0].status_code == 422
+
+
 def test_ids_are_given_where_they_are_asked_for(app, writer):
     answer = complete(app, prompt="The soup", seed=4, max_tokens=7, return_token_ids=True)
     [sample] = writer.generate("The soup", seed=4, max_new_tokens=7)

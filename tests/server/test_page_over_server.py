@@ -26,9 +26,9 @@ def mixed(notes, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url(trained, mixed):
+def url(trained, mixed, formed):
     renamed = mixed.rename(mixed.with_name("mixed"))
-    with running(make_app(trained, renamed)) as address:
+    with running(make_app(trained, renamed, formed)) as address:
         yield address
 
 
@@ -110,6 +110,56 @@ def test_the_server_says_what_cannot_be(browser, url):
     page.fill("[name=stop]", "a\nb\nc\nd\ne")
     page.click("#write")
     wait_for_status(page, "give up to 4 strings")
+    page.close()
+
+
+def test_fields_begin_a_text(page, formed):
+    page.select_option("#runs", formed.name)
+    page.click("#ways label:last-child")
+    page.fill("#fields input >> nth=0", "Soup")
+    page.fill("[name=seed]", "4")
+    page.click("#write")
+    wait_for_status(page, "a second")
+    writer = load(formed)
+    stream = writer.generator.fill(writer.form(), {"course": "Soup"}, writer.options(), seed=4)
+    [sample] = stream.samples()
+    assert page.inner_text("#given") + page.inner_text("#text").removesuffix(" ■") == (
+        sample.prompt + sample.text
+    )
+
+
+def test_texts_survive_a_reload_and_deletion_is_undone(page, tmp_path):
+    text = write(page, "The soup", 5)
+    page.fill("#text-name", "mine")
+    page.keyboard.press("Enter")
+    page.reload()
+    wait_for_status(page, "Ready.")
+    assert page.inner_text("#text").removesuffix(" ■") == text
+    expect(page.locator("#tree button")).to_contain_text("mine")
+    page.focus("#tree button")
+    page.keyboard.press("Delete")
+    expect(page.locator("#tree button")).to_have_count(0)
+    page.click("#undo")
+    expect(page.locator("#tree button")).to_contain_text("mine")
+    with page.expect_download() as saved:
+        page.click("#save-json")
+    saved.value.save_as(tmp_path / "texts.json")
+    page.set_input_files("#file", tmp_path / "texts.json")
+    expect(page.locator("#tree button")).to_have_count(2)
+    (tmp_path / "texts.json").write_text("no texts", "utf-8")
+    page.set_input_files("#file", tmp_path / "texts.json")
+    wait_for_status(page, "This file holds no texts")
+
+
+def test_a_browser_that_keeps_nothing_is_told_and_used(browser, url):
+    page = browser.new_page()
+    page.add_init_script(
+        "Object.defineProperty(globalThis, 'localStorage', { get() { throw new Error(); } });"
+    )
+    page.goto(url)
+    wait_for_status(page, "Ready.")
+    write(page, "The soup", 5)
+    expect(page.locator("#unkept")).to_contain_text("keeps nothing for this page")
     page.close()
 
 

@@ -56,6 +56,21 @@ def test_the_interval_misses_no_share_more_often_than_it_says(page, trials):
         assert chances(trials, share)[covered].sum() >= 0.95
 
 
+def test_who_stops_at_the_first_clear_result_is_misled_more_often(page):
+    # Two equal sides, up to 50 pairs: the probabilities that docs/html.md states.
+    clear = [
+        [low > 0.5 or high < 0.5 for low, high in intervals(page, trials)] for trials in range(51)
+    ]
+    at_the_end = chances(50, 0.5)[clear[50]].sum()
+    going, stopped = np.ones(1), 0.0  # of numbers of successes, as long as nothing is clear
+    for trials in range(1, 51):
+        going = (np.append(going, 0) + np.append(0, going)) / 2
+        stopped += going[clear[trials]].sum()
+        going[clear[trials]] = 0
+    assert at_the_end == pytest.approx(0.033, abs=5e-4)
+    assert stopped == pytest.approx(0.171, abs=5e-4)
+
+
 def test_few_answers_show_nothing_yet(page):
     assert call(page, "() => exactInterval(5, 5)")[0] < 0.5  # 5 of 5 come by chance 1 time in 16
     assert call(page, "() => exactInterval(6, 6)")[0] > 0.5

@@ -60,9 +60,9 @@ def serve(
     ] = LIMITS.seconds,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or mps.")] = "cpu",
 ) -> None:
-    """Serve runs to programs that speak OpenAI's completions, until Ctrl-C or SIGTERM.
+    """Serve runs as a page, and to programs that speak OpenAI's completions.
 
-    Then new requests are refused, and texts that are being written finish.
+    Ctrl-C or SIGTERM ends it: new requests are refused, and texts that are being written finish.
     """
     for package in ("fastapi", "prometheus_client", "uvicorn"):
         if find_spec(package) is None:
@@ -84,5 +84,5 @@ def serve(
                 served.append(open_run(name, path, limits, device, shown.show))
         app = create_app(served, limits=limits, key=api_key, origins=cors or ())
         address = f"http://{host}:{bound.getsockname()[1]}"
-        started = f"Serving {', '.join(named)} at {address}/v1 · Ctrl-C ends"
+        started = f"Serving {', '.join(named)} at {address}/v1 · page: {address} · Ctrl-C ends"
         listen.serve(app, bound, limits.seconds, lambda: typer.echo(started, err=True))

@@ -81,7 +81,8 @@ def describe(run: Run, license: str, weights: str) -> dict[str, Any]:
     if run.config.counts.longest and not run.config.model.counted:
         engine["mixture"] = run.mixture().weights.tolist()
     told = about(run, license)
-    del told["options"]["no_copy"]  # needs the training text
+    if told["options"].pop("no_copy"):  # needs the training text
+        told["off"]["no_copy"] = 0
     return {**told, "fields": [], "weights": weights, "engine": engine}
 
 

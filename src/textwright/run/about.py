@@ -15,7 +15,10 @@ _SEARCH = {"beams", "length_penalty", "early_stopping"}  # a page shows texts as
 
 
 def about(run: Run, license: str = "") -> dict[str, Any]:
-    """The JSON document: names, sizes, fields of the template, sampling options, model card."""
+    """The JSON document: names, sizes, fields of the template, sampling options, model card.
+
+    off: options of the run that a page leaves out, at the value that turns them off elsewhere.
+    """
     model, tokenizer = run.config.model, run.tokenizer
     return {
         "name": run.path.resolve().name,
@@ -28,6 +31,7 @@ def about(run: Run, license: str = "") -> dict[str, Any]:
         },
         "fields": _fields(run),
         "options": _options(run),
+        "off": {"beams": 1} if run.config.sample.beams > 1 else {},
         "prompt": run.config.train.sample_prompt,
         "license": license,
         "card": _card(run),

@@ -52,7 +52,7 @@ export class InsideView {
     const { value } = chooser;
     chooser.replaceChildren(...this.views.map(({ name }) => new Option(name)));
     if (this.views.some(({ name }) => name === value)) chooser.value = value;
-    find("inside-parts").replaceChildren(...describeParts(found));
+    find("inside-parts").replaceChildren(...notesOf(found));
     this.show();
   }
 
@@ -104,15 +104,18 @@ export function viewsOf({ attention, gates, saliency }) {
   return views;
 }
 
-/** What each part of a mixture gave to the token; of no mixture, nothing. */
-function describeParts({ shares, parts }) {
-  if (!shares) return [];
+/** What else is to be said: what is lacking here, and what each part of a mixture gave to the token. */
+function notesOf({ attention, gates, saliency, shares, parts }) {
+  const note = (text) => make("p", { className: "hint" }, text);
+  const lacking = (attention || gates) && !saliency;
+  const notes = lacking ? [note("Saliency needs gradients, which only the page of a server has.")] : [];
+  if (!shares) return notes;
   const given = Object.entries(PARTS).map(([part, name]) => [name, shares[part], parts[part], shares[part] * parts[part]]);
   const whole = given.reduce((sum, [, , , chance]) => sum + chance, 0);
   const rows = given.map(([name, share, chance, both]) => [name, percent(share), percent(chance), percent(both / whole)]);
   const heads = ["part of the mixture", "its weight", "its probability", "of the whole"];
-  const note = make("p", { className: "hint", textContent: "The shades are those of the neural model, one part of a mixture." });
-  return [note, makeTable("Where this token's probability comes from", heads, rows)];
+  notes.push(note("The shades are those of the neural model, one part of a mixture."));
+  return [...notes, makeTable("Where this token's probability comes from", heads, rows)];
 }
 
 function meanOf(rows) {

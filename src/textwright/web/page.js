@@ -54,6 +54,7 @@ export class Page extends EventTarget {
     find("privacy").textContent = this.side.privacy;
     find("form").addEventListener("submit", (event) => {
       event.preventDefault();
+      this.stop("Writing…");
       this.attempt(async () => this.write(await this.request()));
     });
     find("prompt").addEventListener("keydown", (event) => {
@@ -137,7 +138,7 @@ export class Page extends EventTarget {
 
   /** Write a text to its end, and add it to the tree. chosen: the token after those that it has. */
   async write(begun, chosen = null) {
-    this.stop("");
+    this.stop("Writing…");
     const { signal } = (this.writing = new AbortController());
     await this.attempt(async () => {
       const { tokens: given = [] } = begun;
@@ -163,7 +164,6 @@ export class Page extends EventTarget {
     const added = this.tree.add(text);
     this.show(added.id);
     find("halt").disabled = false;
-    this.say("Writing…");
     return added;
   }
 

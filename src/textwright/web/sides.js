@@ -62,15 +62,24 @@ export class Sides {
 
 /** Options in words: those that are not as they are if nothing is said. */
 export function nameOptions(options) {
-  const said = Object.entries(options)
-    .filter(([name, value]) => name in DEFAULTS && JSON.stringify(value) !== JSON.stringify(DEFAULTS[name]))
-    .map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? JSON.stringify(value) : value}`);
-  return said.join(", ") || "the model's own probabilities";
+  const said = Object.keys(options).filter((name) => name in DEFAULTS && !isSame(options[name], DEFAULTS[name]));
+  return said.length ? inWords(options, said) : "the model's own probabilities";
 }
 
-/** Both sides in words, without what they share. */
+/** Both sides in words: what they do not share. */
 export function nameSides([one, other]) {
-  const names = [one, other].map(({ options }) => nameOptions(options));
-  if (one.run === other.run) return names[0] === names[1] ? [`${names[0]} (one)`, `${names[1]} (other)`] : names;
-  return names[0] === names[1] ? [one.run, other.run] : [`${one.run}, ${names[0]}`, `${other.run}, ${names[1]}`];
+  const differing = Object.keys(one.options).filter((name) => !isSame(one.options[name], other.options[name]));
+  const names = [one, other].map(({ run, options }) =>
+    [...(one.run === other.run ? [] : [run]), ...(differing.length ? [inWords(options, differing)] : [])].join(", "),
+  );
+  return names[0] ? names : [`${one.run} (one)`, `${other.run} (other)`];
+}
+
+function inWords(options, names) {
+  const said = (value) => (Array.isArray(value) ? JSON.stringify(value) : value);
+  return names.map((name) => `${name.replaceAll("_", " ")} ${said(options[name])}`).join(", ");
+}
+
+function isSame(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
 }

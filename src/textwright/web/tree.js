@@ -79,7 +79,7 @@ export class Tree {
     this.texts = texts;
   }
 
-  /** The document that `readTexts` reads. Seeds are written as text: they may exceed JSON's numbers. */
+  /** The document that `take` reads. Seeds are written as text: they may exceed JSON's numbers. */
   toJSON() {
     return { format: FORMAT, texts: this.texts.map((text) => ({ ...text, seed: String(text.seed) })) };
   }

@@ -1,0 +1,215 @@
+"""What the page is made of, without the page: the tree of texts, the order in words, the calls."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from serving import make_app, running
+from web_engine import call, expose, open_browser
+
+from textwright.api import load
+from textwright.run import Run
+from textwright.run.about import about
+from textwright.writing.sampling_options import explain, sampling_options
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
+
+
+@pytest.fixture(scope="module")
+def page():
+    with open_browser() as browser:
+        page = browser.new_page()
+        expose(page, "tree.js", "Tree", "nameOf")
+        expose(page, "order.js", "explainSteps", "explainEnd")
+        expose(page, "calls.js", "makeCalls")
+        expose(page, "sampling.js", "DEFAULTS")
+        page.evaluate(
+            """() => {
+                globalThis.madeOf = (words, parent = null) => ({
+                    run: "notes", prompt: "The", options: {}, seed: 2n ** 64n - 1n, parent,
+                    tokens: words.split(" ").map((word, id) => ({ id, text: ` ${word}` })),
+                });
+                globalThis.shape = (tree) =>
+                    tree.walk().map(({ text, depth }) => "-".repeat(depth) + nameOf(text));
+                globalThis.grow = () => {
+                    const tree = new Tree();
+                    const soup = tree.add(madeOf("soup"));
+                    tree.add(madeOf("dish"));
+                    const hot = tree.add({ ...madeOf("hot soup", soup.id), place: 0 });
+                    tree.add({ ...madeOf("hot pan", hot.id), place: 1 });
+                    return tree;
+                };
+            }"""
+        )
+        yield page
+
+
+def test_branches_follow_what_they_branch_from(page):
+    assert call(page, "() => shape(grow())") == ["The soup", "-hot soup", "--pan", "The dish"]
+
+
+def test_each_change_of_the_tree_is_undone(page):
+    shapes = call(
+        page,
+        """() => {
+            const tree = grow();
+            const shapes = [shape(tree)];
+            for (const work of [
+                () => tree.rename(3, "mine"),
+                () => tree.keep(4, true),
+                () => tree.remove(3),
+                () => tree.add(madeOf("rice")),
+            ]) {
+                work();
+                shapes.push(shape(tree));
+            }
+            const back = [];
+            while (tree.canUndo) {
+                back.push(shape(tree));
+                tree.undo();
+            }
+            tree.undo(); // nothing is left to undo
+            return [shapes, back, shape(tree)];
+        }""",
+    )
+    there, back, emptied = shapes
+    assert there[1] == ["The soup", "-mine", "--pan", "The dish"]
+    assert there[3] == ["The soup", "The dish"]
+    assert back[:5] == there[::-1]
+    assert emptied == []
+
+
+def test_kept_texts_are_left_when_the_others_are_deleted(page):
+    assert call(
+        page,
+        """() => {
+            const tree = grow();
+            tree.keep(1, true);
+            tree.keep(4, true);
+            tree.removeOthers();
+            return shape(tree);
+        }""",
+    ) == ["The soup", "-pan"]
+
+
+def test_saved_texts_are_read_again_beside_others(page):
+    same, both, seed, readable = call(
+        page,
+        """() => {
+            const tree = grow();
+            const document = JSON.parse(JSON.stringify(tree));
+            const other = new Tree();
+            other.take(document);
+            const again = JSON.stringify(other) === JSON.stringify(tree);
+            other.take(document);
+            return [again, shape(other), String(other.texts[5].seed), tree.toText()];
+        }""",
+    )
+    assert same
+    assert both == ["The soup", "-hot soup", "--pan", "The dish"] * 2
+    assert seed == str(2**64 - 1)
+    assert "# pan\n\nThe hot pan\n" in readable
+
+
+@pytest.mark.parametrize(
+    "document",
+    [None, {}, {"format": "other", "texts": []}, {"format": "textwright texts 1", "texts": [{}]}],
+)
+def test_what_holds_no_texts_is_refused_and_changes_nothing(page, document):
+    told, shape = call(
+        page,
+        """document => {
+            const tree = grow();
+            try {
+                tree.take(document);
+            } catch (error) {
+                return [error.message, shape(tree)];
+            }
+        }""",
+        document,
+    )
+    assert "This file" in told and len(shape) == 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 0.0, "stop": ["\n", "end"]},
+        {"temperature": float("inf"), "top_k": 5, "forbid": [3], "logit_bias": {7: -2.5, 8: 1}},
+        {"temperature": 0.7, "top_p": 0.9, "min_p": 0.05, "typical_p": 0.8, "no_copy": 5},
+        {"repetition_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": -0.25},
+        {"no_repeat_ngram": 3, "min_new_tokens": 4, "max_new_tokens": 9},
+    ],
+)
+def test_the_order_in_force_is_told_as_in_python(page, options):
+    told = {**options, "logit_bias": list(options.get("logit_bias", {}).items())}
+    if options.get("temperature") == float("inf"):
+        told["temperature"] = "Infinity"
+    steps, end = call(
+        page,
+        """given => {
+            const options = { ...DEFAULTS, ...given };
+            options.temperature = Number(options.temperature);
+            return [explainSteps(options), explainEnd(options)];
+        }""",
+        told,
+    )
+    lines = [f"{number:2} {name}: {value}" for number, (name, value) in enumerate(steps, 1)]
+    assert [*lines, f"   {end}"] == explain(sampling_options(**options))
+
+
+OPTIONS = {
+    "temperature": 0.8,
+    "top_k": 20,
+    "presence_penalty": 0.3,
+    "min_new_tokens": 5,
+    "max_new_tokens": 12,
+    "stop": ["it's", "\n"],
+}
+
+
+@pytest.mark.parametrize(
+    ("begun", "options"),
+    [({"prompt": "Don't stir"}, OPTIONS), ({"fields": {"course": "Soup"}}, {})],
+)
+def test_each_call_writes_the_same_text(page, formed, begun, options, capsys, monkeypatch):
+    writer, run = load(formed), about(Run.load(formed))
+    with running(make_app(formed)) as address:
+        calls = call(
+            page,
+            """([begun, options, run, address]) => makeCalls(
+                { ...begun, options: { ...DEFAULTS, ...run.options, ...options }, seed: 7n },
+                run,
+                address,
+            )""",
+            [begun, options, run, address],
+        )
+        texts = {made["name"]: made["text"] for made in calls}
+        if "fields" in begun:
+            [values] = writer.fill(begun["fields"], seed=7, **options)
+            stream = writer.generator.fill(
+                writer.form(), begun["fields"], writer.options(**options), seed=7
+            )
+            [sample] = stream.samples()
+            printed = f"{values}\n"
+        else:
+            [sample] = writer.generate(begun["prompt"], seed=7, **options)
+            printed = f"{sample.text}\n"
+        monkeypatch.chdir(formed.parent.parent)
+        named = "runs/" + formed.name
+        answer = subprocess.run(
+            ["bash", "-c", texts["curl"]], capture_output=True, check=True, timeout=30
+        )
+        assert json.loads(answer.stdout)["choices"][0]["text"] == sample.text
+        assert named in texts["Python"]
+        for name, wanted in [("openai", f"{sample.text}\n"), ("Python", printed)]:
+            code = texts[name].replace(named, str(formed))
+            exec(compile(code, name, "exec"), {})
+            assert capsys.readouterr().out == wanted, name
+        line = texts["command line"].replace(named, str(formed))
+        line = line.replace("textwright", f"{sys.executable} -m textwright", 1) + " --json"
+        told = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=60)
+        [written] = json.loads(told.stdout)["samples"]
+        assert written["text"] == sample.text
