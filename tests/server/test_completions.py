@@ -15,6 +15,7 @@ from textwright.evaluation.predictors import open_predictor
 from textwright.inspection import inner
 from textwright.inspection.saliency import saliency
 from textwright.run import Run
+from textwright.server import answers
 from textwright.writing.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -310,6 +311,8 @@ def test_an_answer_that_takes_too_long_is_ended(trained):
         ({"min_tokens": 20}, 422, None, "min_tokens (20) cannot exceed max_tokens (16)"),
         ({"temperature": -1}, 422, "temperature", "greater than or equal to 0"),
         ({"temperature": float("nan")}, 422, "temperature", "temperature"),
+        ({"temperature": "1"}, 422, "temperature", "valid number"),
+        ({"stream": 1}, 422, "stream", "valid boolean"),
         ({"presence_penalty": float("inf")}, 422, None, "presence_penalty"),
         ({"logprobs": 51}, 422, "logprobs", "less than or equal to 50"),
         ({"logit_bias": {"soup": 1}}, 422, "logit_bias", "integer"),
@@ -505,6 +508,35 @@ def test_the_schema_holds_all_routes_and_the_bounds_of_the_options(app):
     top_p = schema["components"]["schemas"]["CompletionBody"]["properties"]["top_p"]
     assert top_p["anyOf"][0] == {"type": "number", "exclusiveMinimum": 0.0, "maximum": 1.0}
     assert "Keep only the likeliest tokens" in top_p["description"]
+
+
+def test_answers_are_as_the_schema_says(app, formed):
+    everything = {"prompt": ["A", "soup"], "n": 2, "echo": True, "logprobs": 2}
+    both = make_app(formed)
+    for path, answer, asked in [
+        ("/v1/completions", answers.CompletionAnswer, {**everything, "return_token_ids": True}),
+        ("/v1/completions", answers.CompletionAnswer, {"beams": 2, "max_tokens": 3}),
+        ("/tokenize", answers.Tokens, {"prompt": "A zebra", "return_token_strs": True}),
+        ("/detokenize", answers.Text, {"tokens": [2, 3]}),
+        ("/api/inspect", answers.Inspected, {"prompt": "A", "inside": True, "saliency": True}),
+    ]:
+        for served in (app, both):
+            [found] = ask(served, asked, path=path)
+            assert found.status_code == 200, found.text
+            answer.model_validate_json(found.text)
+    for path, answer in [
+        ("/v1/models", answers.Models),
+        (f"/v1/models/{formed.name}", answers.Model),
+        ("/tokenizer_info", answers.TokenizerInfo),
+        ("/api/runs", answers.Runs),
+        ("/health", answers.Health),
+    ]:
+        answer.model_validate_json(get(both, path).text)
+    for path in ("/v1/models/none", "/nothing", "/v1/completions"):
+        refused = get(both, path)
+        answers.Refusal.model_validate_json(refused.text)
+        assert refused.status_code in answers.REFUSALS
+    assert refused.headers["allow"] == "POST"
 
 
 # --- whatever comes ----------------------------------------------------------------------------

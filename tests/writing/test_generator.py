@@ -81,6 +81,13 @@ class RuleBackend:
         self.rows.append(len(ids))
         return self._logits([(*seen, int(new)) for seen, new in zip(state.seen, ids, strict=True)])
 
+    def follow(self, ids: np.ndarray, state: SeenState) -> tuple[np.ndarray, SeenState]:
+        found = []
+        for new in ids.T:
+            logits, state = self.step(new, state)
+            found.append(logits)
+        return np.stack(found, 1), state
+
     def _logits(self, seen: list[tuple[int, ...]]) -> tuple[np.ndarray, SeenState]:
         assert self.context_length is None or max(map(len, seen)) <= self.context_length
         return np.stack([self.rule(ids) for ids in seen]), SeenState(seen)

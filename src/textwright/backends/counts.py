@@ -58,19 +58,37 @@ class CountsBackend:
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Logits, CountsState]:
         """ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
+        state = self.read(ids, lengths)
+        return self._predicted(state.contexts), state
+
+    def step(self, ids: Ids, state: CountsState) -> tuple[Logits, CountsState]:
+        """Read one more id of each row: ids (B,) → logits (B, V), state."""
+        contexts, state = self.read_on(ids[:, None], state)
+        return self._predicted(contexts[:, 0]), state
+
+    def follow(self, ids: Ids, state: CountsState) -> tuple[Logits, CountsState]:
+        """Read more ids of each row: ids (B, T) → logits after each (B, T, V), state."""
+        contexts, state = self.read_on(ids, state)
+        logits = self._predicted(contexts.reshape(ids.size, -1))
+        return logits.reshape(*ids.shape, -1), state
+
+    def read(self, ids: Ids, lengths: Ids) -> CountsState:
+        """The state after rows; ids (B, T) padded on the right, lengths (B,)."""
         contexts = self.counts.begin(len(ids))
         for back in range(self.counts.order - 1, 0, -1):
             rows = np.flatnonzero(lengths >= back)
             contexts[rows] = self.counts.read(contexts[rows], ids[rows, lengths[rows] - back])
-        return self._predicted(CountsState(contexts, np.asarray(lengths, np.int64)))
+        return CountsState(contexts, np.asarray(lengths, np.int64))
 
-    def step(self, ids: Ids, state: CountsState) -> tuple[Logits, CountsState]:
-        """Read one more id of each row: ids (B,) → logits (B, V), state."""
-        contexts = self.counts.read(state.contexts, ids)
-        return self._predicted(CountsState(contexts, state.lengths + 1))
+    def read_on(self, ids: Ids, state: CountsState) -> tuple[Ids, CountsState]:
+        """The contexts after each of more ids (B, T), as (B, T, n − 1), and the state after all."""
+        contexts = [state.contexts]
+        for new in ids.T:
+            contexts.append(self.counts.read(contexts[-1], new))
+        return np.stack(contexts[1:], 1), CountsState(contexts[-1], state.lengths + ids.shape[1])
 
-    def _predicted(self, state: CountsState) -> tuple[Logits, CountsState]:
-        return np.log(self.counts.distribution(state.contexts)).astype(np.float32), state
+    def _predicted(self, contexts: Ids) -> Logits:
+        return np.log(self.counts.distribution(contexts)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -152,21 +170,55 @@ class MixedBackend:
 
     def step(self, ids: Ids, state: MixedState) -> tuple[Logits, MixedState]:
         """Read one more id of each row: ids (B,) → logits (B, V), state."""
-        parts, after = self.read_on(ids, state)
+        parts, after = self.read_on(ids[:, None], state)
         return self.mixed(parts), after
+
+    def follow(self, ids: Ids, state: MixedState) -> tuple[Logits, MixedState]:
+        """Read more ids of each row: ids (B, T) → logits after each (B, T, V), state."""
+        parts, after = self.read_on(ids, state)
+        return self.mixed(parts).reshape(*ids.shape, -1), after
 
     def read(self, ids: Ids, lengths: Ids) -> tuple[Parts, MixedState]:
         """As `prefill`, with the parts by themselves."""
         texts = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-        whole = [ReadText.of(text) for text in texts]
-        return self._parts(self._neural_read(texts), self.counts.prefill(ids, lengths), whole)
+        logits, neural = self._neural_read(texts)
+        counts = self.counts.read(ids, lengths)
+        state = MixedState(neural, counts, [ReadText.of(text) for text in texts])
+        return self._parts(logits, counts.contexts, texts), state
 
     def read_on(self, ids: Ids, state: MixedState) -> tuple[Parts, MixedState]:
-        """As `step`, with the parts by themselves."""
-        new = zip(state.texts, ids.tolist(), strict=True)
-        texts = [text.append(token) for text, token in new]
-        neural = self._neural_step(ids, state.neural, [text.ids for text in texts])
-        return self._parts(neural, self.counts.step(ids, state.counts), texts)
+        """As `follow`, with the parts by themselves, of all places in a line (B · T, V)."""
+        grown = [state.texts]  # the texts after each id
+        for new in ids.T.tolist():
+            grown.append([text.append(token) for text, token in zip(grown[-1], new, strict=True)])
+        seen = [[text.ids for text in texts] for texts in grown[1:]]
+        logits, neural = self._neural_read_on(ids, state.neural, seen)
+        contexts, counts = self.counts.read_on(ids, state.counts)
+        in_line = [text for of_row in zip(*seen, strict=True) for text in of_row]
+        flat = logits.reshape(ids.size, -1), contexts.reshape(ids.size, -1)
+        return self._parts(*flat, in_line), MixedState(neural, counts, grown[-1])
+
+    def _neural_read_on(self, ids: Ids, state: Any, seen: list[list[Ids]]) -> tuple[Logits, Any]:
+        """Logits after each id (B, T, V), the state; seen: what each row has read after each.
+
+        Up to where a context is full, all are read at once.
+        """
+        limit = self.neural.context_length
+        full = [any(moves(len(text), limit) for text in texts) for texts in seen]
+        found: list[Logits] = []
+        begin, count = 0, len(full)
+        while begin < count:
+            end = begin + 1
+            if full[begin] or count == 1:
+                logits, state = self._neural_step(ids[:, begin], state, seen[begin])
+                found.append(logits[:, None])
+            else:
+                while end < count and not full[end]:
+                    end += 1
+                logits, state = self.neural.follow(ids[:, begin:end], state)
+                found.append(logits)
+            begin = end
+        return np.concatenate(found, 1), state
 
     def _neural_read(self, texts: list[Ids]) -> tuple[Logits, Any]:
         limit = self.neural.context_length
@@ -188,18 +240,14 @@ class MixedBackend:
         back = np.argsort(full + going)
         return logits[back], after.select(back.tolist())
 
-    def _parts(
-        self, neural: tuple[Logits, Any], counts: tuple[Logits, CountsState], texts: list[ReadText]
-    ) -> tuple[Parts, MixedState]:
-        (logits, neural_state), (counted, counts_state) = neural, counts
-        by_counts = np.exp(counted.astype(np.float64))
-        known = self.counts.counts.evidence(counts_state.contexts)
-        recalled = [recall(text.ids, base) for text, base in zip(texts, by_counts, strict=True)]
+    def _parts(self, logits: Logits, contexts: Ids, texts: list[Ids]) -> Parts:
+        """The parts after texts (N), given logits (N, V) and contexts (N, n − 1)."""
+        counts = self.counts.counts
+        by_counts = counts.distribution(contexts)
+        recalled = [recall(text, base) for text, base in zip(texts, by_counts, strict=True)]
         by_memory, remembered = map(np.stack, zip(*recalled, strict=True))
-        evidence = np.concatenate([known, remembered], 1)
-        by_neural = np.exp(log_probabilities(logits))
-        parts = Parts(by_neural, by_counts, by_memory, evidence)
-        return parts, MixedState(neural_state, counts_state, texts)
+        evidence = np.concatenate([counts.evidence(contexts), remembered], 1)
+        return Parts(np.exp(log_probabilities(logits)), by_counts, by_memory, evidence)
 
     def mixed(self, parts: Parts) -> Logits:
         """The logits (B, V) of the mixture of these parts."""

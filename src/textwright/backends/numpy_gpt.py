@@ -119,6 +119,11 @@ class NumpyKeyValueState:
     def nbytes(self) -> int:
         return sum(keys.nbytes + values.nbytes for keys, values in self.store.layers)
 
+    def columns(self, layer: int) -> tuple[Floats, Floats]:
+        """A copy of what a layer keeps of rows of one length: keys (B, G, C, K), values."""
+        keys, values = (array[self.slots] for array in self.store.layers[layer])
+        return keys[:, :, : self.lengths[0]], values[:, :, : self.lengths[0]]
+
     def with_column(self) -> Self:
         """The state after one more id per row, with a free column for it."""
         leases, store = self.leases, self.store
@@ -174,14 +179,12 @@ class NumpyGPT:
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Floats, NumpyKeyValueState]:
         """ids (B, T) padded on the right, lengths (B,) ≥ 1 → logits after each row (B, V)."""
         lengths = np.asarray(lengths, np.int64)
-        reads, order = [], []
-        for length in np.unique(lengths):  # rows of equal length together, so that none is padded
-            rows = np.flatnonzero(lengths == length)
-            reads.append(self._read(np.asarray(ids)[rows, :length]))
-            order.append(rows)
-        back = np.argsort(np.concatenate(order))
-        hidden = np.concatenate([hidden for hidden, _ in reads])[back]
-        return self._project(hidden), NumpyKeyValueState.concat([s for _, s in reads]).select(back)
+        reads, groups = [], _alike(lengths)
+        for rows in groups:
+            x, state = self._read(np.asarray(ids)[rows, : lengths[rows[0]]])
+            reads.append((x[:, -1], state))
+        hidden, state = _in_order(reads, groups)
+        return self._project(self._finish(hidden)), state
 
     def step(self, ids: Ids, state: NumpyKeyValueState) -> tuple[Floats, NumpyKeyValueState]:
         """Read one more id per row, (B,) → logits (B, V)."""
@@ -192,17 +195,28 @@ class NumpyGPT:
             x = block.step(x, keys, values, view, waves)
         return self._project(self._finish(x)), after
 
-    def _read(self, ids: Ids) -> tuple[Floats, NumpyKeyValueState]:
-        """ids (B, T), no padding → the last hidden vectors (B, D), and the state."""
+    def follow(self, ids: Ids, state: NumpyKeyValueState) -> tuple[Floats, NumpyKeyValueState]:
+        """Read more ids of each row, (B, T) → logits after each of them (B, T, V)."""
+        groups = _alike(state.lengths)
+        reads = [self._read(np.asarray(ids)[rows], state.select(rows)) for rows in groups]
+        hidden, state = _in_order(reads, groups)
+        flat = self._finish(hidden).reshape(ids.size, -1)
+        return self._project(flat).reshape(*ids.shape, -1), state
+
+    def _read(
+        self, ids: Ids, state: NumpyKeyValueState | None = None
+    ) -> tuple[Floats, NumpyKeyValueState]:
+        """ids (B, T), no padding, after a state of rows of one length → what the blocks make of
+        them (B, T, D), and the state after them."""
         rows, count = ids.shape
-        places = np.arange(count)
+        before = 0 if state is None else int(state.lengths[0])
+        places = before + np.arange(count)
         x, waves = self._embed(ids, places), self._waves_at(places)
         layers = []
-        for block in self._blocks:
-            x, keys, values = block.read(x, waves)
+        for number, block in enumerate(self._blocks):
+            x, keys, values = block.read(x, waves, None if state is None else state.columns(number))
             layers.append((keys, values))
-        lengths = np.full(rows, count, np.int64)
-        return self._finish(x[:, -1]), NumpyKeyValueState.of(layers, lengths)
+        return x, NumpyKeyValueState.of(layers, np.full(rows, before + count, np.int64))
 
     def _embed(self, ids: Ids, places: Ids) -> Floats:
         """ids (…), places of the last axis → scaled token and added position vectors (…, D)."""
@@ -228,6 +242,22 @@ class NumpyGPT:
         if self._output_bias is not None:
             logits += self._output_bias
         return logits
+
+
+def _alike(lengths: Ids) -> list[Ids]:
+    """The rows of each length, which are read together, so that none is padded."""
+    return [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+
+
+def _in_order(
+    reads: Sequence[tuple[Floats, NumpyKeyValueState]], groups: list[Ids]
+) -> tuple[Floats, NumpyKeyValueState]:
+    """What was read of groups of rows, as one, in the order of the rows."""
+    if len(reads) == 1:
+        return reads[0]
+    back = np.argsort(np.concatenate(groups))
+    hidden = np.concatenate([hidden for hidden, _ in reads])[back]
+    return hidden, NumpyKeyValueState.concat([state for _, state in reads]).select(back)
 
 
 class _View:
@@ -316,15 +346,20 @@ class _Block:
             found = _softmax(scores) @ values  # (S, G, H/G, U)
         return self._add(x, view.gather(found).reshape(len(x), -1))
 
-    def read(self, x: Floats, waves: Waves) -> tuple[Floats, Floats, Floats]:
-        """x (B, T, D) → the block's output, keys (B, G, T, K), values (B, G, T, U)."""
+    def read(
+        self, x: Floats, waves: Waves, before: tuple[Floats, Floats] | None = None
+    ) -> tuple[Floats, Floats, Floats]:
+        """x (B, T, D), after the keys and values of C earlier ids → the block's output, and all
+        keys (B, G, C + T, K) and values (B, G, C + T, U)."""
         q, k, v = (np.swapaxes(part, 1, 2) for part in self._queries_keys_values(x, waves))
+        if before is not None:
+            k, v = np.concatenate([before[0], k], 2), np.concatenate([before[1], v], 2)
         q *= self.scale
         all_k, all_v = (
             np.repeat(part, self.group, 1) if self.group > 1 else part for part in (k, v)
         )
-        scores = q @ np.swapaxes(all_k, 2, 3)  # (B, H, T, T)
-        later = np.triu(np.ones(scores.shape[2:], bool), 1)
+        scores = q @ np.swapaxes(all_k, 2, 3)  # (B, H, T, C + T)
+        later = np.triu(np.ones(scores.shape[2:], bool), 1 + k.shape[2] - q.shape[2])
         np.copyto(scores, np.float32(-np.inf), where=later)
         found = np.swapaxes(_softmax(scores) @ all_v, 1, 2)
         return self._add(x, found.reshape(*x.shape[:2], -1)), k, v

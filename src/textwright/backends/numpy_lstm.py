@@ -121,6 +121,17 @@ class NumpyLSTM:
         hidden, cell = self._advance(ids, state.hidden, state.cell)
         return self._project(hidden[-1]), NumpyRecurrentState(hidden, cell, state.lengths + 1)
 
+    def follow(self, ids: Ids, state: NumpyRecurrentState) -> tuple[Floats, NumpyRecurrentState]:
+        """Read more ids of each row, (B, T) → logits after each of them (B, T, V)."""
+        rows, count = ids.shape
+        hidden, cell = state.hidden, state.cell
+        after = np.empty((rows, count, hidden.shape[-1]), np.float32)
+        for t in range(count):
+            hidden, cell = self._advance(ids[:, t], hidden, cell)
+            after[:, t] = hidden[-1]
+        logits = self._project(after.reshape(rows * count, -1)).reshape(rows, count, -1)
+        return logits, NumpyRecurrentState(hidden, cell, state.lengths + count)
+
     def _advance(
         self, ids: Ids, hidden: Floats, cell: Floats | None
     ) -> tuple[Floats, Floats | None]:

@@ -28,8 +28,9 @@ from textwright.comparison.subjects import (
 from textwright.compute.device import choose_device
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
-from textwright.evaluation.scores import HeldOut, Window, windows_of
+from textwright.evaluation.scores import HeldOut, Window
 from textwright.hub import quiet_transformers
+from textwright.writing.backend import windows_of
 
 CONTEXT = 2_048  # tokens read at once, where the model would look back on more
 LOGITS = 1 << 26  # held at a time: 256 MB
@@ -211,17 +212,25 @@ class FolderBackend:
         """ids (B, T) of equal lengths (B,) → logits (B, V), the model's cache."""
         if len(set(lengths.tolist())) > 1:
             raise ValueError("Rows of different lengths are not read together here.")
-        return self._read(ids, None)
+        logits, cache = self._read(ids, None)
+        return logits[:, -1].numpy(), cache
 
     @torch.inference_mode()
     def step(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
         """Read one more id of each row: ids (B,) → logits (B, V), the cache."""
-        return self._read(np.asarray(ids)[:, None], state)
+        logits, cache = self._read(np.asarray(ids)[:, None], state)
+        return logits[:, -1].numpy(), cache
 
-    def _read(self, ids: np.ndarray, cache: Any) -> tuple[np.ndarray, Any]:
+    @torch.inference_mode()
+    def follow(self, ids: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        """Read more ids of each row: ids (B, T) → logits (B, T, V), the cache."""
+        logits, cache = self._read(ids, state)
+        return logits.numpy(), cache
+
+    def _read(self, ids: np.ndarray, cache: Any) -> tuple[torch.Tensor, Any]:
         batch = torch.as_tensor(np.asarray(ids, np.int64), device=self.device)
         found = self.model(batch, past_key_values=cache, use_cache=True)
-        return found.logits[:, -1].float().cpu().numpy(), found.past_key_values
+        return found.logits.float().cpu(), found.past_key_values
 
 
 def _load(path: Path) -> tuple[Any, Any]:

@@ -30,19 +30,23 @@ EVIDENCE = tuple(
 def recall(text: Ids, base: Floats) -> tuple[Floats, Floats]:
     """The probability of every token after a text that begins with the stop id (V,), and the
     evidence (E,); base (V,): that by the corpus' counts."""
-    p, evidence = base, _no_evidence(1)[0]
+    kept, evidence = 1.0, _no_evidence(1)[0]
+    added: list[tuple[Ids, Floats, float]] = []  # ids, what each gains, what was kept so far
     for length in range(min(LONGEST, len(text) - 1) + 1):
         earlier = np.ones(len(text) - max(1, length), bool)
         for back in range(1, length + 1):  # the tokens before each place are the newest ones
             earlier &= text[length - back : len(text) - back] == text[-back]
         followed = text[max(1, length) :][earlier]
         if len(followed):
-            counts = np.bincount(followed, minlength=len(base))
-            kinds = np.count_nonzero(counts)
-            p = (np.maximum(counts - DISCOUNT, 0) + DISCOUNT * kinds * p) / len(followed)
+            ids, counts = np.unique(followed, return_counts=True)
+            varied = len(ids) / len(followed)
+            kept *= DISCOUNT * varied  # of what the shorter contexts say
+            added.append((ids, (counts - DISCOUNT) / len(followed), kept))
             if length:
-                known = (np.log1p(len(followed)), kinds / len(followed))
-                evidence[2 * length - 2 : 2 * length] = known
+                evidence[2 * length - 2 : 2 * length] = np.log1p(len(followed)), varied
+    p = kept * base  # once, since the vocabulary is large and the text is short
+    for ids, gain, then in added:
+        p[ids] += gain * (kept / then)
     return p, evidence
 
 

@@ -21,7 +21,7 @@ from textwright.errors import EvaluationError
 from textwright.escape import EscapeCode
 from textwright.models import LanguageModel
 from textwright.tokenizer import Tokenizer
-from textwright.writing.backend import window_start
+from textwright.writing.backend import windows_of
 
 ROWS_AT_A_TIME = 64
 TOKENS_AT_A_TIME = 256  # of each row; limits memory for documents of any length
@@ -182,17 +182,6 @@ class Window(NamedTuple):
     ids: np.ndarray
     start: int
     seen: int
-
-
-def windows_of(count: int, context_length: int | None) -> Iterator[tuple[int, int, int]]:
-    """(start, first, end): of a row's `count` targets, those from first to end are predicted from
-    ids[start:]."""
-    first = 0
-    while first < count:
-        start = window_start(first + 1, context_length)
-        end = count if context_length is None else min(count, start + context_length)
-        yield start, first, end
-        first = end
 
 
 def _score_group(

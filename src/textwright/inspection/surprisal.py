@@ -95,10 +95,10 @@ def _predictions(
     for count in range(len(ids)):
         begins = state is None or moves(1 + count, backend.context_length)
         row = visible(ids[:count], stop_id, backend.context_length)
-        given = (row[None], np.array([len(row)])) if begins else (row[-1:], state)
+        whole, newest = (row[None], np.array([len(row)])), row[None, -1:]
         if isinstance(backend, MixedBackend):
-            parts, state = (backend.read if begins else backend.read_on)(*given)
+            parts, state = backend.read(*whole) if begins else backend.read_on(newest, state)
             yield backend.mixed(parts)[0], parts
         else:
-            logits, state = (backend.prefill if begins else backend.step)(*given)
+            logits, state = backend.prefill(*whole) if begins else backend.step(newest[0], state)
             yield logits[0], None

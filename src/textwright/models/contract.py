@@ -117,6 +117,13 @@ class TorchBackend:
         hidden, state = self.model.encode(self._tensor(ids)[:, None], state)
         return self._logits(hidden[:, 0]), state
 
+    @memory_errors()
+    @torch.inference_mode()
+    def follow(self, ids: np.ndarray, state: ModelState) -> tuple[np.ndarray, ModelState]:
+        """Read more ids of each row, (B, T) → logits after each of them (B, T, V)."""
+        hidden, state = self.model.encode(self._tensor(ids), state)
+        return self._logits(hidden), state
+
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(np.asarray(array, dtype=np.int64), device=self.device)
 

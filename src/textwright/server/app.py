@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from textwright import __version__
+from textwright.server import answers
 from textwright.server.bodies import CompletionBody, DetokenizeBody, InspectBody, TokenizeBody
 from textwright.server.errors import ApiError, wrong_body
 from textwright.server.guard import Guard
@@ -21,6 +22,7 @@ from textwright.server.service import Service, Writing
 
 log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
+_STREAMED = {"schema": {"type": "string", "description": "Chunks of the answer, with `stream`."}}
 
 
 def create_app(
@@ -34,7 +36,7 @@ def create_app(
     from fastapi import FastAPI, Request, Response
     from fastapi.exceptions import RequestValidationError
     from fastapi.middleware.cors import CORSMiddleware
-    from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+    from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
     from starlette.exceptions import HTTPException
 
     service = Service(runs, limits)
@@ -49,6 +51,7 @@ def create_app(
         title="textwright",
         version=__version__,
         lifespan=lifespan,
+        responses=answers.refusals(),
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
     )
@@ -92,17 +95,20 @@ def create_app(
         kind, text = files[name]
         return Response(text, media_type=kind)
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", **answers.described(answers.Models))
     async def list_models() -> dict[str, Any]:
         """The runs that are served."""
         return {"object": "list", "data": [served.to_json() for served in service.runs.values()]}
 
-    @app.get("/v1/models/{name}")
+    @app.get("/v1/models/{name}", **answers.described(answers.Model))
     async def show_model(name: str) -> dict[str, Any]:
         """One of the runs."""
         return service.find(name).to_json()
 
-    @app.post("/v1/completions", response_model=None)
+    @app.post(
+        "/v1/completions",
+        **answers.described(answers.CompletionAnswer, **{"text/event-stream": _STREAMED}),
+    )
     async def complete(body: CompletionBody, request: Request) -> Response:
         """Text that goes on from prompts, or the log-probabilities of the prompts."""
         writing = await service.begin(body)
@@ -114,7 +120,7 @@ def create_app(
             writing.close()
         return Response(status_code=499) if answer is None else JSONResponse(answer)
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", status_code=400, response_model=answers.Refusal)
     async def refuse_chat() -> None:
         """Refused: the runs complete texts."""
         raise ApiError(
@@ -123,7 +129,7 @@ def create_app(
             code="no_chat",
         )
 
-    @app.post("/tokenize")
+    @app.post("/tokenize", **answers.described(answers.Tokens))
     async def tokenize(body: TokenizeBody) -> dict[str, Any]:
         """The ids of a text, in vLLM's form, and its words that the vocabulary lacks."""
         served = service.find(body.model)
@@ -140,14 +146,14 @@ def create_app(
             "prompt": prompt.text,
         }
 
-    @app.post("/detokenize")
+    @app.post("/detokenize", **answers.described(answers.Text))
     async def detokenize(body: DetokenizeBody) -> dict[str, Any]:
         """The text of ids, in vLLM's form."""
         served = service.find(body.model)
         served.check_ids(body.tokens)
         return {"prompt": await asyncio.to_thread(served.tokenizer.decode, body.tokens)}
 
-    @app.get("/tokenizer_info")
+    @app.get("/tokenizer_info", **answers.described(answers.TokenizerInfo))
     async def tokenizer_info(model: str | None = None) -> dict[str, Any]:
         """What a client needs to know of a run's tokenizer."""
         served = service.find(model)
@@ -161,29 +167,28 @@ def create_app(
             "chat_template": None,
         }
 
-    @app.get("/api/runs")
+    @app.get("/api/runs", **answers.described(answers.Runs))
     async def describe_runs() -> dict[str, Any]:
         """The runs with all that a page shows of them."""
         return {"runs": [served.described for served in service.runs.values()]}
 
-    @app.post("/api/inspect")
+    @app.post("/api/inspect", **answers.described(answers.Inspected))
     async def inspect(body: InspectBody) -> dict[str, Any]:
         """What may come after a text, before the sampling options change it and after."""
         return await look(service, body)
 
-    @app.get("/health")
+    @app.get("/health", **answers.described(answers.Health))
     async def health() -> dict[str, str]:
         """Answers while the server runs."""
         return {"status": "ok"}
 
-    @app.get("/metrics", response_model=None)
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counters, for Prometheus."""
-        return Response(service.metrics.render(), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(service.metrics.render(), media_type="text/plain; version=0.0.4")
 
     def answer_error(error: ApiError) -> Response:
-        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        return JSONResponse(error.to_json(), error.status, headers)
+        return JSONResponse(error.to_json(), error.status, error.headers)
 
     @app.exception_handler(ApiError)
     async def refuse(request: Request, error: ApiError) -> Response:
@@ -201,7 +206,11 @@ def create_app(
             405: f"{request.url.path[:100]} does not take {request.method[:20]}.",
         }
         return answer_error(
-            ApiError(error.status_code, sentences.get(error.status_code, f"{error.detail}."))
+            ApiError(
+                error.status_code,
+                sentences.get(error.status_code, f"{error.detail}."),
+                headers=error.headers,
+            )
         )
 
     @app.exception_handler(Exception)

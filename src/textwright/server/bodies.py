@@ -30,16 +30,20 @@ def _sampling(name: str) -> Any:
     return Field(None, description=f"{option.description} Left out: as the run has it.", **bounds)
 
 
-class Body(BaseModel):
-    """A body; unknown fields are refused."""
+# Nothing is guessed: an unknown field is refused, and so is true or "1" in place of a number.
+EXACT = ConfigDict(extra="forbid", strict=True)
 
-    model_config = ConfigDict(extra="forbid")
+
+class Body(BaseModel):
+    """A body."""
+
+    model_config = EXACT
 
     model: str | None = Field(None, description="A run that is served; left out: the first.")
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = EXACT
 
     include_usage: bool = Field(False, description="End the stream with a chunk of the usage.")
     include_obfuscation: bool = Field(False, description="Taken, and without effect.")
@@ -58,9 +62,9 @@ class SampledBody(Body):
     stop: str | list[str] | None = Field(
         None, description=f"Up to {STOPS} strings that end the text; they are not part of it."
     )
-    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
-        None, description="By id, numbers that are added to logits."
-    )
+    logit_bias: (
+        dict[Annotated[int, Field(strict=False)], Annotated[float, Field(ge=-100, le=100)]] | None
+    ) = Field(None, description="By id, numbers that are added to logits.")
     temperature: float | None = _sampling("temperature")
     top_p: float | None = _sampling("top_p")
     presence_penalty: float | None = _sampling("presence_penalty")

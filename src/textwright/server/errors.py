@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from textwright.errors import TextwrightError
@@ -18,7 +18,8 @@ TYPES = {
 
 class ApiError(TextwrightError):
     """A request that cannot be served. status: of HTTP · param: the field of the body that is wrong
-    · code: a word for programs · retry_after: seconds after which to try again."""
+    · code: a word for programs · retry_after: seconds after which to try again · headers: of the
+    answer."""
 
     def __init__(
         self,
@@ -28,9 +29,13 @@ class ApiError(TextwrightError):
         param: str | None = None,
         code: str | None = None,
         retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.param, self.code, self.retry_after = status, param, code, retry_after
+        self.status, self.param, self.code = status, param, code
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
 
     def to_json(self) -> dict[str, Any]:
         """The body of the answer."""

@@ -5,6 +5,7 @@ that the side that talks to clients never waits for a model, nor a model for a c
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,7 +14,12 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from textwright.writing.engine import Engine
-from textwright.writing.request import ErrorEvent, Event, Request
+from textwright.writing.request import ErrorEvent, Event, Request, TokenEvent
+
+# Seconds for each ticket from one delivery to the next, but for beginnings and ends. A send costs
+# about 0.15 ms, because the two threads take turns in Python: where there are many tickets, more of
+# each comes at a time.
+PAUSE = 0.001
 
 _Found = TypeVar("_Found")
 Batch = list[tuple[int, Event]]  # each event with the place of its request within the ticket
@@ -26,7 +32,10 @@ class Ticket:
         self.run, self.requests = run, requests
         self.loop = asyncio.get_running_loop()
         self.batches: asyncio.Queue[Batch | None] = asyncio.Queue()  # None: the time is over
-        self.numbers: list[int] = []  # that the engine gave them; for the worker's thread only
+        # For the worker's thread only: the numbers that the engine gave the requests, and whether
+        # nothing has come yet.
+        self.numbers: list[int] = []
+        self.waits = True
 
     async def arrived(self) -> Batch | None:
         """All that has come, as soon as something has; None: the time is over."""
@@ -95,15 +104,29 @@ class Worker:
     # --- in the thread ---------------------------------------------------------------------------
 
     def _work(self) -> None:
+        kept: dict[Ticket, Batch] = {}  # what has not been delivered
+        due = 0.0
         while self._obey():
+            ready = self._write(kept)
+            if (now := time.perf_counter()) >= due:
+                due, ready = now + PAUSE * len(kept), set(kept)
             arrived: dict[asyncio.AbstractEventLoop, dict[Ticket, Batch]] = {}
-            for run, engine in [*self._engines.items()]:
-                if engine.busy:
-                    for ticket, place, event in self._step(run, engine):
-                        batches = arrived.setdefault(ticket.loop, {})
-                        batches.setdefault(ticket, []).append((place, event))
-            for loop, batches in arrived.items():  # one call a step, however many texts
+            for ticket in ready:
+                arrived.setdefault(ticket.loop, {})[ticket] = kept.pop(ticket)
+            for loop, batches in arrived.items():  # one call, however many texts
                 _send(loop, _deliver, batches)
+
+    def _write(self, kept: dict[Ticket, Batch]) -> set[Ticket]:
+        """Add what a step of each engine wrote → the tickets of which something begins or ends."""
+        ready: set[Ticket] = set()
+        for run, engine in [*self._engines.items()]:
+            if engine.busy:
+                for ticket, place, event in self._step(run, engine):
+                    kept.setdefault(ticket, []).append((place, event))
+                    if ticket.waits or not isinstance(event, TokenEvent) or event.finish_reason:
+                        ticket.waits = False
+                        ready.add(ticket)
+        return ready
 
     def _obey(self) -> bool:
         """Do what was ordered; where nothing is to be written, wait for an order. False: end."""

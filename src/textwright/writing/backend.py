@@ -3,7 +3,7 @@
 Letters: B rows that run together, T time, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -38,6 +38,11 @@ class Backend(Protocol):
     def step(self, ids: NDArray[np.int64], state: Any) -> tuple[NDArray[np.float32], BackendState]:
         """Read one more id of each row: ids (B,) → logits (B, V), state."""
 
+    def follow(
+        self, ids: NDArray[np.int64], state: Any
+    ) -> tuple[NDArray[np.float32], BackendState]:
+        """Read T more ids of each row: ids (B, T) → logits after each (B, T, V), state."""
+
 
 def window_start(count: int, context_length: int | None) -> int:
     """Where the model's view of a row begins, when `count` ids precede the one it predicts.
@@ -51,6 +56,17 @@ def window_start(count: int, context_length: int | None) -> int:
     half = max(1, context_length // 2)
     room = context_length + 1 - half  # ids from one full context to the next
     return (1 + (count - context_length - 1) // room) * room
+
+
+def windows_of(count: int, context_length: int | None) -> Iterator[tuple[int, int, int]]:
+    """(start, first, end): of a row's `count` targets, those from first to end are predicted from
+    ids[start:], where ids[0] is the stop id that begins the row."""
+    first = 0
+    while first < count:
+        start = window_start(first + 1, context_length)
+        end = count if context_length is None else min(count, start + context_length)
+        yield start, first, end
+        first = end
 
 
 def moves(count: int, context_length: int | None) -> bool:

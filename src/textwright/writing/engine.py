@@ -18,33 +18,28 @@ from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
 from textwright.writing.beams import Beam, Search
 from textwright.writing.drawn import Drawn, draw_ids
-from textwright.writing.echo import Echo
-from textwright.writing.request import EchoEvent, ErrorEvent, Event, Request
+from textwright.writing.echo import Echoes
+from textwright.writing.request import ErrorEvent, Event, Request
 from textwright.writing.rows import Row, RunningBatch
 from textwright.writing.sampling_steps import Logits
+
+# Tokens of prompts that a step scores, alone and beside texts, which wait for it.
+BLOCK, BLOCK_BESIDE = 512, 64
 
 
 class Job:
     """A request on its way: what of it has yet to begin, and what runs.
 
-    Its parts are texts, or the one search for all of them, or before these the echo.
+    Its parts are texts, or the one search for all of them.
     """
 
     def __init__(self, number: int, request: Request, tokenizer: Tokenizer) -> None:
         self.number, self.request = number, request
+        beams = request.options.beams
         self.running = 0  # parts that have begun and not ended
-        self.waiting = 1  # parts that have not begun
-        self.width = 1  # places that a part takes
+        self.waiting = request.num if beams == 1 else min(1, request.num)  # that have not begun
+        self.width = beams  # places that a part takes
         self._tokenizer = tokenizer
-        self._parts: Iterator[Row] = iter([Echo(number, request)])
-        if not request.echo:
-            self.begin_texts()
-
-    def begin_texts(self) -> None:
-        """Go on to the texts."""
-        beams = self.request.options.beams
-        self.width = beams
-        self.waiting = self.request.num if beams == 1 else min(1, self.request.num)
         self._parts = self._texts()
 
     def begin(self, count: int) -> list[Row]:
@@ -74,6 +69,7 @@ class Engine:
         self._batch: RunningBatch[Row] = RunningBatch(backend, tokenizer.stop_id)
         self._jobs: dict[int, Job] = {}  # all that have not ended, by number
         self._queue: deque[Job] = deque()  # those of which something waits
+        self._echoes = Echoes(backend, tokenizer.stop_id)  # prompts that are scored before
         self._taken = 0  # places of the batch that are taken
         self._submitted = 0
 
@@ -87,7 +83,10 @@ class Engine:
         number = self._submitted
         self._submitted += 1
         job = self._jobs[number] = Job(number, request, self.tokenizer)
-        self._queue.append(job)
+        if request.echo:
+            self._echoes.add(number, request)
+        else:
+            self._queue.append(job)
         return number
 
     def cancel(self, number: int) -> None:
@@ -95,6 +94,7 @@ class Engine:
         job = self._jobs.pop(number, None)
         if job is None:
             return
+        self._echoes.cancel(number)
         with suppress(ValueError):  # all of it has begun
             self._queue.remove(job)
         self._taken -= job.running * job.width
@@ -103,11 +103,13 @@ class Engine:
             self._batch.keep([place for place, row in enumerate(rows) if row.prompt != number])
 
     def step(self) -> list[Event]:
-        """Read the newest id of each row, let waiting requests join, and choose the next ids.
+        """Score some tokens of echoed prompts; read the newest id of each row, let waiting requests
+        join, and choose the next ids.
 
         Returns what came of it. The events of a search come when it is over.
         """
         events: list[Event] = []
+        self._score(events)
         self._advance(events)
         self._admit(events)
         self._choose(events)
@@ -126,6 +128,22 @@ class Engine:
     def _fail(self, number: int, error: Exception, events: list[Event]) -> None:
         self.cancel(number)
         events.append(ErrorEvent(number, error))
+
+    # --- scoring ---------------------------------------------------------------------------------
+
+    def _score(self, events: list[Event]) -> None:
+        """Score some tokens of the prompts that are echoed; of those that have ended, the texts can
+        begin."""
+        for event in self._echoes.read(BLOCK_BESIDE if self._batch.rows else BLOCK):
+            if isinstance(event, ErrorEvent):
+                self._fail(event.request, event.error, events)
+                continue
+            events.append(event)
+            job = self._jobs[event.request]
+            if job.waiting:
+                self._queue.append(job)
+            else:
+                del self._jobs[event.request]
 
     # --- joining ---------------------------------------------------------------------------------
 
@@ -188,8 +206,6 @@ class Engine:
                 match some[0]:
                     case Beam():
                         going += self._search(some[0].search, places, logits, events)
-                    case Echo():
-                        going += self._echo(some, places, logits, events)
                     case _:
                         going += self._draw(some, places, logits, events, errors)
             except Exception as error:
@@ -225,23 +241,6 @@ class Engine:
         if not search.running:
             events += search.events()
             self._end_part(search.number)
-
-    def _echo(
-        self, rows: list[Any], places: list[int], logits: Logits, events: list[Event]
-    ) -> Iterator[tuple[int, int, Row]]:
-        for place, row, own in zip(places, rows, logits, strict=True):
-            if row.read(own):
-                yield place, place, row
-            else:
-                events.append(EchoEvent(row.prompt, row.scored))
-                job = self._jobs[row.prompt]
-                self._taken -= job.width
-                job.running = 0
-                job.begin_texts()
-                if job.waiting:
-                    self._queue.appendleft(job)
-                else:
-                    del self._jobs[row.prompt]
 
     def _end_part(self, number: int) -> None:
         job = self._jobs[number]

@@ -88,17 +88,25 @@ class Scored(NamedTuple):
     likeliest: dict[int, float]  # the log-probabilities of the likeliest ids there, best first
 
     @classmethod
-    def of(cls, logprobs: NDArray[np.float64], new_id: int, count: int | None) -> Self | None:
-        """The id among log-probabilities (V,), with `count` likeliest; None where that is None."""
+    def of(
+        cls, values: NDArray[np.floating], new_id: int, count: int | None, total: float = 0.0
+    ) -> Self | None:
+        """The id among log-probabilities (V,), with `count` likeliest; None where that is None.
+
+        total: of logits in place of log-probabilities, what log-softmax subtracts.
+        """
         if count is None:
             return None
-        least = np.partition(logprobs, -count)[-count] if 0 < count < len(logprobs) else -inf
-        best = np.flatnonzero(logprobs >= least) if count else np.empty(0, np.int64)
-        best = best[np.argsort(-logprobs[best], kind="stable")][
-            :count
-        ]  # of equals, lower ids first
-        likeliest = dict(zip(best.tolist(), logprobs[best].tolist(), strict=True))
-        return cls(float(logprobs[new_id]), likeliest)
+        if count == 1:  # the usual question
+            best = np.array([values.argmax()])
+        else:
+            least = np.partition(values, -count)[-count] if 0 < count < len(values) else -inf
+            best = np.flatnonzero(values >= least) if count else np.empty(0, np.int64)
+            # Of equals, lower ids first.
+            best = best[np.argsort(-values[best], kind="stable")][:count]
+        likeliest = values[best].astype(np.float64) - total
+        found = dict(zip(best.tolist(), likeliest.tolist(), strict=True))
+        return cls(float(values[new_id]) - total, found)
 
 
 class TokenEvent(NamedTuple):

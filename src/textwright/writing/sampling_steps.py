@@ -269,6 +269,15 @@ def log_probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return shifted
 
 
+def log_totals(logits: Logits) -> NDArray[np.float64]:
+    """What log-softmax subtracts from the logits (…, V), as float64 (…); faster than all of it, and
+    exact to 1e-7."""
+    top = logits.max(-1, keepdims=True)
+    weights = logits - top
+    np.exp(weights, out=weights)
+    return top[..., 0] + np.log(weights.sum(-1, dtype=np.float64))
+
+
 def _weights(logits: Logits, out: Logits | None = None) -> Logits:
     """Probabilities up to a factor: the largest is 1. out: an array for them."""
     shifted = np.subtract(logits, peak(logits), out=out)
