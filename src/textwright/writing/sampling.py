@@ -182,9 +182,9 @@ def _penalize_rows(
             penalize(row, options, past.history, past.prompt_length, stop_id, past.copied)
         return
     penalize(logits, options)
-    if options.min_new_tokens:
-        short = [place for place, past in enumerate(pasts) if past.count < options.min_new_tokens]
-        logits[short, stop_id] = -inf
+    for place, past in enumerate(pasts if options.min_new_tokens else ()):
+        if past.count < options.min_new_tokens:
+            logits[place, stop_id] = -inf
 
 
 def uniforms(seed: int, index: int) -> np.random.Generator:

@@ -23,6 +23,7 @@ Ids = NDArray[np.int64]
 # reached it. So probabilities .5, .3, .2 under top-p .8 keep two tokens, not three.
 RESOLUTION = 1e-6
 _BLOCK = 128  # tokens whose weights are summed first
+_FEW = 4  # rows, from which on it is faster to look up all at once
 _FAR = 30  # a largest logit farther from 0 is moved there, so that exp stays within float32
 
 
@@ -153,25 +154,53 @@ def draw(logits: NDArray[np.floating], uniforms: Any) -> Ids:
     is banned.
     """
     size = logits.shape[-1]
-    blocks = -(-size // _BLOCK)
-    weights = np.empty((logits.size // size, blocks * _BLOCK), logits.dtype)
-    _weights(logits.reshape(-1, size), out=weights[:, :size])
+    rows, blocks = logits.size // size, -(-size // _BLOCK)
+    weights = np.empty((rows, blocks * _BLOCK), logits.dtype)
     weights[:, size:] = 0
+    _weights(logits.reshape(rows, size), out=weights[:, :size])
     # A running sum over V is one long chain of additions; sums of blocks are faster. Find the block
     # by the running sum of blocks, then the id within the block.
-    by_block = weights.reshape(-1, blocks, _BLOCK)
+    by_block = weights.reshape(rows, blocks, _BLOCK)
     ends = np.add.accumulate(np.add.reduce(by_block, 2), 1, dtype=np.float64)
-    targets = (np.reshape(uniforms, -1) * ends[:, -1])[:, None]
-    rows = np.arange(len(ends))
-    block = np.minimum(np.add.reduce(ends <= targets, 1), blocks - 1)
+    find = _find_each if rows < _FEW else _find_together
+    found: Ids = find(by_block, ends, np.reshape(uniforms, -1) * ends[:, -1])
+    return found.reshape(logits.shape[:-1])[()]
+
+
+def _find_each(by_block: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]) -> Ids:
+    """The first id of each row at which the running sum exceeds the target (B,).
+
+    by_block (B, blocks, _BLOCK): weights · ends (B, blocks): running sums at their ends.
+    """
+    found = np.empty(len(ends), np.int64)
+    for row, target in enumerate(targets.tolist()):
+        block = min(int(ends[row].searchsorted(target, "right")), ends.shape[1] - 1)
+        inside = by_block[row, block]
+        running = np.add.accumulate(inside, dtype=np.float64)
+        if block:
+            target -= ends[row, block - 1]
+        place = int(running.searchsorted(target, "right"))
+        if place == _BLOCK:  # the two sums differ in the last digit
+            place = int(inside.nonzero()[0][-1])
+        found[row] = block * _BLOCK + place
+    return found
+
+
+def _find_together(
+    by_block: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]
+) -> Ids:
+    """The same as `_find_each`, faster for many rows."""
+    rows, target = np.arange(len(ends)), targets[:, None]
+    block = np.minimum(np.add.reduce(ends <= target, 1), ends.shape[1] - 1)
     inside = by_block[rows, block]
     running = np.add.accumulate(inside, 1, dtype=np.float64)
-    running += np.where(block, ends[rows, block - 1], 0.0)[:, None]
-    place = np.add.reduce(running <= targets, 1)
-    if (beyond := place == _BLOCK).any():  # the two sums differ in the last digit
+    target = target - np.where(block, ends[rows, block - 1], 0.0)[:, None]
+    place = np.add.reduce(running <= target, 1)
+    if place.max() == _BLOCK:  # the two sums differ in the last digit
+        beyond = place == _BLOCK
         place[beyond] = _BLOCK - 1 - (inside[beyond, ::-1] > 0).argmax(1)
     found: Ids = block * _BLOCK + place
-    return found.reshape(logits.shape[:-1])[()]
+    return found
 
 
 def bits_without(logits: Logits, ids: Ids) -> float:
@@ -240,10 +269,10 @@ def _weights(
     logits: NDArray[np.floating], out: NDArray[np.floating] | None = None
 ) -> NDArray[np.floating]:
     """Probabilities up to a factor. out: an array for them."""
-    top = peak(logits)
-    far = np.abs(top) > _FAR
-    if far.any():
-        logits = np.subtract(logits, np.where(far, top, 0), out=out)
+    top = np.maximum.reduce(logits, -1, keepdims=True)
+    if not np.maximum.reduce(np.abs(top), None) <= _FAR:  # so written, NaN gets here, too
+        top = peak(logits)
+        logits = np.subtract(logits, np.where(np.abs(top) > _FAR, top, 0), out=out)
     weights: NDArray[np.floating] = np.exp(logits, out=out)
     return weights
 
