@@ -50,7 +50,8 @@ def _gap(generator, options, prompt, text_ids, draw):
     seen = visible(ids.tolist(), stop_id, backend.context_length)
     logits = backend.prefill(seen[None], np.array([len(seen)]))[0][0]
     if options.temperature == 0:
-        second, first = np.sort(penalize(logits, options, ids, len(prompt_ids), stop_id))[-2:]
+        penalize(logits, options, ids, len(prompt_ids), stop_id)
+        second, first = np.sort(logits)[-2:]
         return first - second
     shares = probabilities(process(logits, options, ids, len(prompt_ids), stop_id))
     return np.abs(np.cumsum(shares) - draw).min()

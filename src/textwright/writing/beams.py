@@ -133,12 +133,13 @@ class Search:
         return places, np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
 
     def _weigh(self, beam: Beam, logprobs: NDArray[np.float32]) -> tuple[Ids, Scores]:
-        """The ids that may follow a beam, and the score of the beam with each of them."""
+        """The ids that may follow a beam, and the score of the beam with each of them.
+
+        logprobs (V,), which are overwritten.
+        """
         options = self._options
         written = np.frombuffer(beam.ids, np.int64)
-        logprobs = penalize(
-            logprobs, options, written, beam.prompt_length, beam.stop_id, beam.copied
-        )
+        penalize(logprobs, options, written, beam.prompt_length, beam.stop_id, beam.copied)
         ids = np.flatnonzero(logprobs > -np.inf)
         temperature = 1.0
         if options.temperature and len(ids):

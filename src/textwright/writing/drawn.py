@@ -3,7 +3,7 @@
 Letters: B texts that share their options, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Drawn(Text):
         return Cost(bits_without(logits, copied), 1) if len(copied) else NO_COST
 
 
-def draw_ids(texts: Sequence[Drawn], logits: Logits) -> Iterator[TokenEvent | Exception]:
+def draw_ids(texts: Sequence[Drawn], logits: Logits) -> list[TokenEvent | Exception]:
     """Continue each text by the next id, or say why one cannot go on.
 
     logits (B, V), which are overwritten.
@@ -69,6 +69,7 @@ def draw_ids(texts: Sequence[Drawn], logits: Logits) -> Iterator[TokenEvent | Ex
     costs = [t.cost(row) for t, row in zip(texts, logits, strict=True)] if options.no_copy else []
     uniforms = np.array([text.uniform() for text in texts])
     ids, troubles = choose(logits, options, uniforms, texts, stop_id)
+    outcomes: list[TokenEvent | Exception] = []
     for place, (text, new_id) in enumerate(zip(texts, ids, strict=True)):
         try:
             cost = costs[place] if costs else NO_COST
@@ -79,8 +80,9 @@ def draw_ids(texts: Sequence[Drawn], logits: Logits) -> Iterator[TokenEvent | Ex
             scored = None
             if place in logprobs:
                 scored = Scored.of(logprobs[place], new_id, text.request.logprobs)
-            yield text.take(new_id, scored, cost)
+            outcomes.append(text.take(new_id, scored, cost))
         except NoTokenLeftError:
-            yield text.end("no_token_left")
+            outcomes.append(text.end("no_token_left"))
         except Exception as error:
-            yield error
+            outcomes.append(error)
+    return outcomes

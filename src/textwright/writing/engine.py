@@ -111,7 +111,8 @@ class Engine:
         events: list[Event] = []
         self._score(events)
         self._advance(events)
-        self._admit(events)
+        if self._queue:
+            self._admit(events)
         self._choose(events)
         return events
 
@@ -210,7 +211,8 @@ class Engine:
                         going += self._draw(some, places, logits, events, errors)
             except Exception as error:
                 errors.update(dict.fromkeys((row.prompt for row in some), error))
-        going.sort(key=lambda one: one[0])  # so that nothing moves where nothing has changed
+        if len(groups) > 1:  # each row stays where it was, so that nothing moves without need
+            going.sort(key=lambda one: one[0])
         self._batch.replace([row for *_, row in going], [parent for _, parent, _ in going])
         for number, reason in errors.items():
             self._fail(number, reason, events)

@@ -56,31 +56,29 @@ def penalize(
     prompt_length: int = 0,
     stop_id: int | None = None,
     copied: Ids = _NO_IDS,
-) -> Logits:
-    """Steps 1 to 7: the changes that depend on the token itself, on the prompt and on the text.
+) -> None:
+    """Steps 1 to 7, in place: the changes that depend on the token itself, on the prompt and on the
+    text.
 
-    logits (V,) · ids (T,): the prompt's `prompt_length` ids, then those of the text · copied: the
-    ids that would complete a sequence of the training text.
+    logits (V,) · ids (T,): the prompt's `prompt_length` ids, then those of
+    the text · copied: the ids that would complete a sequence of the training text.
     """
     if options.logit_bias:
-        logits = add_bias(logits, options.logit_bias)
+        add_bias(logits, options.logit_bias)
     if options.forbid:
-        logits = ban(logits, options.forbid)
+        ban(logits, options.forbid)
     if options.repetition_penalty != 1.0:
-        logits = penalize_repetition(logits, ids, options.repetition_penalty)
+        penalize_repetition(logits, ids, options.repetition_penalty)
     if options.presence_penalty or options.frequency_penalty:
-        logits = penalize_counts(
+        penalize_counts(
             logits, ids[prompt_length:], options.presence_penalty, options.frequency_penalty
         )
     if options.no_repeat_ngram:
-        banned = repeating_ids(ids, options.no_repeat_ngram)
-        if len(banned):
-            logits = ban(logits, banned)
+        ban(logits, repeating_ids(ids, options.no_repeat_ngram))
     if len(copied):
-        logits = ban(logits, copied)
+        ban(logits, copied)
     if stop_id is not None and len(ids) - prompt_length < options.min_new_tokens:
-        logits = ban(logits, [stop_id])
-    return logits
+        ban(logits, stop_id)
 
 
 def truncate(logits: Logits, options: SamplingOptions, out: Logits | None = None) -> Logits:
@@ -117,8 +115,11 @@ def process(
     stop_id: int | None = None,
     copied: Ids = _NO_IDS,
 ) -> Logits:
-    """Steps 1 to 12: the logits that the draw is made from. Arguments as for `penalize`."""
-    return truncate(penalize(logits, options, ids, prompt_length, stop_id, copied), options)
+    """Steps 1 to 12: the logits that the draw is made from. Arguments as for `penalize`, but the
+    logits are left as they are."""
+    logits = logits.copy()
+    penalize(logits, options, ids, prompt_length, stop_id, copied)
+    return truncate(logits, options, logits)
 
 
 class Past(Protocol):
@@ -151,7 +152,8 @@ def choose(
     together = max(1, TOGETHER // logits.shape[1])
     for first in range(0, len(logits), together):
         part = slice(first, first + together)
-        left = _penalize_rows(logits[part], options, pasts[part], stop_id)
+        left = logits[part]
+        _penalize_rows(left, options, pasts[part], stop_id)
         try:
             ids += _pick(left, options, uniforms[part])
         except GenerationError:
@@ -168,25 +170,21 @@ def _pick(logits: Logits, options: SamplingOptions, uniforms: NDArray[np.float64
     if options.temperature == 0.0:
         peak(logits)
         return logits.argmax(1).tolist()
-    return draw(truncate(logits, options, logits), uniforms, logits).tolist()
+    return draw(truncate(logits, options, logits), uniforms).tolist()
 
 
 def _penalize_rows(
     logits: Logits, options: SamplingOptions, pasts: Sequence[Past], stop_id: int
-) -> Logits:
-    """Steps 1 to 7 of rows, logits (B, V), which may be overwritten."""
+) -> None:
+    """Steps 1 to 7 of rows, logits (B, V), in place."""
     if options.looks_back:
-        rows = [
+        for row, past in zip(logits, pasts, strict=True):
             penalize(row, options, past.history, past.prompt_length, stop_id, past.copied)
-            for row, past in zip(logits, pasts, strict=True)
-        ]
-        return np.stack(rows)
-    logits = penalize(logits, options)
-    if options.min_new_tokens:
-        short = [place for place, past in enumerate(pasts) if past.count < options.min_new_tokens]
-        if short:
-            logits[short, stop_id] = -inf
-    return logits
+        return
+    penalize(logits, options)
+    for place, past in enumerate(pasts if options.min_new_tokens else ()):
+        if past.count < options.min_new_tokens:
+            logits[place, stop_id] = -inf
 
 
 def uniforms(seed: int, index: int) -> np.random.Generator:

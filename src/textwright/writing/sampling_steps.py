@@ -1,13 +1,13 @@
-"""The steps of sampling, each a pure function of logits (…, V): of one row, or of many at once.
+"""The steps of sampling, each a function of logits (…, V): of one row, or of many at once.
 
-What a step makes of a row does not depend on the rows beside it, to the bit. The steps that look at
-a row's own ids take one row. A step returns a new array or, if it changes nothing, the one it was
-given. A banned token has the logit -inf. `sampling.py` puts the steps in order.
+What a step makes of a row does not depend on the rows beside it, to the bit. Those that change
+single logits do it in place; of these, those that look at a row's own ids take one row. The filters
+return a new array or, if they change nothing, the one they were given. A banned token has the logit
+-inf. `sampling.py` puts the steps in order.
 
 Letters: B rows, V vocabulary, N tokens among which a filter chooses.
 """
 
-from functools import lru_cache
 from math import inf, isfinite
 from typing import Any
 
@@ -24,6 +24,7 @@ Ids = NDArray[np.int64]
 RESOLUTION = 1e-6
 _BLOCK = 128  # tokens whose weights are summed first
 _FEW = 4  # rows, from which on it is faster to look up all at once
+_FAR = 30  # a largest logit farther from 0 is moved there, so that exp stays within float32
 
 
 class NoTokenLeftError(GenerationError):
@@ -36,40 +37,34 @@ class NoTokenLeftError(GenerationError):
         )
 
 
-def add_bias(logits: Logits, bias: dict[Any, float]) -> Logits:
-    """Add to the logit of each id its number in `bias`, whose keys are ids."""
-    logits = logits.copy()
+def add_bias(logits: Logits, bias: dict[Any, float]) -> None:
+    """Add to the logit of each id its number in `bias`, whose keys are ids; in place."""
     logits[..., list(bias)] += np.fromiter(bias.values(), logits.dtype, len(bias))
-    return logits
 
 
-def ban(logits: Logits, ids: Any) -> Logits:
-    """Set the logits of `ids` to -inf."""
-    logits = logits.copy()
+def ban(logits: Logits, ids: Any) -> None:
+    """Set the logits of `ids` to -inf, in place."""
     logits[..., ids] = -inf
-    return logits
 
 
 @np.errstate(over="ignore", divide="ignore")  # a penalty without measure bans, or is refused later
-def penalize_repetition(logits: Logits, ids: Ids, penalty: float) -> Logits:
-    """Divide the logit of each seen token by `penalty` if it is above zero, else multiply it.
+def penalize_repetition(logits: Logits, ids: Ids, penalty: float) -> None:
+    """Divide the logit of each seen token by `penalty` if it is above zero, else multiply it; in
+    place.
 
     A token is penalized once, however often it occurs. Keskar et al. 2019 (CTRL), with the sign
     treated as in all implementations since.
     """
     seen = logits[ids]
-    logits = logits.copy()
     logits[ids] = np.where(seen < 0, seen * penalty, seen / penalty)
-    return logits
 
 
 @np.errstate(over="ignore")
-def penalize_counts(logits: Logits, text_ids: Ids, presence: float, frequency: float) -> Logits:
-    """logit − presence·[count > 0] − frequency·count, counted in the text, as in OpenAI's API."""
+def penalize_counts(logits: Logits, text_ids: Ids, presence: float, frequency: float) -> None:
+    """logit − presence·[count > 0] − frequency·count, counted in the text, as in OpenAI's API; in
+    place."""
     seen, counts = np.unique(text_ids, return_counts=True)
-    logits = logits.copy()
     logits[seen] -= (presence + frequency * counts).astype(logits.dtype)
-    return logits
 
 
 def repeating_ids(ids: Ids, n: int) -> Ids:
@@ -139,10 +134,11 @@ def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
     Distances are compared to 1e-6 nats; of equals, lower ids come first. At least `least` tokens
     stay, whatever p is. Typical sampling, Meister et al. 2022.
     """
-    weights = _weights(logits)
+    top = peak(logits)
+    weights = np.exp(logits - top)
     possible = weights > 0
     total = weights.sum(-1, dtype=np.float64, keepdims=True)
-    surprise = np.subtract(np.log(total) + peak(logits), logits, dtype=np.float64)
+    surprise = np.subtract(np.log(total) + top, logits, dtype=np.float64)
     surprise[~possible] = 0.0
     entropy = (weights * surprise).sum(-1, keepdims=True) / total
     distance = np.rint(np.abs(surprise - entropy) / RESOLUTION)
@@ -150,60 +146,60 @@ def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
     return _keep_first(logits, possible, order, weights, p * total, least)
 
 
-def draw(
-    logits: NDArray[np.floating], uniforms: Any, out: NDArray[np.floating] | None = None
-) -> Ids:
+def draw(logits: NDArray[np.floating], uniforms: Any) -> Ids:
     """The first id of each row at which the cumulative probability exceeds its uniform.
 
-    logits (…, V) · uniforms (…), in [0, 1) · out: an array for the weights, which may be that of
-    the logits → ids (…). Weights are float32, sums float64. Raises NoTokenLeftError where every
-    token of a row is banned.
+    logits (…, V) · uniforms (…), in [0, 1) → ids (…). Weights and their sums in blocks are float32,
+    sums of blocks and those within one float64. Raises NoTokenLeftError where every token of a row
+    is banned.
     """
     size = logits.shape[-1]
-    weights = _weights(logits, out).reshape(-1, size)
+    rows, blocks = logits.size // size, -(-size // _BLOCK)
+    weights = np.empty((rows, blocks * _BLOCK), logits.dtype)
+    weights[:, size:] = 0
+    _weights(logits.reshape(rows, size), out=weights[:, :size])
     # A running sum over V is one long chain of additions; sums of blocks are faster. Find the block
     # by the running sum of blocks, then the id within the block.
-    sums = np.add.reduceat(weights, _block_starts(size), axis=1, dtype=np.float64)
-    ends = np.add.accumulate(sums, axis=1)
-    find = _find_each if len(weights) < _FEW else _find_together
-    found: Ids = find(weights, ends, np.reshape(uniforms, -1) * ends[:, -1])
+    by_block = weights.reshape(rows, blocks, _BLOCK)
+    ends = np.add.accumulate(np.add.reduce(by_block, 2), 1, dtype=np.float64)
+    find = _find_each if rows < _FEW else _find_together
+    found: Ids = find(by_block, ends, np.reshape(uniforms, -1) * ends[:, -1])
     return found.reshape(logits.shape[:-1])[()]
 
 
-def _find_each(weights: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]) -> Ids:
-    """The first id of each row (B, V) at which the running sum exceeds the target (B,).
+def _find_each(by_block: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]) -> Ids:
+    """The first id of each row at which the running sum exceeds the target (B,).
 
-    ends (B, blocks): the running sums at the ends of the blocks.
+    by_block (B, blocks, _BLOCK): weights · ends (B, blocks): running sums at their ends.
     """
-    found = np.empty(len(weights), np.int64)
-    for row, target in enumerate(targets):
+    found = np.empty(len(ends), np.int64)
+    for row, target in enumerate(targets.tolist()):
         block = min(int(ends[row].searchsorted(target, "right")), ends.shape[1] - 1)
-        start = block * _BLOCK
-        inside = weights[row, start : start + _BLOCK]
+        inside = by_block[row, block]
         running = np.add.accumulate(inside, dtype=np.float64)
         if block:
-            running += ends[row, block - 1]
+            target -= ends[row, block - 1]
         place = int(running.searchsorted(target, "right"))
-        if place == len(inside):  # the two sums differ in the last digit
+        if place == _BLOCK:  # the two sums differ in the last digit
             place = int(inside.nonzero()[0][-1])
-        found[row] = start + place
+        found[row] = block * _BLOCK + place
     return found
 
 
-def _find_together(weights: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]) -> Ids:
+def _find_together(
+    by_block: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]
+) -> Ids:
     """The same as `_find_each`, faster for many rows."""
-    rows, size = np.arange(len(weights))[:, None], weights.shape[1]
-    target = targets[:, None]
-    block = np.minimum((ends <= target).sum(1, keepdims=True), ends.shape[1] - 1)
-    ids = block * _BLOCK + np.arange(_BLOCK)
-    inside = weights[rows, np.minimum(ids, size - 1)]
-    inside[ids >= size] = 0
-    running = np.add.accumulate(inside, axis=1, dtype=np.float64)
-    running += np.where(block, ends[rows, block - 1], 0.0)
-    place = (running <= target).sum(1)
-    if (beyond := place == _BLOCK).any():  # the two sums differ in the last digit
+    rows, target = np.arange(len(ends)), targets[:, None]
+    block = np.minimum(np.add.reduce(ends <= target, 1), ends.shape[1] - 1)
+    inside = by_block[rows, block]
+    running = np.add.accumulate(inside, 1, dtype=np.float64)
+    target = target - np.where(block, ends[rows, block - 1], 0.0)[:, None]
+    place = np.add.reduce(running <= target, 1)
+    if place.max() == _BLOCK:  # the two sums differ in the last digit
+        beyond = place == _BLOCK
         place[beyond] = _BLOCK - 1 - (inside[beyond, ::-1] > 0).argmax(1)
-    found: Ids = block[:, 0] * _BLOCK + place
+    found: Ids = block * _BLOCK + place
     return found
 
 
@@ -278,11 +274,16 @@ def log_totals(logits: Logits) -> NDArray[np.float64]:
     return top[..., 0] + np.log(weights.sum(-1, dtype=np.float64))
 
 
-def _weights(logits: Logits, out: Logits | None = None) -> Logits:
-    """Probabilities up to a factor: the largest is 1. out: an array for them."""
-    shifted = np.subtract(logits, peak(logits), out=out)
-    np.exp(shifted, out=shifted)
-    return shifted
+def _weights(
+    logits: NDArray[np.floating], out: NDArray[np.floating] | None = None
+) -> NDArray[np.floating]:
+    """Probabilities up to a factor. out: an array for them."""
+    top = np.maximum.reduce(logits, -1, keepdims=True)
+    if not np.maximum.reduce(np.abs(top), None) <= _FAR:  # so written, NaN gets here, too
+        top = peak(logits)
+        logits = np.subtract(logits, np.where(np.abs(top) > _FAR, top, 0), out=out)
+    weights: NDArray[np.floating] = np.exp(logits, out=out)
+    return weights
 
 
 def _at_least(logits: Logits, threshold: NDArray[np.floating]) -> Logits:
@@ -326,8 +327,3 @@ def _keep_first(
     kept = np.full((len(ids), size), -inf, logits.dtype)
     kept[chosen] = logits.reshape(-1, size)[chosen]
     return kept.reshape(logits.shape)
-
-
-@lru_cache(maxsize=8)
-def _block_starts(size: int) -> NDArray[np.intp]:
-    return np.arange(0, size, _BLOCK)

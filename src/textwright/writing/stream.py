@@ -10,7 +10,13 @@ from time import perf_counter
 
 from textwright.errors import GenerationError
 from textwright.writing.engine import Engine
-from textwright.writing.request import Cost, ErrorEvent, FinishReason, Request, TokenEvent
+from textwright.writing.request import (
+    NO_COST,
+    ErrorEvent,
+    FinishReason,
+    Request,
+    TokenEvent,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class TextStream(Iterator[TokenEvent]):
         self.seconds = 0.0
         self.context_length = engine.backend.context_length
         self.endings: Counter[FinishReason] = Counter()  # of the texts that have ended so far
-        self.cost = Cost()  # of the rule against copies, so far; not counted for beams
+        self.cost = NO_COST  # of the rule against copies, so far; not counted for beams
         self._engine = engine
         self._requests = requests
         self._new: Counter[int] = Counter()  # number of new tokens of each sample
@@ -48,18 +54,7 @@ class TextStream(Iterator[TokenEvent]):
         self._events = self._write()
 
     def __next__(self) -> TokenEvent:
-        start = perf_counter()
-        try:
-            event = next(self._events)
-        finally:
-            self.seconds += perf_counter() - start
-        if event.id is not None:
-            self._new[event.sample] += 1
-        if event.finish_reason:
-            self.endings[event.finish_reason] += 1
-        if event.cost.places:
-            self.cost += event.cost
-        return event
+        return next(self._events)
 
     @property
     def tokens(self) -> int:
@@ -121,13 +116,30 @@ class TextStream(Iterator[TokenEvent]):
 
     def _write(self) -> Iterator[TokenEvent]:
         while self._engine.busy:
-            for event in self._engine.step():
+            start = perf_counter()
+            try:
+                events = self._engine.step()
+            finally:
+                self.seconds += perf_counter() - start
+            for event in events:
                 if isinstance(event, TokenEvent):
-                    yield TokenEvent(event[0], event[0] * self.num + event[1], *event[2:])
+                    yield self._counted(event)
                 elif isinstance(event, ErrorEvent):
                     if isinstance(event.error, MemoryError):
                         raise self._memory_ran_out() from event.error
                     raise event.error
+
+    def _counted(self, event: TokenEvent) -> TokenEvent:
+        """The event with the number of its sample among those of all prompts."""
+        if event.request:
+            event = event._replace(sample=event.request * self.num + event.sample)
+        if event.id is not None:
+            self._new[event.sample] += 1
+        if event.finish_reason:
+            self.endings[event.finish_reason] += 1
+        if event.cost is not NO_COST:
+            self.cost += event.cost
+        return event
 
     def _memory_ran_out(self) -> GenerationError:
         beams, prompts = self._requests[0].options.beams, len(self.prompts)
