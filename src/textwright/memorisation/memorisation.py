@@ -227,6 +227,7 @@ class Audit:
 
         least: characters of the shortest span that is looked for.
         """
+        unseen = self._unseen  # before the long work, since there may be none to compare with
         (read,) = self.training.as_read([text])
         (stretches,) = self.training.stretches([read], least)
         covered = np.zeros(len(read), bool)
@@ -234,12 +235,12 @@ class Audit:
             covered[start:end] = True
         spans = [self.training.span(read, start, end) for start, end in stretches]
         found = Traced(len(read), int(covered.sum()), spans)
-        if len(text) < PASSAGE or not self._unseen:
+        if len(text) < PASSAGE or not unseen:
             return found
         measured = read_continuations(
             self._backend(),
             self.run.tokenizer,
-            [text[: 2 * PASSAGE], *self._unseen[:PASSAGES]],
+            [text[: 2 * PASSAGE], *unseen[:PASSAGES]],
             SamplingOptions(),
             partial(self.on_progress, "Reading held-out passages"),
         )
