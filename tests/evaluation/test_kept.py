@@ -137,6 +137,12 @@ def test_nothing_is_kept_where_nobody_asks_for_it(home):
     assert not home.exists()
 
 
+def test_nothing_is_kept_of_a_file_that_cannot_be_read(tmp_path, home):
+    results = KeptResults.in_cache().of_files([tmp_path / "gone.safetensors"])
+    assert results.recall(int, lambda: 7) == 7
+    assert not home.exists()
+
+
 def test_of_a_private_run_nothing_is_kept(trained, home, tmp_path):
     private = tmp_path / "private"
     shutil.copytree(trained, private)

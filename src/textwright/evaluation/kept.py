@@ -67,10 +67,14 @@ class KeptResults:
         return self.of_files(files).given(config=config)
 
     def of_files(self, files: Iterable[Path]) -> KeptResults:
-        """The same, of parts that depend on the content of files."""
+        """The same, of parts that depend on the content of files; nothing if one is unreadable,
+        which whoever opens it will say."""
         if self.folder is None:
             return self
-        return self.given(files=[[file.name, hash_file(file)] for file in files])
+        try:
+            return self.given(files=[[file.name, hash_file(file)] for file in files])
+        except OSError:
+            return replace(self, folder=None)
 
     def given(self, **depends: Any) -> KeptResults:
         """The same, of parts that depend on more. Values are JSON."""
