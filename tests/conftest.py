@@ -2,8 +2,9 @@
 
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,16 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Encoded corpora are kept here, for the whole session, and not in the user's folder."""
+@pytest.fixture(autouse=True)
+def cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """Encoded corpora are kept here, for the whole session, and not in the user's folder; results
+    of long work for one test, since another may have changed what computes them."""
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("TEXTWRIGHT_CACHE", str(folder))
-    return folder
+    yield folder
+    shutil.rmtree(folder / "results", ignore_errors=True)
 
 
 @pytest.fixture

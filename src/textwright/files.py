@@ -3,13 +3,15 @@ the folder of what may be written again at any time, the cache."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-BYTECODE = "bytecode"  # the folder in the cache of what cli/starting.py lets Python compile
+# Folders in the cache: what cli/starting.py lets Python compile, and what evaluation/kept.py keeps.
+BYTECODE, RESULTS = "bytecode", "results"
 
 
 @contextmanager
@@ -95,6 +97,12 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cache_folder() -> Path:

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from textwright.cli import main
 from textwright.corpus import Corpus
+from textwright.evaluation.kept import KeptResults
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.training.cache import encode_corpus, list_cache
 
@@ -81,10 +82,23 @@ def test_clearing_removes_bytecode_too(tw, home):
     assert list(home.iterdir()) == []
 
 
+def test_results_of_long_work_are_listed_and_cleared(tw, home):
+    KeptResults.in_cache().recall(int, lambda: 7)
+    (file,) = (home / "results").iterdir()
+    size = file.stat().st_size
+    assert f", and 1 part of results, {decimal(size)}, in {home}" in tw()
+    assert json.loads(tw("--json"))["results"] == {"parts": 1, "bytes": size}
+    tw("--clear")
+    assert list(home.iterdir()) == []
+
+
 def test_clearing_gives_json(tw, home):
     (entry,) = list_cache()
     freed = json.loads(tw("--clear", "--json"))
-    assert freed == {"folder": str(home), "corpora": [], "bytes": 0, "freed": entry.bytes}
+    assert freed == {
+        **{"folder": str(home), "corpora": [], "bytes": 0, "freed": entry.bytes},
+        "results": {"parts": 0, "bytes": 0},
+    }
 
 
 def test_what_cannot_be_removed_is_listed(tw, home, monkeypatch):

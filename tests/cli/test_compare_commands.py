@@ -48,6 +48,37 @@ def test_the_report_says_more_of_each_run_where_it_is_asked_to(command_line, tra
     assert "name its file with --out" in err
 
 
+def test_the_json_has_the_audit_of_what_a_run_has_memorized_where_it_is_asked_for(
+    command_line, trained
+):
+    short = ["--no-easy", "--documents", "2", "--characters", "5", "--json"]
+    code, out, err = command_line("compare", trained, *short, "--with", "memorisation")
+    assert code == 0, err
+    audit = json.loads(out)["runs"][0]["memorisation"]
+    assert {"propensity", "capability", "checkpoints"} <= audit.keys()
+    code, out, _ = command_line("memorisation", trained, "--json")
+    assert json.loads(out) == audit
+    code, out, err = command_line("compare", trained, *short, "--with", "sweep")
+    assert code == 2
+    assert "name its file with --out" in err
+
+
+def test_bits_tells_how_far_it_is_in_one_long_text(command_line, trained, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "textwright.cli.display.progress.Progression.show",
+        lambda self, stage, done, total, note="": told.append((stage, done, total)),
+    )
+    novel = tmp_path / "novel.txt"
+    novel.write_text("Now peel the long carrots and wait. " * 120, "utf-8")
+    code, _, err = command_line("bits", trained, novel)
+    assert code == 0, err
+    scored = [(done, total) for stage, done, total in told if stage.startswith("Scoring")]
+    assert len(scored) > 3
+    assert sorted(scored) == scored
+    assert scored[-1][0] == scored[-1][1] > 500  # tokens
+
+
 def test_a_full_disk_does_not_take_the_scores_with_it(command_line, trained, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

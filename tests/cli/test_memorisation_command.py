@@ -65,6 +65,18 @@ def test_the_keys_of_the_json_are_these(tw, trained):
     assert list(found["checkpoints"][0]) == ["step", "best", "propensity", "capability"]
 
 
+def test_the_page_draws_what_is_copied_over_the_steps(tw, trained, tmp_path):
+    code, _, err = tw("memorisation", trained, "--texts", 3, "--html", "page.html")
+    assert code == 0, err
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.count("<polyline") == 4  # of the run and of held-out text, twice
+    assert "What it copies, by step" in page
+    assert "steps of training" in page
+    kept = len(list((trained / "checkpoints").glob("step-*")))
+    assert kept > 1
+    assert page.count("<circle") == 2 * (kept + 1)  # and one in each legend
+
+
 def test_the_report_names_what_was_measured_and_a_page_is_written(tw, trained, tmp_path):
     code, out, err = tw("memorisation", trained, "--texts", 3, "--html", "page.html")
     assert code == 0, err
@@ -131,6 +143,7 @@ def test_what_the_rule_costs_is_printed(tw, trained):
         (["memorisation", "run", "--text", "none.txt"], "Cannot read the text in none.txt: No su"),
         (["memorisation", "run", "--text", "empty.txt"], "empty.txt holds no text"),
         (["memorisation", "run", "--text", "empty.txt", "--html", "a.html"], "leave out --text or"),
+        (["memorisation", "run", "--shortest", "9"], "name its file with --text"),
         (["memorisation", "run", "--html", "page.pdf"], "should end in .html or .md"),
         (["memorisation", "run", "--corpus", "gone.txt"], "gone.txt"),
         (["memorisation", "run", "--corpus", "empty.txt"], "cannot be read again: There is no"),

@@ -26,6 +26,7 @@ from textwright.config import Config
 from textwright.corpus import CorpusOptions
 from textwright.errors import CorpusError, EvaluationError, RunError, TextwrightError
 from textwright.evaluation.held_out import HeldOutText
+from textwright.evaluation.kept import NOTHING_KEPT
 from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.runs import score_run
 from textwright.evaluation.scores import HeldOut
@@ -131,7 +132,7 @@ def test_a_difference_is_that_of_the_scores_and_surer_than_they_are(trained, cou
 class Truth:
     """The grammar itself: what no honest model can better."""
 
-    name, kind = "the truth", "folder"
+    name, kind, kept = "the truth", "folder", NOTHING_KEPT
 
     def measure(self, documents, on_progress):
         nats = [np.array([-grammar.log_probability(document)]) for document in documents]
@@ -161,7 +162,7 @@ def test_the_truth_wins_and_its_entropy_lies_in_its_interval(counted, tmp_path, 
     file.write_text("".join(f"{note}\n" for note in grammar.documents(400, seed=7)), "utf-8")
     given = open_subject
     monkeypatch.setattr(
-        comparing, "open_subject", lambda name, device: name if name is truth else given(name)
+        comparing, "open_subject", lambda name, *_: name if name is truth else given(name)
     )
     truth = Truth()
     found = compare_models([truth, counted], [file], **SHORT)

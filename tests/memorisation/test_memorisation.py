@@ -391,7 +391,7 @@ def test_a_private_run_with_held_out_files_of_its_own_cannot_be_compared(notes, 
     files = {"valid": [held_out], "test": [held_out], "private": True}
     list(train_run([notes], tmp_path / "private", config, **files))
     with pytest.raises(RunError, match="keeps no held-out documents"):
-        Audit(Run.load(tmp_path / "private"), [notes])
+        Audit(Run.load(tmp_path / "private"), [notes]).measure(texts=2)
 
 
 def test_documents_too_short_to_be_continued_are_refused(trained, notes):

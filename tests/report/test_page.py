@@ -18,6 +18,7 @@ from textwright.report.charts import (
     interval_plot,
     label,
     line_chart,
+    log_ticks,
     ticks,
 )
 from textwright.report.page import (
@@ -141,6 +142,28 @@ def test_ticks_are_round_and_enclose_the_values():
         )
     assert ticks([0.0, 10.0]) == [0, 2, 4, 6, 8, 10]
     assert [label(tick, [0.0, 0.05]) for tick in (0.0, -0.05)] == ["0.00", "−0.05"]
+
+
+def test_logarithmic_ticks_are_1_2_and_5_and_enclose_the_values():
+    assert log_ticks([1, 64]) == [1, 2, 5, 10, 20, 50, 100]
+    assert log_ticks([0.03, 0.4]) == [0.02, 0.05, 0.1, 0.2, 0.5]
+    assert log_ticks([10, 10]) == [5, 10, 20]
+    assert log_ticks([7]) == [5, 10]
+    assert log_ticks([3, 40_000]) == [1, 10, 100, 1_000, 10_000, 100_000]
+    drawing = line_chart(
+        [Curve("a", [(1, 0.0), (10, 1.0), (100, 2.0)], 0)],
+        x="x",
+        y="y",
+        title="",
+        description="",
+        log_x=True,
+    )
+    root = parsed(drawing)
+    shown = [e.text for e in root.iter("text")]
+    assert shown[-8:-1] == ["1", "2", "5", "10", "20", "50", "100"]
+    [line] = root.iter("polyline")
+    first, second, third = (float(pair.split(",")[0]) for pair in line.get("points").split())
+    assert second - first == pytest.approx(third - second, abs=0.11)  # equal ratios, equal steps
 
 
 def test_a_curve_runs_from_corner_to_corner():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from textwright.errors import EvaluationError, GenerationError
-from textwright.evaluation.copying import LENGTH
 from textwright.grammar import Grammar
 from textwright.sweep.judges import CountsJudge
 from textwright.sweep.real_texts import choose_real_texts
@@ -200,8 +199,8 @@ def test_the_same_seed_gives_the_same_sweep_and_progress_reaches_its_end(swept):
 def test_copying_is_the_share_of_sequences_that_the_training_text_lacks(swept, characters, texts):
     ids = characters.encode_batch(texts)
     starts = np.cumsum([0, *map(len, ids)])
-    known = KnownSequences.of(np.concatenate(ids), starts, LENGTH)
-    found = swept(1.0, 1.0, known=known)
+    encoded = np.concatenate(ids), starts
+    found = swept(1.0, 1.0, known_sequences=lambda length: KnownSequences.of(*encoded, length))
     assert found.real.new == 0  # all real texts are among them
     assert 0 < found.results[0].figures.new < 0.5
     assert swept(1.0, 1.0).real.new is None

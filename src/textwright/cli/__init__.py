@@ -47,9 +47,10 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             if speaks():
-                typer.echo("\ntextwright: interrupted.", err=True)
+                said = f"; {stopped}" if str(stopped) else ""
+                typer.echo(f"\ntextwright: interrupted{said}.", err=True)
             leave(INTERRUPTED)
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from textwright.cli.flags import AsJson, TemplateText, Text, Unit, with_corpus
-from textwright.cli.shell import print_json
-from textwright.errors import ConfigError, GenerationError
+from textwright.cli.flags import AsJson, Device, Fresh, TemplateText, Text, Unit, with_corpus
+from textwright.cli.shell import keeping, print_json
+from textwright.errors import ConfigError, GenerationError, TextwrightError
 
 if TYPE_CHECKING:
+    from textwright.comparison.comparison import Model, OnProgress
     from textwright.corpus import CorpusOptions
+    from textwright.evaluation.kept import KeptResults
 
 
 class Look(StrEnum):
@@ -33,7 +35,6 @@ Part = Annotated[
 Documents = Annotated[
     int, typer.Option("--documents", min=0, help="Score so many, evenly spaced; 0: all.")
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 
 
 def compare(
@@ -47,7 +48,7 @@ def compare(
             "--with",
             help="What the report says of each run besides. inside: surprisal, attention or gates, "
             "and saliency over a held-out text. sweep: which sampling setting suits it. "
-            "memorisation: what it copies. Repeatable.",
+            "memorisation: what it copies (with --json the whole audit). Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -85,6 +86,7 @@ def compare(
         ),
     ] = True,
     device: Device = "auto",
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Score models side by side on one held-out text, and write a report.
@@ -99,12 +101,13 @@ def compare(
     from textwright.comparison.subjects import Writing
     from textwright.report.comparison import write_comparison
     from textwright.report.page import check_writable
+    from textwright.report.run_sections import run_sections
 
     if out:
         check_writable(out)
-    elif looks:
+    elif looks and not (as_json and {*looks} == {Look.MEMORISATION}):
         raise ConfigError("--with adds to the report: name its file with --out.")
-    with Progression(quiet=as_json) as shown:
+    with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
         comparison = compare_models(
             models,
             corpus or [],
@@ -116,21 +119,42 @@ def compare(
             easy=easy,
             device=device,
             on_progress=shown.show,
+            kept=kept,
         )
+        found = comparison.to_json()
+        if as_json and Look.MEMORISATION in (looks or []):
+            found["runs"] = [
+                {**model.to_json(), **_audited(model, device, shown.show, kept)}
+                for model in comparison.models
+            ]
     if as_json:
-        print_json(comparison.to_json())
+        print_json(found)
     else:
         show_comparison(comparison)
     if out:  # last, so that a full disk does not take the scores with it
-        more = []
-        if looks:
-            from textwright.report.run_sections import run_sections
-
-            with Progression(quiet=as_json) as shown:
-                more = run_sections(comparison, looks, device, shown.show)
+        with keeping(fresh, quiet=True) as kept, Progression(quiet=as_json) as shown:
+            more = run_sections(comparison, looks or [], device, shown.show, kept)
         write_comparison(comparison, out, more)
         if not as_json:
             typer.echo(f"The report: {out}")
+
+
+def _audited(
+    model: Model, device: str, on_progress: OnProgress, kept: KeptResults
+) -> dict[str, object]:
+    """The key `memorisation` of a model: the whole audit, if it is a run's and can be had."""
+    from textwright.cli.display import err
+    from textwright.memorisation.memorisation import Audit
+    from textwright.run import Run
+
+    if model.kind != "run":
+        return {}
+    try:
+        audit = Audit(Run.load(Path(model.name)), (), device, on_progress, kept)
+        return {"memorisation": audit.measure().to_json()}
+    except TextwrightError as error:
+        err.print(f"What {model.name} has memorized could not be measured: {error}")
+        return {}
 
 
 def bits(
@@ -149,6 +173,7 @@ def bits(
     template: TemplateText = "",
     unit: Unit = "",
     device: Device = "auto",
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Audit a model: bits per character of the text as it is, with the proof.
@@ -160,7 +185,7 @@ def bits(
     from textwright.cli.display.comparison import show_audit
     from textwright.comparison.audit import audit
 
-    with Progression(quiet=as_json) as shown:
+    with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
         found = audit(
             model,
             corpus or [],
@@ -169,6 +194,7 @@ def bits(
             documents=documents,
             device=device,
             on_progress=shown.show,
+            kept=kept,
         )
     if as_json:
         print_json(found.to_json())

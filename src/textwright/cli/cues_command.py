@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from textwright.cli.flags import AsJson, numbers
-from textwright.cli.shell import print_json
+from textwright.cli.flags import AsJson, Fresh, numbers
+from textwright.cli.shell import keeping, print_json
 from textwright.errors import ConfigError
 
 
@@ -41,6 +42,7 @@ def cues(
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a page with the runs in one picture.")
     ] = None,
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Does a distant word change what comes? Read pairs of texts that differ in one word only.
@@ -50,7 +52,14 @@ def cues(
     """
     from textwright.api import load
     from textwright.cli.display import Progression, err, show_cues
-    from textwright.inspection.cues import COLUMNS, CueCurve, field_pairs, follow_cues, read_pairs
+    from textwright.inspection.cues import (
+        COLUMNS,
+        CueCurve,
+        Following,
+        field_pairs,
+        follow_cues,
+        read_pairs,
+    )
     from textwright.inspection.inner import open_model
 
     if bool(pairs) == bool(field):
@@ -65,16 +74,22 @@ def cues(
     writers = [load(run) for run in runs]
     read = read_pairs(pairs) if pairs else field_pairs(writers[0].run, field, num, seed)
     curves = []
-    with Progression(quiet=as_json) as shown:
+    with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
         for path, writer in zip(runs, writers, strict=True):
-            stage = f"Reading pairs with {path}"
-            model = open_model(writer.run)
-            followed = follow_cues(
-                writer.generator,
-                model,
-                read,
-                sorted({int(distance) for distance in wanted}),
-                partial(shown.show, stage),
+            places = sorted({int(distance) for distance in wanted})
+            followed = kept.about(writer.run).recall(
+                list[Following],
+                partial(
+                    follow_cues,
+                    writer.generator,
+                    open_model(writer.run),
+                    read,
+                    places,
+                    partial(shown.show, f"Reading pairs with {path}"),
+                ),
+                part="cues",
+                pairs=[astuple(pair) for pair in read],
+                distances=places,
             )
             curves.append(CueCurve(str(path), followed))
     if html:

@@ -47,6 +47,10 @@ Unit = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
 ]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Compute all anew, even what is kept from before.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Start = Annotated[
     str,
     typer.Option(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from textwright.cli.flags import AsJson, RunPath, Settings, Sources
-from textwright.cli.shell import print_json
+from textwright.cli.flags import AsJson, Device, Fresh, RunPath, Settings, Sources
+from textwright.cli.shell import keeping, print_json
 from textwright.errors import ConfigError
 
 
@@ -24,7 +25,8 @@ def evaluate(
             "--fields", help="Score also how well the run keeps to the fields of its template."
         ),
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a run on its held-out documents, or on another corpus taken whole."""
@@ -36,9 +38,16 @@ def evaluate(
         raise ConfigError(f"--part is test or valid, not {part!r}.")
     if part and sources:
         raise ConfigError("A corpus that is named is scored whole: leave out --part.")
-    with Progression(quiet=as_json) as shown:
-        shown.show("Scoring", 0, 0)
-        scores, adherence = score_run(Run.load(run), sources or [], part or "test", device, fields)
+    with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
+        scores, adherence = score_run(
+            Run.load(run),
+            sources or [],
+            part or "test",
+            device,
+            fields,
+            partial(shown.show, "Scoring"),
+            kept,
+        )
     if as_json:
         fields_scored = {"adherence": adherence.to_json()} if adherence else {}
         print_json({**scores.to_json(), **fields_scored})
@@ -50,28 +59,36 @@ def evaluate(
 
 def cache(
     clear: Annotated[
-        bool, typer.Option("--clear", help="Remove them all; a running training is not disturbed.")
+        bool, typer.Option("--clear", help="Remove all of it; a running training is not disturbed.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the encoded corpora that trainings keep on this machine, or remove them."""
+    """List what is kept on this machine, or remove it: corpora that trainings have encoded, and
+    results of long work, which is taken up again from there."""
     from textwright.cli.display import show_cache
     from textwright.files import cache_folder
-    from textwright.training.cache import clear_cache, list_cache, remove_abandoned
+    from textwright.training.cache import (
+        clear_cache,
+        list_cache,
+        measure_results,
+        remove_abandoned,
+    )
 
     freed = clear_cache() if clear else remove_abandoned()
     corpora = list_cache()
+    results = measure_results()
     if as_json:
         print_json(
             {
                 "folder": str(cache_folder()),
                 "corpora": [corpus.to_json() for corpus in corpora],
                 "bytes": sum(corpus.bytes for corpus in corpora),
+                "results": {"parts": results[0], "bytes": results[1]},
                 "freed": freed,
             }
         )
     else:
-        show_cache(cache_folder(), corpora, freed, clear)
+        show_cache(cache_folder(), corpora, results, freed, clear)
 
 
 def presets(as_json: AsJson = False) -> None:

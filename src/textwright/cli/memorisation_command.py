@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from textwright.cli.flags import AsJson, RunPath
-from textwright.cli.shell import print_json
+from textwright.cli.flags import AsJson, Device, Fresh, RunPath
+from textwright.cli.shell import keeping, print_json
 from textwright.errors import ConfigError, EvaluationError
 
 
@@ -31,8 +31,14 @@ def memorisation(
         ),
     ] = "",
     shortest: Annotated[
-        int, typer.Option("--shortest", min=1, help="With --text: characters of a span, at least.")
-    ] = 30,
+        int | None,
+        typer.Option(
+            "--shortest",
+            min=1,
+            help="With --text: characters of a span, at least (30).",
+            show_default=False,
+        ),
+    ] = None,
     texts: Annotated[
         int, typer.Option("--texts", min=2, help="Texts to write for each measurement.")
     ] = 64,
@@ -40,7 +46,8 @@ def memorisation(
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write a page: a name in .html or .md.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure what a run has memorized of its training text, and show where it comes from.
@@ -50,19 +57,22 @@ def memorisation(
     from textwright.cli.display import Progression
     from textwright.cli.display.memorisation import show_memorisation, show_traced
     from textwright.memorisation.memorisation import Audit
+    from textwright.memorisation.training_text import SHORTEST
     from textwright.report.memorisation import section
     from textwright.report.page import check_writable, write_page
     from textwright.run import Run
 
     if html and text:
         raise ConfigError("--html shows the measurements, not a text: leave out --text or --html.")
+    if shortest and not text:
+        raise ConfigError("--shortest is of the spans of a text: name its file with --text.")
     if html:
         check_writable(html)
     searched = _read(text) if text else None
-    with Progression(quiet=as_json) as shown:
-        audit = Audit(Run.load(run), corpus or (), device, shown.show)
+    with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
+        audit = Audit(Run.load(run), corpus or (), device, shown.show, kept)
         if searched is not None:
-            traced = audit.trace(searched, shortest)
+            traced = audit.trace(searched, shortest or SHORTEST)
         else:
             found = audit.measure(texts, seed)
     if searched is not None:

@@ -1,4 +1,4 @@
-"""Output and exit codes: of one of several processes, as JSON, on Ctrl-C."""
+"""Output, exit codes, what long work keeps: of one of several processes, as JSON, on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import contextlib
 import json
 import os
 import sys
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from textwright.evaluation.kept import KeptResults
 
 INTERRUPTED = 130  # the exit code that shells give to what Ctrl-C stopped
 
@@ -31,3 +35,26 @@ def leave(code: int) -> NoReturn:
 
 def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+@contextlib.contextmanager
+def keeping(fresh: bool, quiet: bool) -> Iterator[KeptResults]:
+    """Give long work the results that it finds and keeps in the cache.
+
+    Says how many parts were there, unless it should be quiet, and after Ctrl-C how to go on.
+    """
+    from textwright.cli.display import err
+    from textwright.evaluation.kept import KeptResults
+    from textwright.wording import counted
+
+    kept = KeptResults.in_cache(fresh)
+    try:
+        yield kept
+    except KeyboardInterrupt:
+        parts = kept.counts.total()
+        how = "the same command, without --fresh," if fresh else "the same command"
+        said = f"{counted(parts, 'part')} of the work kept: {how} goes on from there"
+        raise KeyboardInterrupt(said if parts else "") from None
+    if kept.counts["found"] and not quiet:
+        parts = kept.counts["found"]
+        err.print(f"Kept from before: {counted(parts, 'part')}; --fresh computes them again.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from textwright.cli.flags import AsJson, RunPath, numbers
-from textwright.cli.shell import print_json
+from textwright.cli.flags import AsJson, Device, Fresh, RunPath, numbers
+from textwright.cli.shell import keeping, print_json
 
 COUNTS = "counts"
 
@@ -50,7 +51,8 @@ def sweep(
         bool,
         typer.Option("--save", help="Make the recommended setting the run's default for writing."),
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
+    fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the sampling setting whose texts are most like real text.
@@ -67,9 +69,9 @@ def sweep(
     from textwright.cli.display import Progression, err
     from textwright.cli.display.sweep import show_sweep
     from textwright.errors import CorpusError, RunError
-    from textwright.evaluation.copying import LENGTH
     from textwright.report.sweep import check_picture, write_sweep
     from textwright.run import Run
+    from textwright.run.recorded import recorded_corpus
     from textwright.sweep.sweep import choose_settings
     from textwright.sweep.sweep_run import save_setting, sweep_run
     from textwright.training.recorded import known_sequences
@@ -84,11 +86,12 @@ def sweep(
     if out:
         check_picture(out)
     opened = Run.load(run)
-    with Progression(quiet=as_json) as shown:
+    with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
+        sequences = None
         try:
-            known = known_sequences(opened, LENGTH, on_progress=shown.show)
+            recorded_corpus(opened)
+            sequences = partial(known_sequences, opened, on_progress=shown.show)
         except (RunError, CorpusError) as error:
-            known = None
             err.print(f"What is copied is not measured: {error}")
         found = sweep_run(
             opened,
@@ -97,10 +100,11 @@ def sweep(
             sources=corpus or [],
             texts=texts,
             max_tokens=max_new_tokens,
-            known=known,
+            known_sequences=sequences,
             seed=seed,
             device=device,
             on_progress=shown.show,
+            kept=kept,
         )
     if out:
         write_sweep(found, run.resolve().name, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from textwright.comparison.comparison import Score, measure, open_subject, protocol_of
@@ -11,6 +12,7 @@ from textwright.comparison.proof import Proof, prove, sample_for_proof
 from textwright.comparison.run_subject import RunSubject
 from textwright.corpus import CorpusOptions
 from textwright.evaluation.held_out import HeldOutText, choose_text
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 NO_PROOF = (
@@ -58,22 +60,24 @@ def audit(
     documents: int = 0,
     device: str = "auto",
     on_progress: OnProgress = lambda stage, done, total: None,
+    kept: KeptResults = NOTHING_KEPT,
 ) -> Audit:
     """Score a run, a folder of transformers or a server, and restore a sample of the text.
 
     The arguments are those of `compare_models`. Raises EvaluationError if the score would not be
     that of the whole text, or if the run was trained on it.
     """
-    subject = open_subject(name, device)
+    subject = open_subject(name, device, kept)
     runs = [subject.run] if isinstance(subject, RunSubject) else []
     on_progress("Reading the held-out text", 0, 0)
     text = choose_text(runs, corpus, part, options).sampled(documents)
     score = Score.of(measure(subject, text, on_progress))
-    proof = prove(
-        subject,
-        sample_for_proof(text.documents),
-        lambda done, total: on_progress("Restoring a sample", done, total),
-    )
+    proof, codec = None, subject.codec()
+    if codec is not None:
+        sample = sample_for_proof(text.documents)
+        restoring = partial(on_progress, "Restoring a sample")
+        compute = partial(prove, subject, codec, sample, restoring)
+        proof = subject.kept.recall(Proof, compute, part="proof", text=text.fingerprint)
     return Audit(
         subject.name, subject.kind, text, score, subject.context(), subject.remarks(), proof
     )

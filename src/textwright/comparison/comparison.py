@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from textwright.errors import EvaluationError
 from textwright.evaluation.adherence import Adherence, adherence
 from textwright.evaluation.diversity import Diversity, measure_diversity
 from textwright.evaluation.held_out import HeldOutText, choose_text
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.scores import BLOCK_CHARACTERS, RESAMPLES, redrawn_interval
 from textwright.run import Run
 from textwright.wording import counted
@@ -187,7 +189,9 @@ def protocol_of(text: HeldOutText) -> dict[str, str]:
     }
 
 
-def open_subject(name: str | Path, device: str = "auto") -> Subject:
+def open_subject(
+    name: str | Path, device: str = "auto", kept: KeptResults = NOTHING_KEPT
+) -> Subject:
     """A run folder, a folder of transformers, or a server by its URL. Raises a TextwrightError if
     it is none of them."""
     if "://" in str(name):
@@ -199,8 +203,8 @@ def open_subject(name: str | Path, device: str = "auto") -> Subject:
             "a server."
         )
     if (path / "config.toml").exists():
-        return RunSubject(Run.load(path), device)
-    return ModelFolder(path, device)
+        return RunSubject(Run.load(path), device, kept)
+    return ModelFolder(path, device, kept)
 
 
 def compare_models(
@@ -215,6 +219,7 @@ def compare_models(
     easy: bool = True,
     device: str = "auto",
     on_progress: OnProgress = lambda stage, done, total: None,
+    kept: KeptResults = NOTHING_KEPT,
 ) -> Comparison:
     """Score models on one held-out text and let them write.
 
@@ -226,11 +231,12 @@ def compare_models(
     writing: how all of them write.
     prompts: of the texts that are shown; none is beginnings of held-out documents.
     easy: score counting and compressors too.
+    kept: where finished parts are.
 
     Raises EvaluationError where a comparison would be unfair or something cannot be scored.
     """
     writing = writing or Writing()
-    subjects = [open_subject(name, device) for name in names]
+    subjects = [open_subject(name, device, kept) for name in names]
     runs = [subject.run for subject in subjects if isinstance(subject, RunSubject)]
     on_progress("Reading the held-out text", 0, 0)
     text = choose_text(runs, corpus, part, options).sampled(documents)
@@ -241,16 +247,16 @@ def compare_models(
     shown = list(prompts) or starts[:SHOWN]
     results = []
     for subject in subjects:
-        on_progress(f"Scoring {subject.name}", 0, len(text.documents))
+        on_progress(f"Scoring {subject.name}", 0, 0)
         found = measure(subject, text, on_progress)
         on_progress(f"Writing with {subject.name}", 0, 0)
         tokens = writing.tokens(found)
-        written = subject.write(starts, writing, tokens)
-        texts = subject.write(shown, writing, tokens).texts if prompts else written.texts[:SHOWN]
+        written = write(subject, starts, writing, tokens)
+        texts = write(subject, shown, writing, tokens).texts if prompts else written.texts[:SHOWN]
         results.append((subject, found, written, texts))
     easy_models, left_out = [], []
     if easy and runs:
-        rows = measure_easy(runs[0], text.documents, on_progress)
+        rows = measure_easy(runs[0], text.documents, on_progress, kept)
         left_out += rows.left_out
         easy_models = [EasyModel(r.name, r.what, Score.of(r.measured)) for r in rows.rows]
     elif easy:
@@ -289,13 +295,29 @@ def beginnings(documents: Sequence[str], count: int, characters: int) -> list[tu
 def measure(subject: Subject, text: HeldOutText, on_progress: OnProgress) -> Measured:
     """What a model pays for the text. Raises EvaluationError if it is charged for another one."""
     stage = f"Scoring {subject.name}"
-    found = subject.measure(text.documents, lambda done, total: on_progress(stage, done, total))
+    found = subject.kept.recall(
+        Measured,
+        lambda: subject.measure(text.documents, partial(on_progress, stage)),
+        part="measured",
+        text=text.fingerprint,
+    )
     if int(found.text.bytes.sum()) != text.bytes:
         raise EvaluationError(
             f"{subject.name} was charged for {int(found.text.bytes.sum()):,} bytes of the "
             f"{text.bytes:,} of the text. Please report this."
         )
     return found
+
+
+def write(subject: Subject, prompts: list[str], writing: Writing, max_new_tokens: int) -> Written:
+    """What a model writes after the prompts."""
+    return subject.kept.recall(
+        Written,
+        lambda: subject.write(prompts, writing, max_new_tokens),
+        part="written",
+        prompts=prompts,
+        rule=[*astuple(writing), max_new_tokens],
+    )
 
 
 def _model(
@@ -339,7 +361,15 @@ def _adherence(subject: RunSubject, text: HeldOutText, writing: Writing) -> Adhe
         return None
     rule = {"temperature": writing.temperature, "top_p": writing.top_p, "no_copy": 0}
     options = run.config.sample.model_copy(update=rule)
-    return adherence(subject.predictor.score, subject.generator, form, text.documents, options)
+    return subject.kept.recall(
+        Adherence,
+        lambda: adherence(
+            subject.predictor.score, subject.generator, form, text.documents, options
+        ),
+        part="adherence",
+        text=text.fingerprint,
+        sample=options.model_dump(mode="json"),
+    )
 
 
 def _copied(run: Run) -> dict[str, object] | None:

@@ -32,6 +32,7 @@ from textwright.comparison.subjects import (
     check_restored,
 )
 from textwright.errors import EvaluationError
+from textwright.evaluation.kept import NOTHING_KEPT
 from textwright.evaluation.scores import HeldOut
 
 TIMEOUT = 120.0  # seconds for one answer
@@ -43,6 +44,7 @@ class CompletionServer:
     taken. Raises EvaluationError if it does not answer."""
 
     kind = "server"
+    kept = NOTHING_KEPT  # what it serves may change
 
     def __init__(self, url: str, timeout: float = TIMEOUT):
         self.name, self.timeout = url, timeout

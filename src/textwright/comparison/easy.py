@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import chain, islice
 
 import numpy as np
 
 from textwright.comparison.compressors import END, costs, in_bytes, primed_ppmd, primed_xz
 from textwright.comparison.subjects import Measured
+from textwright.corpus import Corpus
 from textwright.counts.kneser_ney import count_ngrams, smooth
-from textwright.errors import TextwrightError
+from textwright.errors import EvaluationError, TextwrightError
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, fingerprint
 from textwright.evaluation.predictors import CountsPredictor
 from textwright.evaluation.scores import HeldOut
 from textwright.run import Run
@@ -48,33 +50,56 @@ class EasyRows:
     left_out: list[str] = field(default_factory=list)
 
 
-def measure_easy(run: Run, documents: Sequence[str], on_stage: OnStage) -> EasyRows:
+def measure_easy(
+    run: Run, documents: Sequence[str], on_stage: OnStage, kept: KeptResults = NOTHING_KEPT
+) -> EasyRows:
     """Score documents by unigrams, n-grams, PPMd and xz that know the run's training text.
 
     Where that text is not where the run recorded it, or is no longer the same, no row is made.
     """
     found = EasyRows()
-    on_stage("Reading the training text", 0, 0)
     try:
-        corpus = recorded_corpus(run)
-        train = list(corpus.documents("train"))
-        tried = list(_up_to(corpus.documents("valid"), TRIED_CHARACTERS))
+        text = _TrainingText(recorded_corpus(run), on_stage)
     except TextwrightError as error:
         found.left_out.append(f"Unigrams, n-grams and compressors are left out: {error}")
         return found
-    found.rows.extend(_counted(run, train, documents, on_stage))
-    if not hasattr(os, "fork"):
-        found.left_out.append("Compressors are left out: this system cannot copy a process.")
-    elif any(END in document for part in (train, documents, tried) for document in part):
-        found.left_out.append("Compressors are left out: a document contains a zero character.")
-    else:
-        text = in_bytes("".join(document + END for document in train))
+    kept = kept.about(run).given(text=fingerprint(documents), corpus=text.corpus.fingerprint)
+    makers = {"Unigrams and n-grams": _counted, "PPMd": _ppmd, "xz": _xz}
+    for name, make in makers.items():
+        compute = partial(make, run, text, documents, on_stage)
         try:
-            found.rows.append(_ppmd(text, tried, documents, on_stage))
+            found.rows += kept.recall(list[Easy], compute, part=name, run=str(run.path))
         except TextwrightError as error:
-            found.left_out.append(f"PPMd is left out: {error}")
-        found.rows.append(_xz(text, documents, on_stage))
+            are = "are" if name.endswith("s") else "is"
+            found.left_out.append(f"{name} {are} left out: {error}")
     return found
+
+
+@dataclass
+class _TrainingText:
+    """The documents that a run was trained on, read when they are needed."""
+
+    corpus: Corpus
+    on_stage: OnStage
+
+    @cached_property
+    def train(self) -> list[str]:
+        self.on_stage("Reading the training text", 0, 0)
+        return list(self.corpus.documents("train"))
+
+    @cached_property
+    def tried(self) -> list[str]:
+        """Validation text, to choose an order of PPMd by."""
+        return list(_up_to(self.corpus.documents("valid"), TRIED_CHARACTERS))
+
+    def for_compressors(self, documents: Sequence[str]) -> bytes:
+        """All training documents, each ended by END. Raises EvaluationError if one of these or of
+        the documents holds it, or the system cannot copy a process."""
+        if not hasattr(os, "fork"):
+            raise EvaluationError("This system cannot copy a process.")
+        if any(END in document for document in chain(self.train, documents, self.tried)):
+            raise EvaluationError("A document contains a zero character.")
+        return in_bytes("".join(document + END for document in self.train))
 
 
 def _up_to(documents: Iterator[str], characters: int) -> Iterator[str]:
@@ -87,29 +112,31 @@ def _up_to(documents: Iterator[str], characters: int) -> Iterator[str]:
 
 
 def _counted(
-    run: Run, train: Sequence[str], documents: Sequence[str], on_stage: OnStage
-) -> Iterator[Easy]:
+    run: Run, text: _TrainingText, documents: Sequence[str], on_stage: OnStage
+) -> list[Easy]:
     tokenizer = run.tokenizer
     parts: list[np.ndarray] = []
-    texts = iter(train)
+    texts = iter(text.train)
     while chunk := list(islice(texts, AT_ONCE)):
-        on_stage("Counting", len(parts), len(train))
+        on_stage("Counting", len(parts), len(text.train))
         parts += tokenizer.encode_batch(chunk)
     starts = np.cumsum([0, *map(len, parts)])
     size = tokenizer.vocab_size
     counts = count_ngrams(np.concatenate(parts), starts, tokenizer.stop_id, size, ORDER)
-    text = HeldOut.of(documents, tokenizer, run.escape)
+    held_out = HeldOut.of(documents, tokenizer, run.escape)
+    found = []
     for name, order in (("unigrams", 1), (f"{ORDER}-grams", ORDER)):
-        nats = CountsPredictor(smooth(counts[:order], size)).score(text.rows)
-        yield Easy(
-            name,
-            f"tokens of {run.path}, "
-            + ("counted and smoothed (Kneser-Ney)" if order > 1 else "each by itself"),
-            Measured(nats, text),
-        )
+        nats = CountsPredictor(smooth(counts[:order], size)).score(held_out.rows)
+        how = "counted and smoothed (Kneser-Ney)" if order > 1 else "each by itself"
+        what = f"tokens of {run.path}, {how}"
+        found.append(Easy(name, what, Measured(nats, replace(held_out, rows=[]))))
+    return found
 
 
-def _ppmd(text: bytes, tried: Sequence[str], documents: Sequence[str], on_stage: OnStage) -> Easy:
+def _ppmd(
+    run: Run, training: _TrainingText, documents: Sequence[str], on_stage: OnStage
+) -> list[Easy]:
+    text, tried = training.for_compressors(documents), training.tried
     best, order = float("inf"), PPMD_ORDERS[0]
     for done, candidate in enumerate(PPMD_ORDERS if tried else ()):
         on_stage("Choosing an order of PPMd", done, len(PPMD_ORDERS))
@@ -120,12 +147,15 @@ def _ppmd(text: bytes, tried: Sequence[str], documents: Sequence[str], on_stage:
     encoder = primed_ppmd(order, text)
     what = f"variant H of 7-Zip, of order {order} (chosen on validation text), primed"
     nats, places = costs(encoder, documents, partial(on_stage, "Compressing with PPMd"))
-    return Easy("PPMd", what, Measured(nats, HeldOut.sized(documents, places)))
+    return [Easy("PPMd", what, Measured(nats, HeldOut.sized(documents, places)))]
 
 
-def _xz(text: bytes, documents: Sequence[str], on_stage: OnStage) -> Easy:
+def _xz(
+    run: Run, training: _TrainingText, documents: Sequence[str], on_stage: OnStage
+) -> list[Easy]:
+    text = training.for_compressors(documents)
     on_stage("Compressing with xz", 0, len(documents))
     compressor = primed_xz(text, 4 * max(map(len, documents)) + 1)
     what = "the coder of xz -9e with a window that holds all of the text, primed"
     nats, places = costs(compressor, documents, partial(on_stage, "Compressing with xz"))
-    return Easy("xz", what, Measured(nats, HeldOut.sized(documents, places)))
+    return [Easy("xz", what, Measured(nats, HeldOut.sized(documents, places)))]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from textwright.comparison.subjects import (
 from textwright.compute.device import choose_device
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
+from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerprint
 from textwright.evaluation.scores import HeldOut, Window
 from textwright.hub import quiet_transformers
 from textwright.writing.backend import windows_of
@@ -42,9 +44,11 @@ class ModelFolder:
 
     kind = "folder"
 
-    def __init__(self, path: Path, device: str = "auto"):
+    def __init__(self, path: Path, device: str = "auto", kept: KeptResults = NOTHING_KEPT):
         self.path, self.device = path, choose_device(device)
         self.model, self.tokenizer = _load(path)
+        files = sorted(file for file in path.iterdir() if file.is_file())
+        self.kept = kept.of_files(files).given(device=str(self.device))
         self.model.to(self.device)
         config = self.model.config
         most = getattr(config, "max_position_embeddings", None) or CONTEXT
@@ -63,7 +67,7 @@ class ModelFolder:
             ids, starts = self._encode(document)
             rows.append(np.array([self.start, *ids, self.stop], np.int64))
             places.append(np.array([*starts, len(document)]))
-        return Measured(self._score(rows, on_progress), HeldOut.sized(documents, places, rows))
+        return Measured(self._score(rows, on_progress), HeldOut.sized(documents, places))
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
         """See `Subject.write`."""
@@ -184,20 +188,23 @@ class ModelFolder:
             ids = np.full((len(group), width + 1), self.stop)
             for at, window in enumerate(group):
                 ids[at, : len(window.ids)] = window.ids
-            found = self._nats(torch.from_numpy(ids).to(self.device))
+            found = self.kept.recall(
+                Array, partial(self._nats, ids), part="nats", rows=fingerprint(ids)
+            )
             for of_window, window in zip(found, group, strict=True):
                 kept = of_window[window.seen : len(window.ids) - 1]
                 nats[window.row][window.start + window.seen :][: len(kept)] = kept
                 done += len(kept)
-            on_progress(done * len(rows) // total, len(rows))
+            on_progress(done, total)
         return nats
 
     @memory_errors()
-    def _nats(self, ids: torch.Tensor) -> np.ndarray:
-        """−ln p of ids[:, 1:], (B, T − 1)."""
+    def _nats(self, read: np.ndarray) -> np.ndarray:
+        """−ln p of read[:, 1:], (B, T − 1)."""
+        ids = torch.from_numpy(read).to(self.device)
         logits = self.model(ids[:, :-1], use_cache=False).logits.float()
         picked = logits.gather(-1, ids[:, 1:, None])[..., 0]
-        return (logits.logsumexp(-1) - picked).double().cpu().numpy()
+        return (logits.logsumexp(-1) - picked).cpu().double().numpy()
 
 
 class FolderBackend:

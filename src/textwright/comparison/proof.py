@@ -53,16 +53,16 @@ def sample_for_proof(documents: Sequence[str]) -> list[str]:
 
 
 def prove(
-    subject: Subject, documents: Sequence[str], on_progress: OnProgress = lambda done, total: None
-) -> Proof | None:
-    """Restore documents from the subject's own probabilities; None if it does not give them away.
+    subject: Subject,
+    codec: Codec,
+    documents: Sequence[str],
+    on_progress: OnProgress = lambda done, total: None,
+) -> Proof:
+    """Restore documents from the subject's own probabilities, which its codec gives.
 
     Raises EvaluationError if a document is not restored, or if its code is another length than the
     charge says: the score is then not to be trusted.
     """
-    codec = subject.codec()
-    if codec is None:
-        return None
     lengths, charges = [], []
     for done, document in enumerate(documents):
         on_progress(done, len(documents))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from textwright.comparison.subjects import (
@@ -15,11 +15,14 @@ from textwright.comparison.subjects import (
     check_restored,
     context_in_words,
 )
+from textwright.compute.device import choose_device
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.predictors import (
     CountsPredictor,
     MixedPredictor,
     NeuralPredictor,
     open_predictor,
+    score_in_chunks,
 )
 from textwright.evaluation.scores import HeldOut
 from textwright.run import BASE, COUNTS, WEIGHTS, Run
@@ -28,7 +31,6 @@ from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 
 NEEDED = (WEIGHTS, BASE, COUNTS, MIXTURE, "config.toml", "tokenizer.json")  # to write
-CHUNK = 64  # documents that are scored before the progress is told
 
 
 @dataclass
@@ -37,7 +39,11 @@ class RunSubject:
 
     run: Run
     device: str = "auto"
+    kept: KeptResults = NOTHING_KEPT
     kind: str = "run"
+
+    def __post_init__(self) -> None:
+        self.kept = self.kept.about(self.run).given(device=str(choose_device(self.device)))
 
     @property
     def name(self) -> str:
@@ -55,16 +61,8 @@ class RunSubject:
         text = HeldOut.of(documents, self.run.tokenizer, self.run.escape)
         for document, row in zip(documents, text.rows, strict=True):
             check_restored(self.name, document, self._restored(document, row[1:-1].tolist()))
-        # Longest first: documents of a chunk are read together, and no chunk is longer than before.
-        order = sorted(range(len(documents)), key=lambda at: -len(text.rows[at]))
-        nats = [text.rows[0][:0].astype(float)] * len(documents)
-        for begin in range(0, len(order), CHUNK):
-            on_progress(begin, len(documents))
-            chunk = order[begin : begin + CHUNK]
-            found = self.predictor.score([text.rows[at] for at in chunk])
-            for at, of_document in zip(chunk, found, strict=True):
-                nats[at] = of_document
-        return Measured(nats, text)
+        nats = score_in_chunks(self.predictor.score, text.rows, self.kept, on_progress)
+        return Measured(nats, replace(text, rows=[]))
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
         options = SamplingOptions(

@@ -13,10 +13,11 @@ import numpy as np
 
 from textwright.errors import EvaluationError
 from textwright.escape.arithmetic import ArithmeticDecoder, SymbolWriter
+from textwright.evaluation.kept import Array, KeptResults
 from textwright.evaluation.scores import HeldOut, units_of
 from textwright.writing.backend import Backend
 
-OnProgress = Callable[[int, int], None]  # documents done, of how many
+OnProgress = Callable[[int, int], None]  # documents or tokens done, of how many
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Measured:
     """What a model pays for documents. nats: of each token of each, the end included · text: their
     sizes, with the bits for what the tokens do not say."""
 
-    nats: list[np.ndarray]
+    nats: list[Array]
     text: HeldOut
 
     def units(self) -> tuple[np.ndarray, np.ndarray]:
@@ -104,6 +105,9 @@ class Subject(Protocol):
     def name(self) -> str: ...
     @property
     def kind(self) -> str: ...  # run, folder or server
+    @property
+    def kept(self) -> KeptResults:
+        """Finished parts that depend on this subject."""
 
     def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
         """What it pays for each document, read alone. Raises EvaluationError where the tokens do

@@ -7,7 +7,6 @@ import difflib
 import fnmatch
 import glob
 import gzip
-import hashlib
 import io
 import os
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from textwright.errors import CorpusError
+from textwright.files import hash_file
 from textwright.hub import asking_hub
 
 FORMATS = {
@@ -70,7 +70,7 @@ def find_files(
         for path in paths:
             try:
                 state = state_of(path)
-                sha256 = _hash(path)
+                sha256 = hash_file(path)
                 kind = detect_format(path, encoding) if format == "auto" else format
                 # A hub's data set is made of links, whose targets are named by their hashes.
                 full = path.parent.resolve() / path.name
@@ -103,7 +103,7 @@ def refuse_changed(file: SourceFile) -> None:
     that keeps the state, within one tick of the file system's clock, is not noticed.
     """
     try:
-        changed = state_of(file.path) != file.state and _hash(file.path) != file.sha256
+        changed = state_of(file.path) != file.state and hash_file(file.path) != file.sha256
     except OSError as error:
         raise unreadable(file.path, error) from error
     if changed:
@@ -114,11 +114,6 @@ def leads_to_files(source: str | Path) -> bool:
     """True if a name matches files or a folder on this machine, so that it is no hub data set."""
     path = Path(source).expanduser()
     return path.exists() or any(glob.iglob(str(path), recursive=True))
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def detect_format(path: Path, encoding: str = "utf-8") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,17 +13,25 @@ from textwright.backends.counts import CountsBackend, MixedBackend
 from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall_targets
 from textwright.counts.mixture import Mixture, Parts, fit_mixture
-from textwright.evaluation.scores import score
+from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerprint
+from textwright.evaluation.scores import OnProgress, score
 from textwright.models import LanguageModel, TorchBackend
 from textwright.run import Run
 from textwright.writing.backend import Backend
+
+CHUNK = 64  # rows that are scored together, and kept
+
+
+def _quiet(done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 class Predictor(Protocol):
     """One distribution over texts."""
 
-    def score(self, rows: list[np.ndarray]) -> list[np.ndarray]:
-        """Nats of every target (row[1:]) of every row: stop, ids, stop."""
+    def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
+        """Nats of every target (row[1:]) of every row: stop, ids, stop. on_progress: called with
+        targets done and in all."""
 
     def backend(self) -> Backend:
         """The same distribution, for writing."""
@@ -34,8 +43,8 @@ class NeuralPredictor:
 
     model: LanguageModel
 
-    def score(self, rows: list[np.ndarray]) -> list[np.ndarray]:
-        return score(self.model, rows)
+    def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
+        return score(self.model, rows, on_progress)
 
     def backend(self) -> Backend:
         return TorchBackend(self.model)
@@ -47,7 +56,7 @@ class CountsPredictor:
 
     counts: KneserNey
 
-    def score(self, rows: list[np.ndarray]) -> list[np.ndarray]:
+    def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
         contexts = self.counts.contexts_of(rows)
         return _by_row(rows, -np.log(self.counts.probabilities(contexts, _targets(rows))))
 
@@ -67,8 +76,8 @@ class MixedPredictor:
     mixture: Mixture = field(default_factory=Mixture.constant)
     fits: bool = False
 
-    def score(self, rows: list[np.ndarray]) -> list[np.ndarray]:
-        neural = np.exp(-np.concatenate(score(self.model, rows)))
+    def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
+        neural = np.exp(-np.concatenate(score(self.model, rows, on_progress)))
         contexts = self.counts.contexts_of(rows)
         counted = self.counts.probabilities(contexts, _targets(rows))
         recalled, remembered = recall_targets(rows, counted)
@@ -92,6 +101,33 @@ def open_predictor(
         return CountsPredictor(counts)
     model = models.load(run, device, step)
     return MixedPredictor(model, counts, run.mixture()) if counts else NeuralPredictor(model)
+
+
+def score_in_chunks(
+    score: Callable[[list[np.ndarray], OnProgress], list[np.ndarray]],
+    rows: Sequence[np.ndarray],
+    kept: KeptResults = NOTHING_KEPT,
+    on_progress: OnProgress = _quiet,
+) -> list[np.ndarray]:
+    """Score rows as a predictor does, CHUNK of them at a time, each of which is kept. on_progress:
+    called with targets done and in all."""
+    # Longest first: rows of a chunk are read together, and no chunk is longer than before.
+    order = sorted(range(len(rows)), key=lambda at: -len(rows[at]))
+    nats = [np.empty(0)] * len(rows)
+    done, total = 0, sum(len(row) - 1 for row in rows)
+    for begin in range(0, len(order), CHUNK):
+        places = order[begin : begin + CHUNK]
+        chunk = [rows[at] for at in places]
+
+        def compute(chunk: list[np.ndarray] = chunk, before: int = done) -> list[Array]:
+            return score(chunk, lambda new, _: on_progress(before + new, total))
+
+        found = kept.recall(list[Array], compute, part="nats", rows=fingerprint(chunk))
+        for at, of_row in zip(places, found, strict=True):
+            nats[at] = of_row
+        done += sum(map(len, found))
+        on_progress(done, total)
+    return nats
 
 
 def _targets(rows: list[np.ndarray]) -> np.ndarray:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from textwright.compute.device import choose_device
 from textwright.evaluation.adherence import Adherence, adherence
 from textwright.evaluation.held_out import held_out_of, read_text
-from textwright.evaluation.predictors import open_predictor
-from textwright.evaluation.scores import HeldOut, Scores, evaluate
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
+from textwright.evaluation.predictors import open_predictor, score_in_chunks
+from textwright.evaluation.scores import HeldOut, OnProgress, Scores, evaluate
 from textwright.run import Run
 from textwright.writing.form import Form
 from textwright.writing.generator import Generator
@@ -20,19 +24,37 @@ def score_run(
     part: str = "test",
     device: str = "auto",
     fields: bool = False,
+    on_progress: OnProgress = lambda done, total: None,
+    kept: KeptResults = NOTHING_KEPT,
 ) -> tuple[Scores, Adherence | None]:
     """Score a run on its own held-out documents, or on all documents of another corpus.
 
     fields: score also how well it keeps to the fields of its template; free texts are drawn with
-    its `[sample]` options. Raises GenerationError if it has no template.
+    its `[sample]` options. on_progress: called with tokens that are scored, and all. kept: where
+    finished parts are. Raises GenerationError if it has no template.
     """
     form = Form(run.config.corpus, run.tokenizer) if fields else None
     text = read_text(sources, run.config.corpus) if sources else held_out_of(run, part)
     predictor = open_predictor(run, device)
-    held_out = HeldOut.of(text.documents, run.tokenizer, run.escape)
-    scores = evaluate(predictor.score, held_out, row_length=run.config.data.row_length)
+    kept = kept.about(run).given(device=str(choose_device(device)))
+    kept = kept.given(text=text.fingerprint)
+
+    def scorer(rows: list[np.ndarray]) -> list[np.ndarray]:
+        return score_in_chunks(predictor.score, rows, kept, on_progress)
+
+    def compute() -> Scores:
+        held_out = HeldOut.of(text.documents, run.tokenizer, run.escape)
+        return evaluate(scorer, held_out, row_length=run.config.data.row_length)
+
+    scores = kept.recall(Scores, compute, part="scores")
     if form is None:
         return scores, None
     generator = Generator(predictor.backend(), run.tokenizer)
     sample = run.config.sample.model_copy(update={"no_copy": 0})  # what the model does by itself
-    return scores, adherence(predictor.score, generator, form, text.documents, sample)
+    followed = kept.recall(
+        Adherence,
+        lambda: adherence(scorer, generator, form, text.documents, sample),
+        part="adherence",
+        sample=sample.model_dump(mode="json"),
+    )
+    return scores, followed

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from textwright.compute.memory import memory_errors
 from textwright.corpus import FEW_DOCUMENTS
 from textwright.errors import EvaluationError
 from textwright.escape import EscapeCode
+from textwright.evaluation.kept import Array
 from textwright.models import LanguageModel
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import windows_of
@@ -58,11 +60,11 @@ class HeldOut:
     """Encoded documents, with the characters and bytes of each and the bits for what the tokenizer
     threw away."""
 
-    rows: list[np.ndarray]  # stop, ids, stop
-    characters: np.ndarray
-    bytes: np.ndarray
-    escape_bits: np.ndarray
-    places: list[np.ndarray] | None  # each target's first character; None if documents are many
+    rows: list[Array]  # stop, ids, stop
+    characters: Array
+    bytes: Array
+    escape_bits: Array
+    places: list[Array] | None  # each target's first character; None if documents are many
 
     @classmethod
     def of(cls, texts: Iterable[str], tokenizer: Tokenizer, escape: EscapeCode) -> HeldOut:
@@ -101,6 +103,7 @@ class HeldOut:
         return sum(len(row) - 1 for row in self.rows)
 
 
+OnProgress = Callable[[int, int], None]
 Scorer = Callable[[list[np.ndarray]], list[np.ndarray]]
 """Rows (stop, ids, stop) → nats of every target (row[1:]) of each."""
 
@@ -136,11 +139,16 @@ def evaluate(
 
 
 @torch.no_grad()
-def score(model: LanguageModel, rows: list[np.ndarray]) -> list[np.ndarray]:
+def score(
+    model: LanguageModel,
+    rows: list[np.ndarray],
+    on_progress: OnProgress = lambda done, total: None,
+) -> list[np.ndarray]:
     """Nats of every target of every row (row[1:]), each predicted from all that the model can look
     back on, in float32 on every device.
 
-    Fewer rows are read together if memory runs out. Raises EvaluationError if one is too many.
+    on_progress: called with targets done and in all. Fewer rows are read together if memory runs
+    out. Raises EvaluationError if one is too many.
     """
     nats: list[np.ndarray] = [np.empty(len(row) - 1, dtype=np.float64) for row in rows]
     windows = [
@@ -149,6 +157,7 @@ def score(model: LanguageModel, rows: list[np.ndarray]) -> list[np.ndarray]:
         for start, first, end in windows_of(len(row) - 1, model.context_length)
     ]
     windows.sort(key=lambda window: -len(window.ids))
+    done, total = 0, sum(map(len, nats))
     training = model.training
     model.eval()
     try:
@@ -157,7 +166,8 @@ def score(model: LanguageModel, rows: list[np.ndarray]) -> list[np.ndarray]:
             count = min(most, len(windows))
             if model.context_length is not None:
                 count = max(1, min(count, TOKENS_KEPT // len(windows[0].ids)))
-            found = _score_group(model, windows[:count])
+            on_scored = partial(_add, on_progress, done, total)
+            found = _score_group(model, windows[:count], on_scored)
             if found is None:
                 if count == 1:
                     raise EvaluationError(
@@ -169,10 +179,15 @@ def score(model: LanguageModel, rows: list[np.ndarray]) -> list[np.ndarray]:
             for window, place, values in found:
                 begin = window.start + place
                 nats[window.row][begin : begin + len(values)] = values
+                done += len(values)
             windows = windows[count:]
     finally:
         model.train(training)
     return nats
+
+
+def _add(on_progress: OnProgress, done: int, total: int, new: int) -> None:
+    on_progress(done + new, total)
 
 
 class Window(NamedTuple):
@@ -185,12 +200,17 @@ class Window(NamedTuple):
 
 
 def _score_group(
-    model: LanguageModel, windows: list[Window]
+    model: LanguageModel, windows: list[Window], on_scored: Callable[[int], None]
 ) -> list[tuple[Window, int, np.ndarray]] | None:
     """Score windows together → (window, place, nats from there), or None if memory runs out."""
+    found, scored = [], 0
     try:
         with memory_errors():
-            return list(_score_in_stretches(model, windows))
+            for window, place, values in _score_in_stretches(model, windows):
+                found.append((window, place, values))
+                scored += len(values)
+                on_scored(scored)
+            return found
     except MemoryError:
         return None
 

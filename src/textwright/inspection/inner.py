@@ -36,13 +36,13 @@ def trace(model: LanguageModel, ids: NDArray[np.int64]) -> Trace:
 def attention_of(traced: Trace) -> list[Floats]:
     """Each layer's attention (heads, T, T): row t is how token t shares its attention among the
     tokens 0 … t, itself included. Empty for a model without attention."""
-    return [layer[0].double().cpu().numpy() for layer in traced.attention or []]
+    return [layer[0].cpu().double().numpy() for layer in traced.attention or []]
 
 
 def gates_of(traced: Trace) -> list[dict[str, Floats]]:
     """Each layer's quantities (T, units) by name. Empty for a model without gates."""
     return [
-        {name: values[0].double().cpu().numpy() for name, values in layer.items()}
+        {name: values[0].cpu().double().numpy() for name, values in layer.items()}
         for layer in traced.gates or []
     ]
 

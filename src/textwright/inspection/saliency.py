@@ -56,7 +56,7 @@ def saliency(
             logp = logits.log_softmax(-1).gather(1, target[:, None]).sum()
             (gradient,) = torch.autograd.grad(logp, own)
         shares = (gradient * own.detach()).sum(-1).view(rows.shape)
-        found[begin : begin + together, : len(read)] = shares.double().cpu().numpy()
+        found[begin : begin + together, : len(read)] = shares.cpu().double().numpy()
         on_progress(min(begin + together, len(at)), len(at))
     return found
 

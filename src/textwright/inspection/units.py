@@ -203,7 +203,7 @@ def _unit_values(
         rows = [np.append(stop_id, s.ids) for s in stretches[begin : begin + ROWS_AT_A_TIME]]
         ids, lengths = padded(rows)  # what stands right of a row changes nothing in it
         gates = model.trace(torch.as_tensor(ids, device=device)).gates or []
-        units = torch.cat([layer[quantity] for layer in gates], -1).double().cpu().numpy()
+        units = torch.cat([layer[quantity] for layer in gates], -1).cpu().double().numpy()
         found += [row[1:length] for row, length in zip(units, lengths, strict=True)]
     return np.concatenate(found)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
+from textwright.compute.device import choose_device
 from textwright.corpus import Corpus
 from textwright.errors import EvaluationError, RunError
 from textwright.evaluation.copying import TEXTS
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.predictors import open_predictor
 from textwright.memorisation.capability import (
     PASSAGE,
@@ -108,10 +110,10 @@ class Traced:
 
 
 class Audit:
-    """A run beside its training text and what was held out of it.
+    """A run beside its training text and what was held out of it, both read when they are needed.
 
-    corpus: where the training text is now, if not where the run recorded it. Raises RunError where
-    it is gone or another one, or nothing was held out.
+    corpus: where the training text is now, if not where the run recorded it. kept: where finished
+    parts are. Raises RunError where the training text is gone or another one.
     """
 
     def __init__(
@@ -120,53 +122,96 @@ class Audit:
         corpus: Sequence[str | Path] = (),
         device: str = "auto",
         on_progress: OnProgress = lambda stage, done, total: None,
+        kept: KeptResults = NOTHING_KEPT,
     ) -> None:
         self.run, self.device, self.on_progress = run, device, on_progress
-        reading = partial(on_progress, "Reading the training text")
-        found = recorded_corpus(run, corpus, reading)
-        found.scan(reading)
-        documents = list(found.documents("train"))
-        self.held_out = _held_out(run, found)
-        on_progress("Sorting the suffixes of the training text", 0, 0)
-        self.training = TrainingText(documents, run.tokenizer)
-        few = run.corpus()["split"]["by"] == "position"
-        self._seen = passages(documents, few)
-        self._unseen = passages(self.held_out, few)
-        self._pieces = self.held_out
-        if few:  # what is written is short beside a document
-            size = CHARACTERS_WRITTEN
-            self._pieces = [
-                document[start : start + size]
-                for document in self.held_out
-                for start in range(0, len(document), size)
-            ]
+        self._reading = partial(on_progress, "Reading the training text")
+        self.corpus = recorded_corpus(run, corpus, self._reading)
+        self._results = kept.given(
+            training=run.corpus()["fingerprint"], device=str(choose_device(device))
+        )
+
+    @cached_property
+    def documents(self) -> list[str]:
+        """The training documents."""
+        self.corpus.scan(self._reading)
+        return list(self.corpus.documents("train"))
+
+    @cached_property
+    def held_out(self) -> list[str]:
+        """The documents that the run did not read. Raises RunError if there are none."""
+        return _held_out(self.run, self.corpus)
+
+    @cached_property
+    def training(self) -> TrainingText:
+        """The training text, searchable."""
+        documents = self.documents
+        self.on_progress("Sorting the suffixes of the training text", 0, 0)
+        return TrainingText(documents, self.run.tokenizer)
+
+    @cached_property
+    def _few(self) -> bool:
+        """Whether documents are so few, and so long, that pieces of them stand for them."""
+        return self.run.corpus()["split"]["by"] == "position"
+
+    @cached_property
+    def _seen(self) -> list[str]:
+        return passages(self.documents, self._few)
+
+    @cached_property
+    def _unseen(self) -> list[str]:
+        return passages(self.held_out, self._few)
+
+    @cached_property
+    def _pieces(self) -> list[str]:
+        """Held-out texts to compare with what is written, which is short beside a novel."""
+        if not self._few:
+            return self.held_out
+        return [
+            document[start : start + CHARACTERS_WRITTEN]
+            for document in self.held_out
+            for start in range(0, len(document), CHARACTERS_WRITTEN)
+        ]
 
     def measure(self, texts: int = TEXTS, seed: int = 0) -> Memorisation:
         """Measure the run, and its weights at each checkpoint. texts: how many to write for each.
 
         Raises EvaluationError where too little is held out, or the run writes nothing.
         """
+        steps = self.run.checkpoints.steps()
+        return (
+            self._kept()
+            .of_files(map(self.run.checkpoints.weights_file, steps))
+            .recall(
+                Memorisation,
+                partial(self._measure, texts, seed),
+                part="memorisation",
+                texts=[texts, seed],
+                steps=[self.run.checkpoints.best_step(), *steps],
+                sample=self.run.config.sample.model_dump(mode="json"),
+            )
+        )
+
+    def _measure(self, texts: int, seed: int) -> Memorisation:
         if not self._unseen or not self._seen:
             raise EvaluationError(
                 f"No {'held-out' if self._seen else 'training'} document has {PASSAGE} characters, "
                 "so it cannot be measured how a document is continued; train on longer documents."
             )
-        backend = open_predictor(self.run, self.device).backend()
-        propensity = partial(self._propensity, texts=texts, seed=seed)
-        best = self.run.checkpoints.best_step()
-        own = self.run.config.sample
-        plain = SamplingOptions()
+        own, plain = self.run.config.sample, SamplingOptions()
         self.on_progress("Writing at temperature 1", 0, 0)
-        at_1 = propensity(backend, plain)
+        at_1 = self._propensity(None, plain, texts, seed)
         self.on_progress("Writing at the run's own settings", 0, 0)
-        capability = self._capability(backend, "Reading passages", seed)
         alike = _without_lengths(own) == _without_lengths(plain)
+        of_own = at_1 if alike else self._propensity(None, own, texts, seed)
+        capability = self._capability(None, "Reading passages", seed)
+        best = self.run.checkpoints.best_step()
         return Memorisation(
             documents=len(self.training),
             characters=self.training.characters,
             memory_bytes=self.training.suffixes.nbytes,
             held_out=len(self.held_out),
-            own=at_1 if alike else propensity(backend, own),
+            own=of_own,
             temperature_1=at_1,
             capability=capability,
             checkpoints=[
@@ -182,6 +227,7 @@ class Audit:
 
         least: characters of the shortest span that is looked for.
         """
+        unseen = self._unseen  # before the long work, since there may be none to compare with
         (read,) = self.training.as_read([text])
         (stretches,) = self.training.stretches([read], least)
         covered = np.zeros(len(read), bool)
@@ -189,13 +235,12 @@ class Audit:
             covered[start:end] = True
         spans = [self.training.span(read, start, end) for start, end in stretches]
         found = Traced(len(read), int(covered.sum()), spans)
-        if len(text) < PASSAGE or not self._unseen:
+        if len(text) < PASSAGE or not unseen:
             return found
-        backend = open_predictor(self.run, self.device).backend()
         measured = read_continuations(
-            backend,
+            self._backend(),
             self.run.tokenizer,
-            [text[: 2 * PASSAGE], *self._unseen[:PASSAGES]],
+            [text[: 2 * PASSAGE], *unseen[:PASSAGES]],
             SamplingOptions(),
             partial(self.on_progress, "Reading held-out passages"),
         )
@@ -203,31 +248,54 @@ class Audit:
         bits = float(measured.bits[0])
         return Traced(len(read), found.copied, spans, bits, bits < alarm, false_alarms)
 
-    def _propensity(
-        self, backend: Backend, options: SamplingOptions, *, texts: int, seed: int
-    ) -> Propensity:
-        generator = Generator(backend, self.run.tokenizer, known_sequences=self._known_sequences)
-        return measure_propensity(
-            self.training, generator, options, self._pieces, texts=texts, seed=seed
-        )
-
-    def _capability(self, backend: Backend, stage: str, seed: int) -> Capability:
-        return measure_capability(
-            backend,
-            self.run.tokenizer,
-            self._seen,
-            self._unseen,
-            self.run.config.sample,
-            partial(self.on_progress, stage),
-            seed=seed,
-        )
-
     def _at_checkpoint(self, step: int, texts: int, seed: int) -> AtCheckpoint:
         stage = f"Measuring the checkpoint of step {step:,}"
         self.on_progress(stage, 0, 0)
-        backend = open_predictor(self.run, self.device, step).backend()
-        propensity = self._propensity(backend, SamplingOptions(), texts=texts, seed=seed)
-        return AtCheckpoint(step, False, propensity, self._capability(backend, stage, seed))
+        propensity = self._propensity(step, SamplingOptions(), texts, seed)
+        return AtCheckpoint(step, False, propensity, self._capability(step, stage, seed))
+
+    def _propensity(
+        self, step: int | None, options: SamplingOptions, texts: int, seed: int
+    ) -> Propensity:
+        def compute() -> Propensity:
+            known = self._known_sequences
+            generator = Generator(self._backend(step), self.run.tokenizer, known_sequences=known)
+            return measure_propensity(
+                self.training, generator, options, self._pieces, texts=texts, seed=seed
+            )
+
+        return self._kept(step).recall(
+            Propensity,
+            compute,
+            part="propensity",
+            options=options.model_dump(mode="json"),
+            texts=[texts, seed],
+        )
+
+    def _capability(self, step: int | None, stage: str, seed: int) -> Capability:
+        own = self.run.config.sample
+        return self._kept(step).recall(
+            Capability,
+            lambda: measure_capability(
+                self._backend(step),
+                self.run.tokenizer,
+                self._seen,
+                self._unseen,
+                own,
+                partial(self.on_progress, stage),
+                seed=seed,
+            ),
+            part="capability",
+            options=own.model_dump(mode="json"),
+            seed=seed,
+        )
+
+    def _backend(self, step: int | None = None) -> Backend:
+        """The run's best weights, or those of a checkpoint."""
+        return open_predictor(self.run, self.device, step).backend()
+
+    def _kept(self, step: int | None = None) -> KeptResults:
+        return self._results.about(self.run, step)
 
     def _known_sequences(self, length: int) -> KnownSequences:
         return KnownSequences.of(*self.training.encoded(), length)

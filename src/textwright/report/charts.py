@@ -56,10 +56,10 @@ def line_chart(
         [(a, b) for a, b in curve.points if math.isfinite(a) and math.isfinite(b)]
         for curve in curves
     ]
-    across = [math.log10(a) if log_x else a for points in kept for a, _ in points]
+    across = [a for points in kept for a, _ in points]
     up = [b for points in kept for _, b in points]
-    steps_x, steps_y = ticks(across), ticks(up)
-    to_x = _scale(steps_x[0], steps_x[-1], LEFT, WIDTH - RIGHT)
+    steps_x, steps_y = (log_ticks if log_x else ticks)(across), ticks(up)
+    to_x = _scale(steps_x[0], steps_x[-1], LEFT, WIDTH - RIGHT, log_x)
     to_y = _scale(steps_y[0], steps_y[-1], HEIGHT - BOTTOM, TOP)
     parts = []
     for tick in steps_y:
@@ -68,8 +68,7 @@ def line_chart(
         parts.append(_text(LEFT - 8, at, label(tick, steps_y), "end", middle=True))
     for place, tick in enumerate(steps_x):
         anchor = "end" if place == len(steps_x) - 1 else "middle"
-        value = 10**tick if log_x else tick
-        shown = f"{value:,.3g}" if log_x else label(tick, steps_x)
+        shown = f"{tick:,g}" if log_x else label(tick, steps_x)
         parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 22, shown, anchor))
     parts.append(
         f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" '
@@ -77,8 +76,7 @@ def line_chart(
     )
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x, "middle"))
     for curve, points in zip(curves, kept, strict=True):
-        places = [(to_x(math.log10(a) if log_x else a), to_y(b)) for a, b in points]
-        parts.append(_curve(curve, places))
+        parts.append(_curve(curve, [(to_x(a), to_y(b)) for a, b in points]))
     return _legend(curves, y) + _svg(parts, HEIGHT, title, description)
 
 
@@ -131,6 +129,17 @@ def ticks(values: Sequence[float], about: int = 5) -> list[float]:
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
+def log_ticks(values: Sequence[float]) -> list[float]:
+    """1, 2 and 5 times ten^n, those that enclose the values above 0; ten^n alone, of many."""
+    low, high = (min(values), max(values)) if values else (1.0, 10.0)
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
+    times = (1, 2, 5) if high < 1_000 * low else (1,)
+    steps = [float(f"{each}e{power}") for power in range(first, last + 1) for each in times]
+    begin = max(at for at, step in enumerate(steps) if step <= low)
+    end = min(at for at, step in enumerate(steps) if step >= high)
+    return steps[begin - (begin == end) : end + 1 + (begin == end)]
+
+
 def label(tick: float, steps: Sequence[float]) -> str:
     """A tick with the decimals that tell it from its neighbors."""
     step = min((abs(b - a) for a, b in pairwise(steps)), default=1.0)
@@ -138,7 +147,12 @@ def label(tick: float, steps: Sequence[float]) -> str:
     return f"{tick:,.{decimals}f}".replace("-", "−")
 
 
-def _scale(low: float, high: float, begin: float, end: float) -> Callable[[float], float]:
+def _scale(
+    low: float, high: float, begin: float, end: float, log: bool = False
+) -> Callable[[float], float]:
+    if log:
+        straight = _scale(math.log10(low), math.log10(high), begin, end)
+        return lambda value: straight(math.log10(value))
     return lambda value: round(begin + (value - low) / (high - low) * (end - begin), 1)
 
 

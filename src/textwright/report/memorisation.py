@@ -7,7 +7,8 @@ from textwright.memorisation.capability import GIVEN, WRITTEN, Band, Capability
 from textwright.memorisation.memorisation import AtCheckpoint, Memorisation
 from textwright.memorisation.propensity import Propensity
 from textwright.memorisation.training_text import Place, Span
-from textwright.report.page import Block, Paragraph, Section, Table
+from textwright.report.charts import Curve, line_chart
+from textwright.report.page import Block, Figure, Paragraph, Section, Table
 from textwright.wording import counted
 
 COLUMNS = ("", "run", "held-out text", "difference (95 %)")
@@ -40,8 +41,42 @@ def section(found: Memorisation) -> Section:
     ]
     if found.checkpoints:
         rows = checkpoint_rows(found.checkpoints)
+        if len(rows) > 1:
+            blocks += _curves(found)
         blocks.append(Table(CHECKPOINT_COLUMNS, rows, "At each checkpoint that is kept"))
     return Section("Memorisation", blocks)
+
+
+def _curves(found: Memorisation) -> list[Block]:
+    """What is copied, and what could be, over the steps of training."""
+    copied = [(each.step, each.propensity.longest) for each in found.checkpoints]
+    spans = line_chart(
+        [
+            Curve(
+                "what it writes", [(step, longest.run) for step, longest in copied], 0, dots=True
+            ),
+            Curve("held-out text", [(step, longest.held_out) for step, longest in copied], 4),
+        ],
+        x="steps of training",
+        y="characters of the longest copied span of a text, mean",
+        title="What it copies, by step",
+        description="The table below has the numbers.",
+    )
+    known = [(each.step, 100 * each.capability.memorized) for each in found.checkpoints]
+    alarms = [(each.step, 100 * each.capability.false_alarms) for each in found.checkpoints]
+    memorized = line_chart(
+        [
+            Curve("passages of the training text", known, 0, dots=True),
+            Curve("never-seen ones would be (false alarms)", alarms, 4),
+        ],
+        x="steps of training",
+        y="memorized, %",
+        title="What it could be made to copy, by step",
+        description="The table below has the numbers.",
+    )
+    best = [f"{each.step:,}" for each in found.checkpoints if each.best]
+    saved = f"The weights of step {best[0]} are the run's." if best else ""
+    return [Figure(spans, "What it copies by itself, by step"), Figure(memorized, saved)]
 
 
 def opening(found: Memorisation) -> str:
@@ -74,7 +109,7 @@ def verdict(found: Memorisation) -> str:
 
 def settings(found: Memorisation) -> dict[str, Propensity]:
     """What it writes, by the setting of sampling in words."""
-    if found.own is found.temperature_1:
+    if found.own == found.temperature_1:
         return {"at temperature 1, its own settings": found.own}
     return {"at temperature 1": found.temperature_1, "at its own settings": found.own}
 

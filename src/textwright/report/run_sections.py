@@ -8,6 +8,7 @@ from pathlib import Path
 
 from textwright.comparison.comparison import Comparison, OnProgress
 from textwright.errors import TextwrightError
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.predictors import open_predictor
 from textwright.inspection.inner import open_model, views_of
 from textwright.inspection.text import TABLES, read_text
@@ -25,11 +26,13 @@ from textwright.writing.generator import Generator
 
 CHARACTERS_READ = 200  # of the first held-out document, which every run is looked at with
 
-Look = Callable[[Run, str, str, OnProgress], Sequence[Block]]
-"""A run, a text to read, a device and a report of progress → what a page shows."""
+Look = Callable[[Run, str, str, OnProgress, KeptResults], Sequence[Block]]
+"""A run, a text to read, a device, a report of progress, what is kept → what a page shows."""
 
 
-def _inside(run: Run, text: str, device: str, on_progress: OnProgress) -> list[Block]:
+def _inside(
+    run: Run, text: str, device: str, on_progress: OnProgress, kept: KeptResults
+) -> list[Block]:
     model = open_model(run)
     generator = Generator(open_predictor(run, device).backend(), run.tokenizer)
     views = [*TABLES, *(view for view in views_of(model) if view != "units")]
@@ -40,14 +43,18 @@ def _inside(run: Run, text: str, device: str, on_progress: OnProgress) -> list[B
     return blocks
 
 
-def _settings(run: Run, text: str, device: str, on_progress: OnProgress) -> list[Block]:
+def _settings(
+    run: Run, text: str, device: str, on_progress: OnProgress, kept: KeptResults
+) -> list[Block]:
     settings = choose_settings({})
-    found = sweep_run(run, settings, device=device, on_progress=on_progress)
+    found = sweep_run(run, settings, device=device, on_progress=on_progress, kept=kept)
     return [block for part in sweep_sections(found) for block in part.blocks]
 
 
-def _memorized(run: Run, text: str, device: str, on_progress: OnProgress) -> Sequence[Block]:
-    return memorisation_section(Audit(run, (), device, on_progress).measure()).blocks
+def _memorized(
+    run: Run, text: str, device: str, on_progress: OnProgress, kept: KeptResults
+) -> Sequence[Block]:
+    return memorisation_section(Audit(run, (), device, on_progress, kept).measure()).blocks
 
 
 # By name: how the section of a run is called, and what is in it.
@@ -63,6 +70,7 @@ def run_sections(
     looks: Sequence[str],
     device: str = "auto",
     on_progress: OnProgress = lambda stage, done, total: None,
+    kept: KeptResults = NOTHING_KEPT,
 ) -> list[Section]:
     """A section for each run of a comparison and each of the named LOOKS.
 
@@ -77,7 +85,7 @@ def run_sections(
             if model.kind != "run":
                 continue
             try:
-                blocks = blocks_of(Run.load(Path(model.name)), text, device, on_progress)
+                blocks = blocks_of(Run.load(Path(model.name)), text, device, on_progress, kept)
             except TextwrightError as error:
                 blocks = [Paragraph(f"This could not be measured: {error}")]
             sections.append(Section(title.format(names[model.name]), blocks))

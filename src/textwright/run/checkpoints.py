@@ -72,8 +72,12 @@ class Checkpoints:
 
     def weights(self, step: int) -> Arrays | None:
         """The weights after a step, or None if no checkpoint of it is kept."""
-        file = self._at(step) / "model.safetensors"
+        file = self.weights_file(step)
         return load_arrays(file) if file.exists() else None
+
+    def weights_file(self, step: int) -> Path:
+        """Where the weights after a step are."""
+        return self._at(step) / "model.safetensors"
 
     def steps(self) -> list[int]:
         """Steps with a checkpoint, in order."""

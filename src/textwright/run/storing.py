@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from textwright.errors import RunError
-from textwright.files import write_text
+from textwright.files import hash_file, write_text
 
 CHECKSUMS = "checksums.json"
 STEP = re.compile(r"step-\d+")
@@ -94,8 +94,7 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except OSError as error:
         raise damaged(path, error) from None
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from textwright.errors import EvaluationError
-from textwright.evaluation.copying import share_new
+from textwright.evaluation.copying import LENGTH, share_new
 from textwright.evaluation.diversity import Diversity, measure_diversity, split_words
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.sweep.judges import Judge
 from textwright.sweep.matching import (
     MATCHED,
@@ -149,14 +151,16 @@ def sweep(
     judge: Judge,
     settings: Sequence[Setting],
     *,
-    known: KnownSequences | None = None,
+    known_sequences: Callable[[int], KnownSequences] | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda stage, done, total: None,
+    kept: KeptResults = NOTHING_KEPT,
 ) -> Sweep:
     """Write with each setting, from the same seeds, and compare with the real texts.
 
-    known: sequences of the training text, of `copying.LENGTH` tokens. on_progress: called with the
-    stage, and how many texts of how many are written. Raises EvaluationError if no setting writes
+    known_sequences: gives those of the training text of so many tokens. on_progress: called with
+    the stage, and how many texts of how many are written. kept: where the texts of a setting are,
+    which this generator wrote beside these real ones. Raises EvaluationError if no setting writes
     texts that are long enough to compare.
     """
     count = len(real.texts)
@@ -165,18 +169,24 @@ def sweep(
     # A seed for each text: from one seed, texts that go on from different prompts would be alike.
     seeds = np.random.SeedSequence(seed).generate_state(count, np.uint64).tolist()
     batched = replace(generator, batch_size=BATCH)
-    written = []
-    for number, setting in enumerate(settings):
+
+    def write(number: int, setting: Setting) -> _Written:
         options = SamplingOptions(**setting.values(), max_new_tokens=real.max_tokens)
-        stream = batched.stream(real.prompts, options, seed=seeds)
         samples: list[Sample] = []
-        for sample in stream.samples():
+        for sample in batched.stream(real.prompts, options, seed=seeds).samples():
             samples.append(sample)
             on_progress("Writing", number * count + len(samples), len(settings) * count)
-        ids = [np.array(sample.ids, np.int64) for sample in samples]
         stopped = sum(sample.finish_reason == "stop" for sample in samples) / count
-        written.append(_TextsOf.of(setting, ids, stopped, generator.tokenizer, judge))
+        return _Written([sample.ids for sample in samples], stopped)
+
+    written = []
+    for number, setting in enumerate(settings):
+        compute = partial(write, number, setting)
+        found = kept.recall(_Written, compute, part="texts", setting=setting.values())
+        ids = [np.array(of_text, np.int64) for of_text in found.ids]
+        written.append(_TextsOf.of(setting, ids, found.ended, generator.tokenizer, judge))
     on_progress("Comparing with real text", 0, 0)
+    known = known_sequences(LENGTH) if known_sequences else None
     # Texts of a setting that writes next to nothing would have all others cut as short.
     long = [texts for texts in written if texts.counted.size >= SHORT * reference.counted.size]
     if not long:
@@ -216,6 +226,14 @@ def sweep(
         recommended,
         reason,
     )
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The ids of each text that was written with a setting · ended: see `Figures`."""
+
+    ids: list[list[int]]
+    ended: float
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from textwright.compute.device import choose_device
 from textwright.errors import CorpusError
 from textwright.evaluation.held_out import HeldOutText, read_text, refuse_overlap
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.predictors import open_predictor
 from textwright.run import Run
 from textwright.run.lock import locked
@@ -29,34 +31,55 @@ def sweep_run(
     sources: Sequence[str | Path] = (),
     texts: int = 100,
     max_tokens: int = 0,
-    known: KnownSequences | None = None,
+    known_sequences: Callable[[int], KnownSequences] | None = None,
     seed: int = 0,
     device: str = "auto",
     on_progress: OnProgress = lambda stage, done, total: None,
+    kept: KeptResults = NOTHING_KEPT,
 ) -> Sweep:
     """Sweep the settings over a run, beside documents that it has not read.
 
     judge: another run; None for counts of held-out documents. sources: real text in place of what
     the run holds out. texts: their number for each setting, if there are as many real ones.
-    max_tokens: of a text; 0 for the run's own. known: as for `sweep`. Raises a TextwrightError
-    where there is no text to compare with, or the judge would not be fair.
+    max_tokens: of a text; 0 for the run's own. known_sequences: as for `sweep`. kept: where
+    finished parts are. Raises a TextwrightError where there is no text to compare with, or the
+    judge would not be fair.
     """
     on_progress("Reading real text", 0, 0)
     held_out = _held_out(run, sources)
-    real = choose_real_texts(
-        held_out.documents,
-        run.tokenizer,
-        texts,
-        max_tokens or run.config.sample.max_new_tokens,
-        seed,
+    max_tokens = max_tokens or run.config.sample.max_new_tokens
+    kept = kept.about(run).given(
+        text=held_out.fingerprint,
+        texts=[texts, max_tokens, seed],
+        device=str(choose_device(device)),
     )
-    chosen: Judge
-    if judge is None:
-        chosen = CountsJudge(real, run.tokenizer)
-    else:
-        chosen = RunJudge(judge, run, held_out, device)
-    generator = Generator(open_predictor(run, device).backend(), run.tokenizer)
-    return sweep(generator, real, chosen, settings, known=known, seed=seed, on_progress=on_progress)
+
+    def compute() -> Sweep:
+        real = choose_real_texts(held_out.documents, run.tokenizer, texts, max_tokens, seed)
+        chosen: Judge
+        if judge is None:
+            chosen = CountsJudge(real, run.tokenizer)
+        else:
+            chosen = RunJudge(judge, run, held_out, device)
+        return sweep(
+            Generator(open_predictor(run, device).backend(), run.tokenizer),
+            real,
+            chosen,
+            settings,
+            known_sequences=known_sequences,
+            seed=seed,
+            on_progress=on_progress,
+            kept=kept,
+        )
+
+    judged = kept.about(judge).given(judge=str(judge.path)) if judge else kept
+    return judged.recall(
+        Sweep,
+        compute,
+        part="sweep",
+        settings=[setting.values() for setting in settings],
+        copying=known_sequences is not None,
+    )
 
 
 def save_setting(run: Run, setting: Setting) -> None:

@@ -3,6 +3,7 @@
     <corpus>-<tokenizer>-<version>/   an encoded corpus, whole: it was renamed to this name
     building-…/                       one being encoded, or removed, under a lock of its own
     bytecode/                         Python's compiled modules, see cli/starting.py
+    results/                          parts of long work, see evaluation/kept.py
 
 The system drops the lock when its process ends, however it ends. What a killed process left is
 therefore recognized by its free lock, and the next one to come removes it.
@@ -28,7 +29,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from textwright.corpus import Corpus, Part
 from textwright.errors import CorpusError
-from textwright.files import BYTECODE, cache_folder, sync, sync_tree
+from textwright.files import BYTECODE, RESULTS, cache_folder, sync, sync_tree
 from textwright.tokenizer import Tokenizer
 from textwright.training.encoded import (
     META,
@@ -127,15 +128,22 @@ def list_cache() -> list[CachedCorpus]:
     return sorted(found, key=lambda corpus: corpus.used, reverse=True)
 
 
+def measure_results() -> tuple[int, int]:
+    """How many parts of long work are kept, and the bytes that they take."""
+    folder = cache_folder() / RESULTS
+    return len(list(folder.glob("*.gz"))), _size(folder)
+
+
 def clear_cache() -> int:
-    """Remove all encoded corpora and compiled modules; returns the bytes freed.
+    """Remove all encoded corpora, kept results and compiled modules; returns the bytes freed.
 
     Trainings that use one continue: a mapped file lives until it is unmapped. Where the system
     does not allow that (Windows), that corpus stays.
     """
-    bytecode = cache_folder() / BYTECODE
-    freed = remove_abandoned() + _size(bytecode)
-    shutil.rmtree(bytecode, ignore_errors=True)
+    freed = remove_abandoned()
+    for name in (BYTECODE, RESULTS):
+        freed += _size(cache_folder() / name)
+        shutil.rmtree(cache_folder() / name, ignore_errors=True)
     for corpus in list_cache():
         # Renamed first, so that half of it is never found.
         with suppress(OSError), _new_build() as build:

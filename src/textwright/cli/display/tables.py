@@ -124,8 +124,15 @@ def show_summary(name: str, found: dict[str, Any]) -> None:
     )
 
 
-def show_cache(folder: Path, corpora: list[CachedCorpus], freed: int, cleared: bool) -> None:
-    """The report of `textwright cache`. cleared: what is left cannot be removed."""
+def show_cache(
+    folder: Path,
+    corpora: list[CachedCorpus],
+    results: tuple[int, int],
+    freed: int,
+    cleared: bool,
+) -> None:
+    """The report of `textwright cache`. results: their parts and bytes · cleared: what is left
+    cannot be removed."""
     if corpora:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("corpus")
@@ -143,7 +150,9 @@ def show_cache(folder: Path, corpora: list[CachedCorpus], freed: int, cleared: b
     if cleared and corpora:
         out.print(f"{held}, in {folder} cannot be removed now: in use, or not yours.")
     elif not cleared:
-        out.print(f"{held}, in {folder}")
+        parts, size = results
+        also = f", and {counted(parts, 'part')} of results, {decimal(size)}" if parts else ""
+        out.print(f"{held}{also}, in {folder}")
     if freed or cleared:
         out.print(f"Freed {decimal(freed)} in {folder}.")
 
