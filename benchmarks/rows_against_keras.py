@@ -47,7 +47,7 @@ class Recorded:
     def batch(self, step: int, part: int = 0, parts: int = 1) -> Batch:
         longest = int((self.targets[step] != PADDING_TARGET).sum(1).max())
         inputs, targets = self.inputs[step, :, :longest], self.targets[step, :, :longest]
-        return Batch(inputs.astype(np.int64), targets.astype(np.int64), carry=False)
+        return Batch(inputs.astype(np.int64), targets.astype(np.int64), np.ones(len(inputs), bool))
 
 
 def write_rows(config: Config, corpus: str, path: Path, steps: int) -> None:

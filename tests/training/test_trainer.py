@@ -99,6 +99,24 @@ def test_accumulated_parts_take_the_step_of_the_whole_batch(layout):
     torch.testing.assert_close(one, three, rtol=1e-3, atol=1e-5)
 
 
+def test_rows_of_a_stream_that_start_anew_are_read_without_a_state():
+    made = trainer("stream", batch=3)
+    layout, model = made.layout, made.model.eval()
+    given = layout.batch(0)
+    carried = model.encode(torch.from_numpy(given.inputs))[1]
+    made.states[0] = carried
+
+    state = made._carried(0, np.array([False, True, False]))
+    found = model.encode(torch.from_numpy(layout.batch(1).inputs), state)[0]
+
+    inputs = torch.from_numpy(layout.batch(1).inputs)
+    goes_on, anew = model.encode(inputs, carried)[0], model.encode(inputs)[0]
+    torch.testing.assert_close(found[[0, 2]], goes_on[[0, 2]])
+    torch.testing.assert_close(found[1], anew[1])
+    assert not torch.allclose(found[1], goes_on[1])
+    assert made._carried(0, np.array([True, True, True])) is None
+
+
 def test_early_stopping_counts_evaluations_without_gain():
     told = iter([3.0, 2.0, 2.5, 2.4, 2.3, 1.0])
     made = trainer(evaluate=lambda: scores(next(told)), early_stopping=3, epochs=50)

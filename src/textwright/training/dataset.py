@@ -17,17 +17,18 @@ from textwright.config import Config, DataOptions
 from textwright.models.loss import PADDING_TARGET
 from textwright.training.encoded import Documents
 
+START_ANEW = 0.05  # share of the rows of a stream that do not carry their state
 LENGTH_WINDOW = 50  # batches among which rows of similar length meet
 
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs, targets (B, T) int64; a target of −100 is not counted. carry: whether the rows
-    continue those of the batch before."""
+    """inputs, targets (B, T) int64; a target of −100 is not counted. starts (B,) bool: rows that do
+    not continue those of the batch before, whose states they would carry."""
 
     inputs: np.ndarray
     targets: np.ndarray
-    carry: bool
+    starts: np.ndarray
 
 
 def choose_layout(config: Config, documents: Documents) -> Config:
@@ -67,7 +68,7 @@ class Rows:
         for at, row in enumerate(rows):
             inputs[at, : len(row) - 1] = row[:-1]
             targets[at, : len(row) - 1] = row[1:]
-        return Batch(inputs, targets, carry=False)
+        return Batch(inputs, targets, np.ones(len(rows), bool))
 
     def _shuffle(self, epoch: int) -> list[np.ndarray]:
         """The documents of every batch of an epoch."""
@@ -138,7 +139,7 @@ class Windows:
         width = self.context_length
         rows = [self.stream.read(epoch, first + w * width, width + 1) for w in windows.tolist()]
         ids = np.stack(rows) if rows else np.empty((0, width + 1), dtype=np.int64)
-        return Batch(ids[:, :-1], ids[:, 1:], carry=False)
+        return Batch(ids[:, :-1], ids[:, 1:], np.ones(len(ids), bool))
 
     def _shuffle(self, epoch: int) -> tuple[int, np.ndarray]:
         random = np.random.default_rng((self.seed, epoch, 1))
@@ -148,13 +149,15 @@ class Windows:
 class Lanes:
     """B readers at equal distances in one continuous text; each batch continues the one before.
 
-    The state is carried from batch to batch, and starts anew with each epoch's order.
+    The state is carried from batch to batch, and starts anew with each epoch's order. One row in
+    some also starts anew, as every text does that is written or scored: a model that has never done
+    so begins badly, and sometimes never recovers (Melis, Dyer & Blunsom 2018 do the same).
     """
 
     carries = True
 
     def __init__(self, documents: Documents, context_length: int, batch_size: int, seed: int):
-        self.stream = CircularText(documents, seed)
+        self.stream, self.seed = CircularText(documents, seed), seed
         self.context_length, self.batch_size = context_length, batch_size
         self.lane = -(-self.stream.length // batch_size)  # ids that one reader reads in an epoch
         self.steps_per_epoch = -(-self.lane // context_length)
@@ -166,7 +169,9 @@ class Lanes:
         lanes = range(self.batch_size)[share::shares]
         rows = [self.stream.read(epoch, b * self.lane + start, width + 1) for b in lanes]
         ids = np.stack(rows) if rows else np.empty((0, width + 1), dtype=np.int64)
-        return Batch(ids[:, :-1], ids[:, 1:], carry=index > 0)
+        random = np.random.default_rng((self.seed, epoch, index))
+        starts = random.random(self.batch_size) < (START_ANEW if index else 1)
+        return Batch(ids[:, :-1], ids[:, 1:], starts[share::shares])
 
 
 Layout = Rows | Windows | Lanes

@@ -257,7 +257,7 @@ class Trainer:
                 continue
             inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)
             targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)
-            state = self.states[number] if batch.carry else None
+            state = self._carried(number, batch.starts)
             with autocast(self.device, self.dtype):
                 hidden, state = self.model.encode(inputs, state)
                 summed, _ = self.model.next_token_loss(hidden, targets)
@@ -267,6 +267,15 @@ class Trainer:
                 self.states[number] = state.detach()
         processes.sum_gradients(self.model)
         return float(processes.total(nats)), count
+
+    def _carried(self, micro_batch: int, starts: np.ndarray) -> ModelState | None:
+        """The state that the rows of a micro-batch continue; None: all of them start anew."""
+        state = self.states[micro_batch]
+        if starts.all() or state is None:
+            return None
+        rows = np.where(starts, len(starts), np.arange(len(starts)))
+        fresh: ModelState = self.model.start(1)
+        return self.model.state_class.concat([state, fresh]).select(rows.tolist())
 
     def _evaluate(self) -> Evaluation:
         assert self.evaluate is not None
