@@ -21,6 +21,7 @@ from textwright.export import export_run
 from textwright.models import load, places
 from textwright.models.pretrained import find_origin
 from textwright.run import Run
+from textwright.run.origin import choose_config
 from textwright.training.session import train_run
 from textwright.training.trainer import Evaluation
 
@@ -86,6 +87,15 @@ def train(notes, tmp_path, monkeypatch):
         return list(train_run([notes], tmp_path / out, config, init_from=begins))
 
     return go
+
+
+def test_weights_that_were_trained_without_dropout_go_on_without(folders):
+    for kind in ("llama", "qwen2", "qwen3"):
+        origin = find_origin(str(folders[kind]))
+        for settings, dropout in ((), 0.0), (("model.dropout=0.2",), 0.2):
+            settings = [*settings, "data.context_length=40"]
+            chosen = choose_config("anime-gpt2", settings=settings, init_from=origin)
+            assert chosen.model.dropout == dropout
 
 
 def rewrite(file, **changes):

@@ -75,6 +75,7 @@ def options_of(config: Mapping[str, Any]) -> dict[str, Any]:
             "positions": "rotary",
             **_rotary(config),
             "tie_output": tied,
+            "dropout": 0.0,  # they were trained without, and lose more by any than it could gain
         }
     except KeyError as error:
         raise ValueError(f"it lacks {error.args[0]}") from None

@@ -14,6 +14,7 @@ from textwright.tokenizer import Tokenizer
 
 # The meaning of a step number, a checkpoint and the best loss depends on these.
 FIXED = ("batch_size", "accumulate", "seed", "lora_rank", "lora_alpha", "evaluate_characters")
+SUGGESTED = ("dropout",)  # options that come with weights and may be set otherwise
 
 
 class Origin(Protocol):
@@ -60,7 +61,7 @@ def choose_config(
     for table, values in taken.get("given", {}).items():
         chosen = getattr(config, table).model_dump()
         for key, value in values.items():
-            if chosen.get(key) != value:
+            if chosen.get(key) != value and key not in SUGGESTED:
                 raise ConfigError(
                     f"{table}.{key} is {value!r} in the weights that --from names and cannot be "
                     f"{chosen.get(key)!r}; leave it out."
