@@ -35,6 +35,7 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 FOREIGN = {
     *("--help", "--install-completion", "--show-completion"),
     *("--exclude-editable", "--no-python", "--nproc-per-node", "--temp", "--model", "--tasks"),
+    *("--batch", "--dtype", "--served-model-name"),
 }
 
 pytestmark = pytest.mark.usefixtures("cache")

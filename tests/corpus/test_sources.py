@@ -103,7 +103,7 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     def refuse(*args, **options):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     sentence = refusal(path)
     assert "a.txt" in sentence
     assert "Permission denied" in sentence
@@ -113,12 +113,12 @@ def test_a_file_that_changes_while_it_is_hashed_is_refused(tmp_path, monkeypatch
     path = tmp_path / "a.txt"
     path.write_text("once\n")
 
-    def hash_and_change(path, hash_file=sources._hash):
+    def hash_and_change(path, hash_file=sources.hash_file):
         found = hash_file(path)
         path.write_text("twice\n")
         return found
 
-    monkeypatch.setattr(sources, "_hash", hash_and_change)
+    monkeypatch.setattr(sources, "hash_file", hash_and_change)
     with pytest.raises(CorpusError, match=r"a\.txt changed while it was read: start again"):
         find_files([path])
 

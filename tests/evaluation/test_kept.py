@@ -40,6 +40,7 @@ def stopping(*args, **kwargs):
 
 Generator.stream = stopping
 sys.argv = ["textwright", *command]
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
 
@@ -180,6 +181,14 @@ def test_fingerprints_tell_where_a_text_ends():
 
 
 # Commands that are stopped, and given again
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C interrupts, which it does not in what a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -86,9 +86,8 @@ def test_lanes_read_every_target_once_and_in_one_piece(documents):
     layout = Lanes(documents, context_length=5, batch_size=3, seed=3)
     batches = [layout.batch(step) for step in range(layout.steps_per_epoch)]
     assert batches[0].starts.all()
-    assert not all(batch.starts.any() for batch in batches[1:])
     later = [layout.batch(step).starts for step in range(layout.steps_per_epoch * 200)]
-    assert 0.05 < np.mean(later) < 0.05 + 1.5 / layout.steps_per_epoch
+    assert 1 / layout.steps_per_epoch < np.mean(later) < 1.3 / layout.steps_per_epoch
     inputs = np.concatenate([batch.inputs for batch in batches], axis=1)
     targets = np.concatenate([batch.targets for batch in batches], axis=1)
     assert (inputs[:, 1:] == targets[:, :-1]).all()  # a lane has no seam

@@ -17,7 +17,7 @@ from textwright.config import Config, DataOptions
 from textwright.models.loss import PADDING_TARGET
 from textwright.training.encoded import Documents
 
-START_ANEW = 0.05  # share of the rows of a stream that do not carry their state
+START_ANEW = 0.01  # share of the rows of a stream that do not carry their state
 LENGTH_WINDOW = 50  # batches among which rows of similar length meet
 
 
