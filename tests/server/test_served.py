@@ -145,3 +145,45 @@ def test_a_served_run_scores_the_bits_of_the_run(mixed):
     own = RunSubject(run, "cpu").measure(documents, lambda done, total: None)
     assert served.bits == pytest.approx(own.bits, abs=1e-3)
     assert len(subject.remarks()) == 1  # none of what is left out, or charged plainly
+
+
+def test_long_prompts_hold_no_short_one_up_and_are_not_read_for_clients_that_have_gone(
+    app, url, monkeypatch
+):
+    service = app.state.service
+    [served] = service.runs.values()
+    ask, begun, go_on = served.ask, [], threading.Event()
+
+    def slowly(body):
+        if len(body.prompt) > 3:
+            begun.append(body)
+            go_on.wait(20)
+        return ask(body)
+
+    def gone() -> float:
+        labels = {"route": "/v1/completions", "status": "499"}
+        return service.metrics.registry.get_sample_value("textwright_requests_total", labels) or 0
+
+    async def go_away():
+        async with httpx.AsyncClient(
+            base_url=url, headers={"authorization": "Bearer sesame"}
+        ) as client:
+            long = {"prompt": "soup " * 50_000}
+            sent = [client.post("/v1/completions", json=long) for _ in range(8)]
+            sending = asyncio.gather(*sent, return_exceptions=True)
+            while not begun:
+                await asyncio.sleep(0.005)
+            short = await client.post("/v1/completions", json={"prompt": "The"})
+            assert short.status_code == 200
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    monkeypatch.setattr(served, "ask", slowly)
+    before = gone()
+    try:
+        asyncio.run(go_away())
+        wait_until(lambda: gone() == before + 8)
+    finally:
+        go_on.set()
+    service.inside.submit(int).result()  # after all that waited
+    assert len(begun) == 1 and service.texts == 0

@@ -22,6 +22,7 @@ from textwright.server.service import Service, Writing
 
 log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
+GONE = 499  # nobody reads it
 _STREAMED = {"schema": {"type": "string", "description": "Chunks of the answer, with `stream`."}}
 
 
@@ -111,14 +112,16 @@ def create_app(
     )
     async def complete(body: CompletionBody, request: Request) -> Response:
         """Text that goes on from prompts, or the log-probabilities of the prompts."""
-        writing = await service.begin(body)
+        writing = await unless_gone(request, service.begin(body))
+        if writing is None:
+            return Response(status_code=GONE)
         if body.stream:
             return Stream(writing)
         try:
             answer = await unless_gone(request, writing.whole())
         finally:
             writing.close()
-        return Response(status_code=499) if answer is None else JSONResponse(answer)
+        return Response(status_code=GONE) if answer is None else JSONResponse(answer)
 
     @app.post("/v1/chat/completions", status_code=400, response_model=answers.Refusal)
     async def refuse_chat() -> None:
@@ -133,7 +136,7 @@ def create_app(
     async def tokenize(body: TokenizeBody) -> dict[str, Any]:
         """The ids of a text, in vLLM's form, and its words that the vocabulary lacks."""
         served = service.find(body.model)
-        prompt = await asyncio.to_thread(served.tokenize, body)
+        prompt = await service.read(body.prompt, served.tokenize, body)
         stop = [served.tokenizer.stop_id] if body.add_special_tokens else []
         ids = [*stop, *prompt.ids]
         texts = [served.spellings[i] for i in ids] if body.return_token_strs else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ MOST_INSIDE = 2_000  # tokens that a look into a model takes
 async def look(service: Service, body: InspectBody) -> dict[str, Any]:
     """The answer of `POST /api/inspect`. Raises ApiError where the body cannot be used."""
     served = service.find(body.model)
-    ids, prompt_length = await asyncio.to_thread(_read, served, body)
+    ids, prompt_length = await service.read(body.prompt, partial(_read, served), body)
     try:
         return await _look(service, served, body, ids, prompt_length)
     except MemoryError:

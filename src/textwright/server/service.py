@@ -6,8 +6,9 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from textwright.errors import TextwrightError
 from textwright.server.bodies import CompletionBody
@@ -19,6 +20,10 @@ from textwright.server.served import Asked, ServedRun
 from textwright.server.worker import Worker
 
 log = logging.getLogger(__name__)
+LONG = 100_000  # characters of a prompt that takes a while to read
+
+_Asked = TypeVar("_Asked")
+_Found = TypeVar("_Found")
 
 
 class Writing:
@@ -93,7 +98,8 @@ class Service:
         self.limits = limits
         self.texts = 0  # that run or wait, beams included
         self.worker = Worker({name: served.engine for name, served in self.runs.items()})
-        # For looks into a model, one at a time: they are long, and texts go on meanwhile.
+        # For looks into a model and for long prompts, one at a time: texts go on meanwhile, and
+        # short prompts do not wait for long ones.
         self.inside = ThreadPoolExecutor(1, "textwright-inside")
         self.metrics = Metrics(lambda: self.texts)
 
@@ -115,6 +121,16 @@ class Service:
             )
         return self.runs[name]
 
+    async def read(
+        self, prompt: object, function: Callable[[_Asked], _Found], asked: _Asked
+    ) -> _Found:
+        """Call a function that reads a prompt, in another thread. One that waits there is not read
+        if who asked is gone by then."""
+        texts = [prompt] if isinstance(prompt, str) else prompt if isinstance(prompt, list) else []
+        length = sum(len(text) for text in texts if isinstance(text, str))
+        pool = self.inside if length > LONG else None
+        return await asyncio.get_running_loop().run_in_executor(pool, function, asked)
+
     async def begin(self, body: CompletionBody) -> Writing:
         """Admit a request. Raises ApiError where it is refused."""
         if body.suffix:
@@ -124,7 +140,7 @@ class Service:
                 param="suffix",
             )
         served = self.find(body.model)
-        asked = await asyncio.to_thread(served.ask, body)
+        asked = await self.read(body.prompt, served.ask, body)
         if self.texts + asked.width > self.limits.queue:
             raise ApiError(
                 429,
