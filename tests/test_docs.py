@@ -35,7 +35,7 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 FOREIGN = {
     *("--help", "--install-completion", "--show-completion"),
     *("--exclude-editable", "--no-python", "--nproc-per-node", "--temp", "--model", "--tasks"),
-    *("--batch", "--dtype", "--served-model-name"),
+    *("--batch", "--dtype", "--served-model-name", "--max-examples", "--mode"),
 }
 
 pytestmark = pytest.mark.usefixtures("cache")
