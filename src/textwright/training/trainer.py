@@ -270,9 +270,10 @@ class Trainer:
 
     def _carried(self, micro_batch: int, starts: np.ndarray) -> ModelState | None:
         """The state that the rows of a micro-batch continue; None: all of them start anew."""
-        state = self.states[micro_batch]
-        if starts.all() or state is None:
+        if starts.all():
             return None
+        state = self.states[micro_batch]
+        assert state is not None
         rows = np.where(starts, len(starts), np.arange(len(starts)))
         fresh: ModelState = self.model.start(1)
         return self.model.state_class.concat([state, fresh]).select(rows.tolist())
