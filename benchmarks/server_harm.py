@@ -31,7 +31,7 @@ from serving import Server
 from textwright.api import Writer, load
 
 AT_A_TIME = 64
-PATIENCE = 30.0  # seconds, after which an answer or an end is missing
+PATIENCE = 60.0  # seconds, after which an answer or an end is missing
 MEMORY = 16 << 20  # bytes more than the first time that mean nothing
 ANY = [None, True, 0, 1, -1, 3.5, 10**30, 1e308, "", "a", "é🙂\0", "\ud800", [], [0], {}, [[]]]
 FIELDS: dict[str, list[Any]] = {

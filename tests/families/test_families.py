@@ -59,9 +59,7 @@ class Fading(LanguageModel):
 
     def encode(self, ids, state=None, lengths=None):
         vectors = nn.functional.embedding(ids, self.embedding)
-        if state is None:
-            read = torch.zeros(len(ids), dtype=torch.long)
-            state = RecurrentState(vectors.new_zeros(1, len(ids), self.options.width), None, read)
+        state = self.start(len(ids)) if state is None else state
         hidden, steps = state.hidden[0], []
         for vector in vectors.unbind(1):
             hidden = self.fade * hidden + vector
@@ -70,6 +68,10 @@ class Fading(LanguageModel):
         ends = torch.full((len(ids),), ids.shape[1]) if lengths is None else lengths
         last = hidden[torch.arange(len(ids)), ends - 1]
         return hidden, RecurrentState(last[None], None, state.lengths + ends)
+
+    def start(self, rows):
+        zeros = self.embedding.new_zeros(1, rows, self.options.width)
+        return RecurrentState(zeros, None, torch.zeros(rows, dtype=torch.long))
 
     def trace(self, ids):
         return Trace(hidden=self.encode(ids)[0])

@@ -67,6 +67,10 @@ class LanguageModel(nn.Module, ABC):
         """
 
     @abstractmethod
+    def start(self, rows: int) -> Any:
+        """The state of so many rows before their first id."""
+
+    @abstractmethod
     def trace(self, ids: Tensor) -> Trace:
         """ids (B, T) → every inner quantity, by explicit equations."""
 
