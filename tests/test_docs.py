@@ -35,7 +35,8 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 FOREIGN = {
     *("--help", "--install-completion", "--show-completion"),
     *("--exclude-editable", "--no-python", "--nproc-per-node", "--temp", "--model", "--tasks"),
-    *("--batch", "--dtype", "--served-model-name", "--max-examples", "--mode"),
+    *("--batch", "--dtype", "--served-model-name"),
+    *("--max-examples", "--checks", "--phases"),
 }
 
 pytestmark = pytest.mark.usefixtures("cache")
