@@ -37,6 +37,30 @@ def open_browser() -> Iterator[Any]:
         browser.close()
 
 
+@contextmanager
+def open_on_phone(browser: Any, url: str) -> Iterator[tuple[Any, list[str]]]:
+    """A page that is ready to write, on a phone, and the addresses that it asks for. It may report
+    no error."""
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    problems: list[str] = []
+    requests: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(url)
+    wait_for_status(page, "Ready.")
+    yield page, requests
+    assert problems == []
+    context.close()
+
+
+def wait_for_status(page: Any, text: str) -> None:
+    """Wait until the page says so."""
+    expect = pytest.importorskip("playwright.sync_api").expect
+    expect(page.locator("#status")).to_contain_text(text, timeout=30_000)
+
+
 def expose(page: Any, module: str, *names: str) -> None:
     """Make names of a module of `web/` global in a page."""
     script = link(module).rstrip().removesuffix("}")

@@ -3,19 +3,13 @@
 import pytest
 from conftest import train_tiny
 from serving import make_app, running
-from web_engine import open_browser
+from web_engine import open_on_phone, wait_for_status
 
 from textwright.api import load
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +29,9 @@ def url(trained, mixed, formed):
 @pytest.fixture
 def page(browser, url):
     """The page of the server. It may report no error and ask nobody else."""
-    context = browser.new_context(viewport={"width": 360, "height": 740})
-    page = context.new_page()
-    problems, requests = [], []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(url)
-    wait_for_status(page, "Ready.")
-    yield page
-    assert problems == []
-    assert {request[: len(url)] for request in requests} == {url}
-    context.close()
-
-
-def wait_for_status(page, text):
-    expect(page.locator("#status")).to_contain_text(text, timeout=30_000)
+    with open_on_phone(browser, url) as (page, requests):
+        yield page
+        assert {request[: len(url)] for request in requests} == {url}
 
 
 def write(page, prompt, seed):

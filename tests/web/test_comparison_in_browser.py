@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import TINY, train_tiny
 from serving import make_app, running
-from web_engine import open_browser
+from web_engine import open_on_phone, wait_for_status
 
 from textwright.api import load
 from textwright.export import export_html
@@ -21,12 +21,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
 
 CAREFUL, BOLD = {"temperature": 0.5, "top_p": 0.9}, {"temperature": 1.2, "top_p": 0.98}
 PROMPT = "Warm butter"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -64,27 +58,20 @@ def place(request):
 @pytest.fixture
 def page(browser, place):
     """The page on a phone; it may report no error."""
-    context = browser.new_context(viewport={"width": 360, "height": 740})
-    page = context.new_page()
-    problems = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text))
-    page.goto(place.url)
-    wait_until_ready(page)
-    yield page
-    assert problems == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    context.close()
+    with open_on_phone(browser, place.url) as (page, _):
+        page.fill("#prompt", PROMPT)
+        yield page
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def wait_until_ready(page):
-    expect(page.locator("#status")).to_contain_text("Ready.", timeout=30_000)
+    wait_for_status(page, "Ready.")
     page.fill("#prompt", PROMPT)
 
 
 def write(page):
     page.click("#write")
-    expect(page.locator("#status")).to_contain_text("a second", timeout=30_000)
+    wait_for_status(page, "a second")
 
 
 def open_comparison(page, seed=3):

@@ -6,7 +6,7 @@ from conftest import train_tiny
 from seeds import count_differences
 from small_models import SMALL
 from small_runs import DOCUMENTS, make_run
-from web_engine import WRITE, call, expose, load_run, open_browser
+from web_engine import WRITE, call, expose, load_run
 
 from textwright.api import load
 from textwright.run import Run
@@ -32,12 +32,11 @@ OPTIONS = [
 
 
 @pytest.fixture(scope="module")
-def page():
+def page(browser):
     """An empty page that has the engine."""
-    with open_browser() as browser:
-        page = browser.new_page()
-        expose(page, "worker.js", "Engine", "Tokenizer", "Uniforms", "readArrays", "unpack")
-        yield page
+    page = browser.new_page()
+    expose(page, "worker.js", "Engine", "Tokenizer", "Uniforms", "readArrays", "unpack")
+    return page
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_models import SMALL
 from small_runs import CONTEXT, make_run
-from web_engine import call, expose, load_run, open_browser
+from web_engine import call, expose, load_run
 
 from textwright.api import load
 from textwright.inspection import inner
@@ -17,12 +17,11 @@ PROMPT = "The soup needs salt"
 
 
 @pytest.fixture(scope="module")
-def page():
+def page(browser):
     """An empty page that has the engine."""
-    with open_browser() as browser:
-        page = browser.new_page()
-        expose(page, "worker.js", "Engine", "readArrays", "unpack")
-        yield page
+    page = browser.new_page()
+    expose(page, "worker.js", "Engine", "readArrays", "unpack")
+    return page
 
 
 def look(page, run, written, target=5):

@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import train_tiny
-from web_engine import open_browser
+from web_engine import open_on_phone, wait_for_status
 
 from textwright.api import load
 from textwright.export import export_html, html_page
@@ -31,31 +31,12 @@ def file(run, tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with open_browser() as opened:
-        yield opened
-
-
 @pytest.fixture
 def page(browser, file):
     """The page, opened on a phone. It may report no error and ask for nothing else."""
-    context = browser.new_context(viewport={"width": 360, "height": 740})
-    page = context.new_page()
-    problems, requests = [], []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(file.as_uri())
-    wait_for_status(page, "Ready.")
-    yield page
-    assert problems == []
-    assert [url for url in requests if not url.startswith("blob:")] == [file.as_uri()]
-    context.close()
-
-
-def wait_for_status(page, text):
-    expect(page.locator("#status")).to_contain_text(text, timeout=30_000)
+    with open_on_phone(browser, file.as_uri()) as (page, requests):
+        yield page
+        assert [url for url in requests if not url.startswith("blob:")] == [file.as_uri()]
 
 
 def wait_for_end(page):

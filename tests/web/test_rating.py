@@ -5,7 +5,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from web_engine import call, expose, open_browser
+from web_engine import call, expose
 
 pytestmark = pytest.mark.browser
 
@@ -14,12 +14,11 @@ TURNED = {"run": "my", "options": {"top_p": 0.9, "temperature": 0.5}}  # CAREFUL
 
 
 @pytest.fixture(scope="module")
-def page():
+def page(browser):
     """An empty page that can count."""
-    with open_browser() as browser:
-        page = browser.new_page()
-        expose(page, "rating.js", "countRatings", "exactInterval", "drawFirst")
-        yield page
+    page = browser.new_page()
+    expose(page, "rating.js", "countRatings", "exactInterval", "drawFirst")
+    return page
 
 
 def intervals(page, trials):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from serving import make_app, running
-from web_engine import call, expose, open_browser
+from web_engine import call, expose
 
 from textwright.api import load
 from textwright.run import Run
@@ -17,32 +17,31 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
 
 
 @pytest.fixture(scope="module")
-def page():
-    with open_browser() as browser:
-        page = browser.new_page()
-        expose(page, "tree.js", "Tree", "nameOf")
-        expose(page, "order.js", "explainSteps", "explainEnd")
-        expose(page, "calls.js", "makeCalls")
-        expose(page, "sampling.js", "DEFAULTS")
-        page.evaluate(
-            """() => {
-                globalThis.madeOf = (words, parent = null) => ({
-                    run: "notes", prompt: "The", options: {}, seed: 2n ** 64n - 1n, parent,
-                    tokens: words.split(" ").map((word, id) => ({ id, text: ` ${word}` })),
-                });
-                globalThis.shape = (tree) =>
-                    tree.walk().map(({ text, depth }) => "-".repeat(depth) + nameOf(text));
-                globalThis.grow = () => {
-                    const tree = new Tree();
-                    const soup = tree.add(madeOf("soup"));
-                    tree.add(madeOf("dish"));
-                    const hot = tree.add({ ...madeOf("hot soup", soup.id), place: 0 });
-                    tree.add({ ...madeOf("hot pan", hot.id), place: 1 });
-                    return tree;
-                };
-            }"""
-        )
-        yield page
+def page(browser):
+    page = browser.new_page()
+    expose(page, "tree.js", "Tree", "nameOf")
+    expose(page, "order.js", "explainSteps", "explainEnd")
+    expose(page, "calls.js", "makeCalls")
+    expose(page, "sampling.js", "DEFAULTS")
+    page.evaluate(
+        """() => {
+            globalThis.madeOf = (words, parent = null) => ({
+                run: "notes", prompt: "The", options: {}, seed: 2n ** 64n - 1n, parent,
+                tokens: words.split(" ").map((word, id) => ({ id, text: ` ${word}` })),
+            });
+            globalThis.shape = (tree) =>
+                tree.walk().map(({ text, depth }) => "-".repeat(depth) + nameOf(text));
+            globalThis.grow = () => {
+                const tree = new Tree();
+                const soup = tree.add(madeOf("soup"));
+                tree.add(madeOf("dish"));
+                const hot = tree.add({ ...madeOf("hot soup", soup.id), place: 0 });
+                tree.add({ ...madeOf("hot pan", hot.id), place: 1 });
+                return tree;
+            };
+        }"""
+    )
+    return page
 
 
 def test_branches_follow_what_they_branch_from(page):
