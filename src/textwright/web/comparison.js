@@ -8,7 +8,7 @@ import { Sides } from "./sides.js";
 export class Comparison {
   constructor(page) {
     this.page = page;
-    this.sides = new Sides(page, document.querySelectorAll("#comparison .side"));
+    this.sides = new Sides(page);
     this.rating = new RatingView(page, (work) => this.attempt("Writing a pair…", work));
     this.working = new AbortController();
     find("write-both").addEventListener("click", () => this.writeBoth());

@@ -1,16 +1,20 @@
 // The two sides of a comparison, each a run and its settings, as a form has them.
 
+import { find } from "./elements.js";
 import { DEFAULTS } from "./sampling.js";
 import { optionsOf } from "./settings.js";
 
 const OF_A_RUN = ["forbid", "logit_bias"]; // hold ids, which mean nothing to another run
+const LEGENDS = ["One", "Other"];
 const TAKEN = "as taken from above";
 
 export class Sides {
-  /** elements: two, each with a choice of a run, one of settings, a button and a hint. */
-  constructor(page, elements) {
+  constructor(page) {
     this.page = page;
-    this.sides = Array.from(elements, (element) => {
+    this.sides = LEGENDS.map((legend) => {
+      const element = find("side").content.firstElementChild.cloneNode(true);
+      element.querySelector("legend").textContent = legend;
+      find("sides").append(element);
       const [runs, settings] = element.querySelectorAll("select");
       const side = { runs, settings, hint: element.querySelector(".hint"), taken: null };
       element.addEventListener("change", () => this.describe(side));
