@@ -21,6 +21,7 @@ from textwright.config import Config
 from textwright.evaluation.held_out import held_out_of
 from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.scores import HeldOut, Scores, evaluate
+from textwright.families import GPTOptions
 from textwright.models.pretrained import find_origin
 from textwright.run import Run
 from textwright.run.origin import choose_config
@@ -35,14 +36,11 @@ CORPORA = {
 }
 # No dropout: in minutes, none of these reads its corpus more than a few times.
 SMALL = ["tokenizer.kind=bpe", "tokenizer.vocab_size=4096", "model.dropout=0"]
-LLAMA = {"activation": "swiglu", "normalization": "rms", "query_key_norm": "true"}
-LLAMA |= {"biases": "none", "positions": "rotary", "layers": "3"}
+SUITED = GPTOptions.suited(120, dropout=0)["model"]
+LLAMA = [f"model.{option}={value}" for option, value in SUITED.items()]
 MODELS = {
     "lstm": ("small-lstm", SMALL),
-    "gpt": (
-        "small-gpt",
-        [*SMALL, "train.schedule=linear", *(f"model.{key}={LLAMA[key]}" for key in LLAMA)],
-    ),
+    "gpt": ("small-gpt", [*SMALL, "train.schedule=linear", *LLAMA]),
     "begun": (
         "anime-gpt2",
         ["data.context_length=300", "train.batch_size=4", "train.learning_rate=1e-4"],
