@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+NEEDLESS = {"torch._dynamo", "torch._inductor", "sympy", "matplotlib", "pandas", "transformers"}
+
 # What is imported at the first step, printed in its place.
 TRAINING = """
 import json, os, sys
@@ -20,6 +22,18 @@ def look(self):
 
 trainer.Trainer.train_step = look
 main()
+"""
+
+# Runs a command, then prints what was imported.
+ANY_COMMAND = """
+import json, sys
+from textwright.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end
+print()
+print(json.dumps(sorted({*sys.modules})))
 """
 
 # Prints where Python keeps compiled modules, after it imported a module named torch.
@@ -42,7 +56,7 @@ def run(program, *argv, **environment):
         env={**inherited, **environment},
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("preset", ["demo", "demo-gpt"])
@@ -51,8 +65,15 @@ def test_a_training_imports_only_what_it_needs_before_its_first_step(notes, tmp_
     argv = ["train", notes, "--out", tmp_path / "run", "--preset", preset, "--threads", "1"]
     imported = run(TRAINING, *argv, **cache)
     assert "torch" in imported
-    needless = {"torch._dynamo", "torch._inductor", "sympy", "matplotlib", "pandas", "transformers"}
-    assert not needless & {*imported}
+    assert not NEEDLESS & {*imported}
+
+
+@pytest.mark.parametrize("preset", ["anime-lstm", "small-lstm", "wine-gpt", "small-gpt"])
+def test_a_model_without_values_is_built_without_what_it_does_not_need(preset, tmp_path):
+    given = [preset, "--set", "tokenizer.vocab_size=500", "--json"]
+    imported = run(ANY_COMMAND, "summary", *given, TEXTWRIGHT_CACHE=str(tmp_path / "cache"))
+    assert "torch" in imported
+    assert not NEEDLESS & {*imported}
 
 
 @pytest.fixture

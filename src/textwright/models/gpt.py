@@ -331,6 +331,8 @@ class GPT(LanguageModel):
     def _initialize(self) -> None:
         """Initialize as GPT-2 does: normal weights, zero biases, and output matrices of the parts
         divided by the square root of their number, so that the sum keeps its size at any depth."""
+        if self.embedding.is_meta:  # no values; to draw them, torch would import its compiler
+            return
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
                 nn.init.normal_(parameter, std=INITIAL_SPREAD)

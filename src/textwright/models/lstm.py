@@ -194,6 +194,8 @@ class LSTM(LanguageModel):
         self._initialize(options.initialization)
 
     def _initialize(self, like: str) -> None:
+        if self.embedding.is_meta:  # no values; to draw them, torch would import its compiler
+            return
         if like == "torch":
             nn.init.normal_(self.embedding)
         else:
