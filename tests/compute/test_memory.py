@@ -1,8 +1,29 @@
 """How much memory is free."""
 
+import subprocess
+import sys
+from platform import libc_ver
+
 import pytest
 
 from textwright.compute import memory
+
+# Prints how many pages 128 MB take, four times one after another; given a word, what was freed is
+# kept.
+PAGES = """
+import resource, sys
+import torch
+from textwright.compute.memory import keep_freed_memory
+if sys.argv[1:]:
+    keep_freed_memory()
+def pages():
+    for _ in range(4):
+        blocks = [torch.ones(1 << 21) for _ in range(16)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+pages()
+print(-pages() + pages())
+"""
 
 
 def test_a_container_may_allow_less_than_the_machine_has(tmp_path, monkeypatch):
@@ -18,3 +39,12 @@ def test_a_container_may_allow_less_than_the_machine_has(tmp_path, monkeypatch):
     assert memory.free_memory() == pytest.approx(machine, rel=0.2)
     (tmp_path / "memory.max").write_text("1000\n")
     assert memory.free_memory() == 250
+
+
+@pytest.mark.skipif(libc_ver()[0] != "glibc", reason="what glibc does")
+def test_freed_memory_is_kept():
+    def pages(*given):
+        command = [sys.executable, "-c", PAGES, *given]
+        return int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert pages("keep") < pages() / 4

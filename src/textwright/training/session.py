@@ -19,7 +19,7 @@ import torch
 from textwright import __version__, models
 from textwright.compute import processes
 from textwright.compute.device import choose_device, choose_dtype, set_threads
-from textwright.compute.memory import memory_errors
+from textwright.compute.memory import keep_freed_memory, memory_errors
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import ConfigError, GenerationError, RunError, TrainingError
@@ -101,6 +101,7 @@ def train_run(
             start = _choose_start(out, config, named, init_from, resume)
             dtype = choose_dtype(config.train.dtype, device)
             threads = set_threads(config.train.threads)
+            keep_freed_memory()
             run, corpus, choices = _open_run(out, start, private, on_progress)
             prepared = prepare_run(run, corpus, start.origin, on_progress)
             if run.config.model.counted:
