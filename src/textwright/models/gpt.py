@@ -38,6 +38,7 @@ from textwright.compute.memory import memory_errors
 from textwright.families import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
 from textwright.models.dropout import Dropout
+from textwright.models.norms import RMSNorm, Rotation, cut_heads
 
 INITIAL_SPREAD = 0.02  # standard deviation of fresh weights, as in GPT-2
 
@@ -142,25 +143,20 @@ class Attention(nn.Module):
     def __init__(self, options: GPTOptions):
         super().__init__()
         key, value = options.head_widths
-        self.heads = [options.heads, options.shared_heads, options.shared_heads]
-        self.widths = [h * w for h, w in zip(self.heads, (key, key, value), strict=True)]
+        self.heads, self.value = (options.heads, options.shared_heads), value
         # Queries, keys and values of all heads.
-        self.input = nn.Linear(options.width, sum(self.widths), bias=options.biases != "none")
+        width = self.heads[0] * key + self.heads[1] * (key + value)
+        self.input = nn.Linear(options.width, width, bias=options.biases != "none")
         self.output = nn.Linear(options.heads * value, options.width, bias=options.biases == "all")
         self.query_norm = nn.RMSNorm(key, options.norm_epsilon) if options.query_key_norm else None
         self.key_norm = nn.RMSNorm(key, options.norm_epsilon) if options.query_key_norm else None
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend, rotation: Rotation | None) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
-        parts = self.input(x).split(self.widths, dim=-1)
-        queries, keys, values = (
-            part.unflatten(-1, (heads, -1)).transpose(1, 2)  # (B, H or G, T, K or U)
-            for part, heads in zip(parts, self.heads, strict=True)
-        )
+        norms = None
         if self.query_norm is not None and self.key_norm is not None:
-            # In float32 also under autocast, as all norms.
-            queries, keys = self.query_norm(queries.float()), self.key_norm(keys.float())
-        found = attend(queries, keys, values)
+            norms = self.query_norm, self.key_norm
+        found = attend(*cut_heads(self.input, x, self.heads, self.value, norms, rotation))
         return self.output(found.transpose(1, 2).flatten(2))
 
 
@@ -195,12 +191,12 @@ class Block(nn.Module):
         self.feedforward_norm = _norm(options)
         self.dropout = Dropout(options.dropout)
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
+    def forward(self, x: Tensor, attend: Attend, rotation: Rotation | None) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
         if self.pre:
-            x = x + self.dropout(self.attention(self.attention_norm(x), attend))
+            x = x + self.dropout(self.attention(self.attention_norm(x), attend, rotation))
             return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
-        x = self.attention_norm(x + self.dropout(self.attention(x, attend)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, attend, rotation)))
         return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
 
 
@@ -223,9 +219,9 @@ class GPT(LanguageModel):
         elif options.positions == "sinusoidal":
             table = torch.from_numpy(sinusoids(self.context_length, width))
             self.register_buffer("positions", table, persistent=False)
-        else:  # cosines and sines (C, K), each wave's twice: for a pair's first and second half
+        else:  # cosines and sines (C, K/2)
             waves = torch.from_numpy(np.stack(rotary_waves(options)))
-            self.register_buffer("rotation", torch.cat([waves, waves], -1), persistent=False)
+            self.register_buffer("rotation", waves, persistent=False)
         self.blocks = nn.ModuleList(Block(options) for _ in range(options.layers))
         self.norm = _norm(options) if options.norm == "pre" else None
         self.output = nn.ParameterDict()
@@ -258,12 +254,13 @@ class GPT(LanguageModel):
         state = self.start(len(ids)) if state is None else state.with_room(count)
         before, end = state.columns, state.columns + count
         mask = _mask(state, count) if before else None
-        places = state.lengths[:, None] + torch.arange(count, device=ids.device)
+        places = torch.arange(count, device=ids.device)[None]
+        if before:
+            places = places + state.lengths[:, None]
         rotation = self._rotation(places)
         layers: list[tuple[Tensor, Tensor]] = []
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            q, k = _rotated(q, rotation), _rotated(k, rotation)
             if not before:  # padding is on the right, where nothing attends
                 if not recompute:
                     layers.append((k, v))
@@ -276,7 +273,7 @@ class GPT(LanguageModel):
         x = self._embed(ids, places)
         for block in self.blocks:
             call = partial(checkpoint, block, use_reentrant=False) if recompute else block
-            x = call(x, attend)
+            x = call(x, attend, rotation)
         state.written[0] = end
         after = KeyValueState(layers, state.lengths + count, end, state.written)
         if lengths is not None:
@@ -298,7 +295,6 @@ class GPT(LanguageModel):
         shared = self.options.heads // self.options.shared_heads
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            q, k = _rotated(q, rotation), _rotated(k, rotation)
             k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
             scores = q @ k.transpose(-1, -2) / math.sqrt(k.shape[-1])
             attention.append(scores.masked_fill(later, -math.inf).softmax(-1))
@@ -306,7 +302,7 @@ class GPT(LanguageModel):
 
         x = self._embed(ids, places)
         for block in self.blocks:
-            x = block(x, attend)
+            x = block(x, attend, rotation)
         return Trace(hidden=self._finish(x), attention=attention)
 
     def _embed(self, ids: Tensor, places: Tensor) -> Tensor:
@@ -318,12 +314,12 @@ class GPT(LanguageModel):
             return token
         return token + nn.functional.embedding(places, self.positions)
 
-    def _rotation(self, places: Tensor) -> tuple[Tensor, Tensor] | None:
-        """places (B or 1, T) → cosines and sines (B or 1, 1, T, K) of their angles."""
+    def _rotation(self, places: Tensor) -> Rotation | None:
+        """places (B or 1, T) → cosines and sines (B or 1, T, K/2) of their angles."""
         if self.options.positions != "rotary":
             return None
         cosines, sines = self.rotation
-        return cosines[places][:, None], sines[places][:, None]
+        return cosines[places], sines[places]
 
     def _finish(self, x: Tensor) -> Tensor:
         return x if self.norm is None else self.norm(x)
@@ -343,7 +339,7 @@ class GPT(LanguageModel):
 
 
 def _norm(options: GPTOptions) -> nn.Module:
-    kind = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}[options.normalization]
+    kind = {"layer": nn.LayerNorm, "rms": RMSNorm}[options.normalization]
     return kind(options.width, options.norm_epsilon)
 
 
@@ -356,15 +352,6 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
     with torch.autocast("cpu", enabled=False):  # its kernel takes three times as long for bf16
         q, k, v = q.float(), k.float(), v.float()
         return scaled_dot_product_attention(q, k, v, enable_gqa=shared, **how)
-
-
-def _rotated(x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Turn each pair (x_i, x_{i+K/2}) of x (B, heads, T, K) by the angle of its place."""
-    if rotation is None:
-        return x
-    cosines, sines = rotation
-    first, second = x.chunk(2, dim=-1)
-    return x * cosines + torch.cat([-second, first], -1) * sines
 
 
 def _mask(state: KeyValueState, count: int) -> Tensor | None:

@@ -29,9 +29,11 @@ def next_token_loss(
     gradients to hidden, weight and bias. Sums, not means, so that accumulated and distributed
     steps can divide once, by the global count.
     """
-    kept = targets.reshape(-1) != PADDING_TARGET
-    rows = hidden.reshape(-1, hidden.shape[-1])[kept]  # padding never reaches the output layer
-    nats = _BlockedCrossEntropy.apply(rows, weight, bias, targets.reshape(-1)[kept])
+    rows, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    kept = targets != PADDING_TARGET
+    if not kept.all():  # padding never reaches the output layer
+        rows, targets = rows[kept], targets[kept]
+    nats = _BlockedCrossEntropy.apply(rows, weight, bias, targets)
     return nats, kept.sum()
 
 
