@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
@@ -21,8 +21,7 @@ from textwright.compute import processes
 from textwright.compute.device import choose_device, choose_dtype, set_threads
 from textwright.compute.memory import keep_freed_memory, memory_errors
 from textwright.config import Config
-from textwright.corpus import Corpus
-from textwright.errors import ConfigError, GenerationError, RunError, TrainingError
+from textwright.errors import GenerationError, RunError, TrainingError
 from textwright.evaluation.copying import measure_copying
 from textwright.evaluation.predictors import (
     CountsPredictor,
@@ -35,12 +34,11 @@ from textwright.evaluation.scores import evaluate
 from textwright.families import NGramOptions
 from textwright.models import LanguageModel
 from textwright.models.lora import trained
-from textwright.models.pretrained import begin, find_again
+from textwright.models.pretrained import begin
 from textwright.report.loss_curve import draw_loss_curve
 from textwright.report.model_card import write_model_card
 from textwright.run import SAMPLE_MARK, WEIGHTS, Arrays, Checkpoint, Run
-from textwright.run.lock import locked
-from textwright.run.origin import Origin, changes, choose_config, resumed
+from textwright.run.origin import Origin, choose_config
 from textwright.tokenizer import Tokenizer
 from textwright.training.counting import count_orders
 from textwright.training.dataset import choose_layout, cut
@@ -49,14 +47,8 @@ from textwright.training.events import Preview as Preview
 from textwright.training.events import Ready as Ready
 from textwright.training.events import TrainingEvent as TrainingEvent
 from textwright.training.events import TrainingEvents as TrainingEvents
-from textwright.training.preparation import (
-    OnProgress,
-    Prepared,
-    prepare_run,
-    record_corpus,
-    recorded_names,
-)
-from textwright.training.recipe import choose_recipe
+from textwright.training.preparation import OnProgress, Prepared, prepare_run
+from textwright.training.start import Start, alone_in, choose_start, open_run
 from textwright.training.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
 from textwright.writing.generator import Generator as TextGenerator
 from textwright.writing.stream import TextStream
@@ -97,12 +89,12 @@ def train_run(
     config = config or choose_config(resume=out if resume else None, init_from=init_from)
     device = processes.start(choose_device(config.train.device))
     try:
-        with _alone_in(out):
-            start = _choose_start(out, config, named, init_from, resume)
+        with alone_in(out):
+            start = choose_start(out, config, named, init_from, resume)
             dtype = choose_dtype(config.train.dtype, device)
             threads = set_threads(config.train.threads)
             keep_freed_memory()
-            run, corpus, choices = _open_run(out, start, private, on_progress)
+            run, corpus, choices = open_run(out, start, private, on_progress)
             prepared = prepare_run(run, corpus, start.origin, on_progress)
             if run.config.model.counted:
                 yield from _count(run, prepared, threads, choices, on_progress)
@@ -131,112 +123,8 @@ def train_run(
         processes.stop()
 
 
-@dataclass(frozen=True)
-class _Start:
-    """Where a training starts. named: the files of each role · origin: weights to begin from ·
-    checkpoint: what to continue from."""
-
-    config: Config
-    named: dict[str, list[str]]
-    origin: Origin | None
-    run: Run | None = None
-    checkpoint: Checkpoint | None = None
-    changed: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """The folder's lock, held by the first process for all of a training."""
-    error: RunError | None = None
-    held = locked(out) if processes.leads() else nullcontext()
-    try:
-        held.__enter__()
-        if processes.leads():
-            Run.settle(out)
-    except RunError as refused:
-        error = refused
-    if processes.agree(float(error is not None)):
-        raise error or RunError(f"{out} is not free for training; see the first process.")
-    try:
-        yield
-    finally:
-        held.__exit__(None, None, None)
-
-
-def _choose_start(
-    out: Path, config: Config, named: dict[str, list[str]], origin: Origin | None, resume: bool
-) -> _Start:
-    """Decide between a new run, one that continues, and one whose first attempt left nothing."""
-    if origin is not None:
-        config = config.beginning_from(origin.record())
-    if config.model.counted and (config.origin or (resume and (out / "config.toml").exists())):
-        flag = "--from" if config.origin else "--resume"
-        raise ConfigError(
-            f"An n-gram model is counted in one pass: leave out {flag}, and name another --out if "
-            "there is a run already."
-        )
-    start = _Start(config, named, origin)
-    if resume and (out / "config.toml").exists():
-        start = _continue(Run.load(out), start)
-    elif resume and not named["sources"]:
-        raise RunError(f"No run at {out} to resume; name the corpus to begin one.")
-    else:  # with --resume, the first attempt was killed before there was a run
-        Run.check_free(out)
-    config = start.config
-    if config.origin and not (start.origin or start.checkpoint):
-        start = replace(start, origin=find_again(config.origin))
-    if start.origin is None and start.checkpoint is None:
-        config.tokenizer.treatment()  # raises if the tokenizer has to come with weights
-    if config.train.lora_rank and config.origin is None:
-        raise ConfigError(
-            "train.lora_rank adapts weights that were trained before; name them with --from."
-        )
-    return start
-
-
-def _continue(run: Run, start: _Start) -> _Start:
-    config = resumed(run.config, start.config)
-    checkpoint = run.checkpoints.newest()
-    if checkpoint is None and run.has(WEIGHTS):
-        raise RunError(
-            f"{run.path} has weights, but no checkpoint to continue from; begin a new run from "
-            f"them with --from {run.path} and another --out."
-        )
-    named = recorded_names(run, start.named)
-    changed = changes(run.config, config)
-    return replace(
-        start, config=config, named=named, run=run, checkpoint=checkpoint, changed=changed
-    )
-
-
-def _open_run(
-    out: Path, start: _Start, private: bool, on_progress: OnProgress
-) -> tuple[Run, Corpus, list[str]]:
-    """Read the corpus, choose what was left open, then make or open the folder. An unreadable
-    corpus leaves no folder. The third value is a line about each choice."""
-    config, named = start.config, start.named
-    corpus = Corpus(
-        named["sources"],
-        config.corpus,
-        valid=named["valid"],
-        test=named["test"],
-        whole_symbols=config.tokenizer.kind == "symbols",
-        like=start.origin.config.corpus if isinstance(start.origin, Run) else None,
-    )
-    config = config.model_copy(update={"corpus": corpus.options})
-    corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
-    choices = list(corpus.choices)
-    if start.run is None:
-        config, choice = choose_recipe(config, corpus)
-        choices += [choice] if choice else []
-    run = start.run or (Run.create(out, config) if processes.leads() else Run(out, config))
-    run.config = config
-    record_corpus(run, corpus, named, private)
-    return run, corpus, choices
-
-
 def _build_trainer(
-    run: Run, start: _Start, prepared: Prepared, device: torch.device, dtype: torch.dtype
+    run: Run, start: Start, prepared: Prepared, device: torch.device, dtype: torch.dtype
 ) -> tuple[Trainer, Predictor]:
     """What trains the model, fresh or with the weights it begins from, and what is scored."""
     config = run.config = choose_layout(run.config, prepared.train)
@@ -261,7 +149,7 @@ def _build_trainer(
 
 
 def _take_up(
-    run: Run, start: _Start, trainer: Trainer, predictor: Predictor, prepared: Prepared
+    run: Run, start: Start, trainer: Trainer, predictor: Predictor, prepared: Prepared
 ) -> None:
     """Bring trainer and folder to the same step: the checkpoint's, or the beginning."""
     if start.checkpoint is not None:
