@@ -31,7 +31,7 @@ export class Comparison {
   rate() {
     this.end("");
     find("side-by-side").replaceChildren();
-    this.rating.begin(this.sides.both());
+    this.attempt("", () => this.rating.begin(this.sides.both()));
   }
 
   /** End what is being done. */
