@@ -1,6 +1,6 @@
 // Two runs or two settings compared: side by side, or rated blind.
 
-import { find } from "./elements.js";
+import { find, turnOff } from "./elements.js";
 import { RatingView } from "./rating_view.js";
 import { writeSideBySide } from "./side_by_side.js";
 import { Sides } from "./sides.js";
@@ -38,7 +38,7 @@ export class Comparison {
   end(message) {
     this.working.abort();
     this.rating.end();
-    find("end-comparison").disabled = true;
+    turnOff(find("end-comparison"), find("rate"));
     this.say(message);
   }
 
