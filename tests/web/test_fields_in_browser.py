@@ -311,6 +311,10 @@ def test_a_field_that_cannot_be_given_is_refused_and_can_be_mended(phone):
     fill(phone, {"course": "Soup : hot"})
     phone.click("#write")
     wait_for_status(phone, "The field course cannot be 'Soup : hot'")
+    phone.click("#comparison summary")
+    for button in ("#write-both", "#rate"):
+        phone.click(button)
+        expect(phone.locator("#comparison-status")).to_contain_text("cannot be 'Soup : hot'")
     fill(phone, {"course": "Bread"})
     phone.click("#write")
     wait_for_status(phone, "a second")
