@@ -121,15 +121,22 @@ def trained(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def formed(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run trained for 20 steps on fields. For reading only: copy it to change it."""
+def dishes(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 300 kitchen notes with a course and a number of pans."""
     rows = [
         f'{("Soup", "Dish")[number % 2]},{number % 7},"{note}"\n'
         for number, note in enumerate(notes.read_text("utf-8").splitlines())
     ]
     file = tmp_path_factory.mktemp("corpus") / "dishes.csv"
     file.write_text("course,pans,note\n" + "".join(rows), "utf-8")
-    return train_tiny(file, [*TINY, "corpus.template={course} : {pans} : {note}"], tmp_path_factory)
+    return file
+
+
+@pytest.fixture(scope="session")
+def formed(dishes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained for 20 steps on fields. For reading only: copy it to change it."""
+    settings = [*TINY, "corpus.template={course} : {pans} : {note}"]
+    return train_tiny(dishes, settings, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

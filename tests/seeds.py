@@ -24,8 +24,12 @@ def assert_same_draws(one, other):
     np.testing.assert_allclose(*ends, rtol=0, atol=NEAR)
 
 
-def count_differences(generator, options, seed, ones, others):
-    """Number of samples that differ from their counterparts, all of them near a boundary."""
+def count_differences(generator, options, seed, ones, others, read=None):
+    """Number of samples that differ from their counterparts, all of them near a boundary.
+
+    read: gives the ids of a prompt, if not those of a plain one.
+    """
+    read = read or (lambda prompt: read_prompts([prompt], generator.tokenizer)[0].ids)
     numbers, found = Counter(), 0
     for one, other in zip(ones, others, strict=True):
         assert one.prompt == other.prompt
@@ -35,17 +39,16 @@ def count_differences(generator, options, seed, ones, others):
             places = enumerate(zip_longest(one.ids, other.ids))
             place = next(place for place, (mine, theirs) in places if mine != theirs)
             draw = uniforms(seed, numbers[one.prompt]).random(place + 1)[-1]
-            gap = _gap(generator, options, one.prompt, one.ids[:place], draw)
+            gap = _gap(generator, options, read(one.prompt), one.ids[:place], draw)
             assert gap < NEAR, f"{one} and {other} part {gap:.1e} from a boundary"
             found += 1
         numbers[one.prompt] += 1
     return found
 
 
-def _gap(generator, options, prompt, text_ids, draw):
+def _gap(generator, options, prompt_ids, text_ids, draw):
     """How far the next draw lies from a boundary; if none is made, the best logit from the next."""
     backend, stop_id = generator.backend, generator.tokenizer.stop_id
-    prompt_ids = read_prompts([prompt], generator.tokenizer)[0].ids
     ids = np.array([*prompt_ids, *text_ids], np.int64)
     seen = visible(ids.tolist(), stop_id, backend.context_length)
     logits = backend.prefill(seen[None], np.array([len(seen)]))[0][0]

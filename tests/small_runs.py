@@ -16,10 +16,11 @@ DOCUMENTS = [
 CONTEXT = 16
 
 
-def make_run(path, options, kind="word", origin=None, **tokenizer):
-    """A run with random weights, biases too, and a few held-out documents."""
+def make_run(path, options, kind="word", origin=None, corpus=None, **tokenizer):
+    """A run with random weights, biases too, and a few held-out documents. corpus: its options."""
     chosen = TokenizerOptions(kind=kind, vocab_size=300, **tokenizer)
     config = Config(
+        corpus=corpus or {},
         model=options,
         tokenizer=chosen,
         data={"context_length": CONTEXT, "layout": "rows"},

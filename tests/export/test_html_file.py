@@ -125,6 +125,22 @@ def test_names_at_the_top_of_modules_are_unique():
 
 
 @pytest.mark.parametrize(
+    ("corpus", "fields", "left_out"),
+    [
+        ({"template": "{title}: {text}"}, ["title", "text"], []),
+        ({"template": "{title}: {text}", "stem": True}, [], ["fields (corpus.stem)"]),
+        ({"template": "Of {text}"}, [], []),
+    ],
+)
+def test_fields_that_can_be_given_go_along(tmp_path, corpus, fields, left_out):
+    run = make_run(tmp_path / "run", SMALL["rnn"], corpus=corpus)
+    assert export_html(run, tmp_path / "a.html", weights="float32").left_out == left_out
+    described, _ = read(tmp_path / "a.html")
+    assert described["fields"] == fields
+    assert ("form" in described["engine"]) == bool(fields)
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--out", "a.txt"], "should end in .html"),

@@ -1,5 +1,7 @@
 """The page of an export as a person meets it: opened from a file, by keyboard, offline."""
 
+import re
+
 import pytest
 from conftest import train_tiny
 from web_engine import open_on_phone, wait_for_status
@@ -85,6 +87,52 @@ def test_everything_can_be_done_by_keyboard(page):
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")  # back to the first text
     assert page.inner_text("#text") == before
+
+
+def write_long(page):
+    """Begin a text that goes on until it is stopped."""
+    page.evaluate(
+        """() => {
+            const { elements } = document.getElementById("form");
+            elements.min_new_tokens.value = elements.max_new_tokens.value = 1e6;
+        }"""
+    )
+    page.click("#write")
+    expect(page.locator("#token-9")).to_be_attached()
+
+
+def test_writing_is_stopped_and_begun_again_while_it_goes_on(page):
+    write_long(page)
+    page.focus("#halt")
+    page.keyboard.press("Enter")
+    wait_for_status(page, "Stopped.")
+    assert page.evaluate("document.activeElement.id") == "write"
+    write_long(page)
+    page.check("[name=boldness][value=careful]")  # of the length that the run has
+    page.click("#write")
+    wait_for_end(page)
+    expect(page.locator("#status")).to_have_text(re.compile("ended|are written"))
+    expect(page.locator("#tree button")).to_have_count(3)
+
+
+def test_the_focus_goes_on_where_what_had_it_is_gone(page):
+    focused = "document.activeElement.id || document.activeElement.getAttribute('aria-current')"
+    page.click("#write")
+    wait_for_end(page)
+    page.click("#token-3")
+    page.locator("#alternatives [aria-pressed=false]").first.focus()
+    page.keyboard.press("Enter")
+    wait_for_end(page)
+    assert page.evaluate(focused) == "text"
+    assert page.get_attribute("#text", "aria-activedescendant") == "token-2"
+    page.focus("#tree [aria-current]")
+    page.keyboard.press("Delete")  # the branch
+    assert page.evaluate(focused) == "true"
+    page.keyboard.press("Delete")  # what it branched from
+    assert page.evaluate(focused) == "undo"
+    while page.is_enabled("#undo"):
+        page.keyboard.press("Enter")
+    assert page.evaluate(focused) == "write"
 
 
 def test_what_the_samplers_removed_is_marked(page):

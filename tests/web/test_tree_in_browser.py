@@ -171,7 +171,11 @@ OPTIONS = {
 
 @pytest.mark.parametrize(
     ("begun", "options"),
-    [({"prompt": "Don't stir"}, OPTIONS), ({"fields": {"course": "Soup"}}, {})],
+    [
+        ({"prompt": "Don't stir"}, OPTIONS),
+        ({"fields": {"course": "Soup", "note": 'Stir; don\'t "boil".'}}, {}),
+        ({"fields": {}}, {}),
+    ],
 )
 def test_each_call_writes_the_same_text(page, formed, begun, options, capsys, monkeypatch):
     writer, run = load(formed), about(Run.load(formed))
@@ -208,6 +212,9 @@ def test_each_call_writes_the_same_text(page, formed, begun, options, capsys, mo
             exec(compile(code, name, "exec"), {})
             assert capsys.readouterr().out == wanted, name
         line = texts["command line"].replace(named, str(formed))
+        if begun.get("fields") == {}:
+            assert line == "# The command line writes fields where one is given: give one."
+            return
         line = line.replace("textwright", f"{sys.executable} -m textwright", 1) + " --json"
         told = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=60)
         [written] = json.loads(told.stdout)["samples"]

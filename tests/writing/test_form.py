@@ -112,6 +112,13 @@ def test_a_document_without_a_separator_says_which_fields_are_missing():
     assert parse("review: : gamay: it")["country"] is None
 
 
+def test_a_separator_of_words_is_found_with_the_mark_that_the_tokenizer_drops():
+    asked = form("{a} half-full {b}", learn(kind="word", punctuation="drop"))
+    assert asked.check({"a": "Soup!"}) == {"a": "Soup!"}
+    for text in ("Soup! half-full of it", "Soup! half full of it"):
+        assert asked.parse(text) == {"a": "Soup!", "b": "of it"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_like_a_separator_is_none(kind):
     tokenizer = learn(**kind)

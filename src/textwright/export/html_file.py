@@ -20,6 +20,7 @@ from textwright.export.html_page import make_page, read_page
 from textwright.export.html_payload import dequantized, describe, quantized, tables_of
 from textwright.files import replacing
 from textwright.run import Arrays, Run
+from textwright.run.about import fields_of
 
 WEIGHTS = ("int8", "float32")
 MOST = 0.01  # bits per character that rounding the weights may cost
@@ -31,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 @dataclass(frozen=True)
 class HTMLFile:
     """A written file. cost: bits per character that its weights lose against the run's, measured on
-    so many characters; 0 for float32 · left_out: options of `[sample]` that the page lacks."""
+    so many characters; 0 for float32 · left_out: what the run sets and the page lacks."""
 
     out: Path
     weights: str
@@ -89,12 +90,9 @@ def export_html(
             _check(beside.read_text("utf-8"), described, arrays)
     except OSError as error:
         raise ExportError(f"Cannot write to {out}: {error.strerror or error}.") from None
-    sample = run.config.sample
-    left_out = [
-        f"{name} {value}"
-        for name, value, off in (("beams", sample.beams, 1), ("no_copy", sample.no_copy, 0))
-        if value != off
-    ]
+    left_out = [f"{name} {getattr(run.config.sample, name)}" for name in described["off"]]
+    if fields_of(run) and not described["fields"]:
+        left_out.append("fields (corpus.stem)")
     return HTMLFile(out, weights, out.stat().st_size, cost, characters, left_out)
 
 

@@ -14,6 +14,7 @@ from textwright.families import GPTOptions
 from textwright.run import Arrays, Run
 from textwright.run.about import about
 from textwright.tokenizer import Tokenizer
+from textwright.writing.form import Form
 
 SCALE = ".scale"  # after the name of an int8 matrix: its scales (rows,)
 _TABLES = ("positions",)  # added as they are, never multiplied: too small to be worth rounding
@@ -77,21 +78,32 @@ def _count_tables(counts: KneserNey) -> Arrays:
 
 def describe(run: Run, license: str, weights: str) -> dict[str, Any]:
     """The JSON document: what the page says of the run, and what the engine has beside arrays."""
-    engine: dict[str, Any] = {"model": _form(run), "tokenizer": _tokenizer(run)}
+    engine: dict[str, Any] = {"model": _model(run), "tokenizer": _tokenizer(run)}
     if run.config.counts.longest and not run.config.model.counted:
         engine["mixture"] = run.mixture().weights.tolist()
     told = about(run, license)
     if told["options"].pop("no_copy"):  # needs the training text
         told["off"]["no_copy"] = 0
-    return {**told, "fields": [], "weights": weights, "engine": engine}
+    if run.config.corpus.stem:  # whose rules the page lacks
+        told["fields"] = []
+    if told["fields"]:
+        engine["form"] = _form(run)
+    return {**told, "weights": weights, "engine": engine}
 
 
 def _form(run: Run) -> dict[str, Any]:
+    """The template, and how the values of its fields are cleaned."""
+    form = Form(run.config.corpus, run.tokenizer)
+    cleaning = run.config.corpus.model_dump(include={"ascii_only", "strip_symbols", "lowercase"})
+    return {"slots": form.slots, "literals": form.literals, "cleaning": cleaning}
+
+
+def _model(run: Run) -> dict[str, Any]:
     options = run.config.model.with_context(run.config.data.context_length)
-    form: dict[str, Any] = {"family": options.family}
+    described: dict[str, Any] = {"family": options.family}
     if isinstance(options, GPTOptions):
         key, value = options.head_widths
-        form |= {
+        described |= {
             "context_length": options.context_length,
             "layers": options.layers,
             "heads": options.heads,
@@ -104,7 +116,7 @@ def _form(run: Run) -> dict[str, Any]:
             "epsilon": options.norm_epsilon,
             "activation": options.activation,
         }
-    return form
+    return described
 
 
 def _tokenizer(run: Run) -> dict[str, Any]:

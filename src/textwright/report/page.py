@@ -60,7 +60,7 @@ class Table:
     def html(self) -> str:
         kinds = self._kinds()
         head = "".join(
-            f'<th scope="col"{kind}>{html.escape(name)}</th>'
+            f'<th scope="col"{kind}>{html.escape(name)}</th>' if name else "<td></td>"
             for name, kind in zip(self.columns, kinds, strict=True)
         )
         body = ""
@@ -73,7 +73,7 @@ class Table:
         caption = f'<p class="caption">{html.escape(self.caption)}</p>' if self.caption else ""
         label = html.escape(self.caption or "Table", quote=True)
         return (
-            f'{caption}<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>'
+            f'{caption}<div class="scroll" role="group" tabindex="0" aria-label="{label}"><table>'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
         )
 

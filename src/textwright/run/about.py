@@ -29,7 +29,7 @@ def about(run: Run, license: str = "") -> dict[str, Any]:
             "size": tokenizer.vocab_size,
             "stop_id": tokenizer.stop_id,
         },
-        "fields": _fields(run),
+        "fields": fields_of(run),
         "options": _options(run),
         "off": {"beams": 1} if run.config.sample.beams > 1 else {},
         "prompt": run.config.train.sample_prompt,
@@ -39,11 +39,13 @@ def about(run: Run, license: str = "") -> dict[str, Any]:
     }
 
 
-def _fields(run: Run) -> list[str]:
+def fields_of(run: Run) -> list[str]:
+    """The fields that can be given: none of a template with one, which is left to the model."""
     try:
-        return list(Form(run.config.corpus, run.tokenizer).fields)
+        fields = Form(run.config.corpus, run.tokenizer).fields
     except TextwrightError:  # there is no template, or none that can be told apart again
         return []
+    return fields if len(fields) > 1 else []
 
 
 def _options(run: Run) -> dict[str, Any]:

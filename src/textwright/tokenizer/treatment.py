@@ -95,9 +95,10 @@ def lower(text: str) -> str:
 def finder(literal: str, treatment: Treatment) -> re.Pattern[str] | None:
     """A pattern that finds a literal text in a document, as far as a model can see it.
 
-    Words match with any white space around them, but not inside longer words; symbols match with
-    any white space between them; characters and bytes match exactly. At the end of a text, the
-    literal's final white space may be missing. None where the treatment keeps nothing.
+    Words match with any white space around them, and with marks between them where the treatment
+    drops those, but not inside longer words; symbols match with any white space between them;
+    characters and bytes match exactly. At the end of a text, the literal's final white space may be
+    missing. None where the treatment keeps nothing.
     """
     flags = re.IGNORECASE if treatment.lowercase else re.NOFLAG
     if treatment.kind == "word":
@@ -108,7 +109,8 @@ def finder(literal: str, treatment: Treatment) -> re.Pattern[str] | None:
             else f"(?<!{letter}){re.escape(piece)}(?!{letter})"
             for piece in split(literal, treatment)
         ]
-        return re.compile(r"\s*".join(["", *pieces, ""]), flags) if pieces else None
+        between = r"\s*" if treatment.punctuation == "tokens" else f"[{_SPACE}{_MARKS}]*"
+        return re.compile(rf"\s*{between.join(pieces)}\s*", flags) if pieces else None
     symbols = treatment.kind == "symbols"
     core = literal.rstrip() or ("" if symbols else literal)
     if not core:

@@ -1,6 +1,6 @@
 // Two runs or two settings compared: side by side, or rated blind.
 
-import { find } from "./elements.js";
+import { find, turnOff } from "./elements.js";
 import { RatingView } from "./rating_view.js";
 import { writeSideBySide } from "./side_by_side.js";
 import { Sides } from "./sides.js";
@@ -31,14 +31,14 @@ export class Comparison {
   rate() {
     this.end("");
     find("side-by-side").replaceChildren();
-    this.rating.begin(this.sides.both());
+    this.attempt("", () => this.rating.begin(this.sides.both()));
   }
 
   /** End what is being done. */
   end(message) {
     this.working.abort();
     this.rating.end();
-    find("end-comparison").disabled = true;
+    turnOff(find("end-comparison"), find("rate"));
     this.say(message);
   }
 

@@ -11,6 +11,12 @@ export function make(name, properties = {}, ...content) {
   return element;
 }
 
+/** Turn a button off; if it has the focus, that goes to another element. */
+export function turnOff(button, next) {
+  if (document.activeElement === button) next.focus();
+  button.disabled = true;
+}
+
 /** A table with its caption. heads: texts · rows: lists of texts, of which the first names its row. */
 export function makeTable(caption, heads, rows) {
   const head = heads.map((text) => make("th", { scope: "col" }, text));

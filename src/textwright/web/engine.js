@@ -17,46 +17,57 @@
 // "no_token_left", where id is null.
 // An alternative is {id, text, before, after}; after is 0 where the samplers removed it.
 
-import { GPT } from "./gpt.js";
 import { KneserNey, Mixture } from "./counts.js";
+import { Form } from "./form.js";
+import { GPT } from "./gpt.js";
 import { Recurrent } from "./lstm.js";
 import { Reading } from "./reading.js";
 import { Uniforms } from "./rng.js";
 import { checkOptions, draw, NoTokenLeft, process, total, weigh } from "./sampling.js";
 import { Text } from "./text.js";
 import { Tokenizer } from "./tokenizer.js";
+import { stripEnd } from "./white_space.js";
 import { Windowed } from "./windowed.js";
 
 const SHOWN = 12; // alternatives of a token
 
 export class Engine {
-  /** described: model, tokenizer, mixture (export/html_payload.py) · arrays: the weights by name. */
+  /** described: model, tokenizer, mixture, form (export/html_payload.py) · arrays: the weights by name. */
   constructor(described, arrays) {
     this.tokenizer = new Tokenizer(described.tokenizer);
+    this.form = described.form ? new Form(described.form, this.tokenizer) : null;
     const model = openModel(described, arrays, this.tokenizer.size);
     this.reading = new Reading(model, this.tokenizer.stop_id); // of the newest text
   }
 
-  tokenize({ text }) {
+  tokenize({ text, fields = null }) {
+    const { guide, ...begun } = this.begin(text, fields);
+    return begun;
+  }
+
+  /** What a text goes on from: {text, ids, unknown, guide}; of fields, or of a text. */
+  begin(text, fields) {
+    if (fields && !this.form) throw new Error("This model has no fields: begin with words.");
+    if (fields) return this.form.begin(fields);
     const spaced = ["word", "symbols"].includes(this.tokenizer.kind); // tokens bring the space before them
-    return { ...this.tokenizer.encode(text), text: spaced ? text.trimEnd() : text };
+    return { ...this.tokenizer.encode(text), text: spaced ? stripEnd(text) : text };
   }
 
   /** index: the number of the text among those of its prompt and seed, a BigInt below 2^64. */
-  *write({ prompt, begin = [], options = {}, seed = 0n, index = 0 }) {
+  *write({ begin = [], seed = 0n, index = 0, ...request }) {
     if (seed < 0n || seed >= 1n << 64n) throw new Error(`The seed ${seed} is not in 0 … 2^64-1: choose one that is.`);
     const uniforms = new Uniforms(seed, index);
-    const text = this.open(prompt, options);
+    const text = this.open(request);
     const reading = (this.reading = this.reading.fork());
     for (let token = null; !token?.finish_reason; ) {
-      const given = begin[text.count];
-      token = given === undefined ? this.drawn(text, reading, uniforms) : { ...text.take(given), before: null };
+      const given = text.forcedId === null ? begin[text.count] : undefined;
+      token = given === undefined ? this.next(text, reading, uniforms) : { ...text.take(given), before: null };
       yield token;
     }
   }
 
-  alternatives({ prompt, begin = [], options = {}, target = null }) {
-    const text = this.open(prompt, options);
+  alternatives({ begin = [], target = null, ...request }) {
+    const text = this.open(request);
     begin.forEach((id) => text.take(id));
     this.reading = this.reading.fork();
     const { before, after } = this.predict(text, this.reading);
@@ -67,8 +78,8 @@ export class Engine {
       .map((id) => ({ id, text: this.spell(id), before: before.of(id), after: after.of(id) }));
   }
 
-  inside({ prompt, begin = [], target }) {
-    const ids = [...this.tokenize({ text: prompt }).ids, ...begin];
+  inside({ prompt, fields = null, begin = [], target }) {
+    const ids = [...this.begin(prompt, fields).ids, ...begin];
     this.reading = this.reading.fork();
     const { model } = this.reading;
     const row = [this.tokenizer.stop_id, ...ids];
@@ -85,17 +96,22 @@ export class Engine {
     };
   }
 
-  open(prompt, options) {
-    return new Text(this.tokenizer, this.tokenize({ text: prompt }).ids, checkOptions(options));
+  open({ prompt, fields = null, options = {} }) {
+    return new Text(this.tokenizer, this.begin(prompt, fields), checkOptions(options));
   }
 
-  drawn(text, reading, uniforms) {
+  /** The next token of a text, forced or drawn. */
+  next(text, reading, uniforms) {
     const { before, after } = this.predict(text, reading);
-    if (!after.sum) return { ...text.end("no_token_left"), before: null };
-    const { weights } = after;
+    const id = text.forcedId ?? this.drawn(after, text, uniforms);
+    return id === null ? { ...text.end("no_token_left"), before: null } : { ...text.take(id), before: before.of(id) };
+  }
+
+  /** The id that is drawn; null if every token is banned. */
+  drawn({ weights, sum }, text, uniforms) {
+    if (!sum) return null;
     const sure = text.options.temperature === 0;
-    const id = sure ? weights.findIndex((weight) => weight > 0) : draw(weights, uniforms.at(text.count));
-    return { ...text.take(id), before: before.of(id) };
+    return sure ? weights.findIndex((weight) => weight > 0) : draw(weights, uniforms.at(text.count));
   }
 
   /** The distributions of the next id, before and after the samplers. */

@@ -12,7 +12,7 @@ import { Beginning } from "./beginning.js";
 import { CallsView } from "./calls_view.js";
 import { showCard } from "./card.js";
 import { Comparison } from "./comparison.js";
-import { find } from "./elements.js";
+import { find, turnOff } from "./elements.js";
 import { InsideView } from "./inside_view.js";
 import { showLossCurve } from "./loss_curve.js";
 import { Settings } from "./settings.js";
@@ -147,12 +147,13 @@ export class Page extends EventTarget {
       let tokens = null; // of the text, as soon as it has begun
       let read = 0;
       for await (const token of this.engine.write(asked(begun, known), signal)) {
-        if (signal.aborted) return;
+        if (signal.aborted) break;
         tokens ??= this.add({ ...begun, tokens: [...given] }).tokens;
         if (read >= given.length) tokens.push({ ...token, before: token.before ?? known[read]?.before ?? null });
         read++;
         this.list.grow();
       }
+      if (signal.aborted) return; // an engine may end a text early, without an error
       const count = tokens.length - given.length;
       const speed = Math.round((1000 * count) / (performance.now() - started)).toLocaleString("en");
       this.stop(`${count} tokens, ${speed} a second. ${ENDINGS[tokens.at(-1).finish_reason]}`);
@@ -182,7 +183,7 @@ export class Page extends EventTarget {
   /** End what is being written. */
   stop(message) {
     this.writing.abort();
-    find("halt").disabled = true;
+    turnOff(find("halt"), find("write"));
     this.list.update();
     this.say(message);
     this.keep();

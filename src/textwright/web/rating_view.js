@@ -112,6 +112,7 @@ export class RatingView {
     if (!confirm(`Delete ${this.ratings.length} ratings? Save them first if they may be needed.`)) return;
     this.ratings = [];
     this.keep();
+    find("rate").focus(); // the results, with the button that was pressed, are shown no more
     this.showResults();
   }
 

@@ -3,12 +3,14 @@
 import { StopWatch } from "./stopwatch.js";
 
 export class Text {
-  constructor(tokenizer, promptIds, options) {
+  /** ids: of what it begins with · guide: to the rest of it (form.js), if there is one. */
+  constructor(tokenizer, { ids, guide = null }, options) {
     this.stopId = tokenizer.stop_id;
     this.options = options;
-    this.promptLength = promptIds.length;
-    this.ids = [...promptIds];
-    this.decoder = tokenizer.decoder(promptIds);
+    this.promptLength = ids.length;
+    this.ids = [...ids];
+    this.guide = guide;
+    this.decoder = tokenizer.decoder(ids);
     this.watch = new StopWatch(options.stop);
   }
 
@@ -17,14 +19,20 @@ export class Text {
     return this.ids.length - this.promptLength;
   }
 
+  /** The id that comes next whatever the model predicts; null: the model chooses. */
+  get forcedId() {
+    return this.guide?.forcedId ?? null;
+  }
+
   /** Append the id, or end the text if it is the stop id. */
   take(id) {
     if (id === this.stopId) return { ...this.end("stop"), id };
     this.ids.push(id);
     let text = this.decoder.push(id);
+    if (this.guide) text = this.guide.push(text);
     let finish_reason = null;
     if (this.count >= this.options.max_new_tokens) {
-      text += this.decoder.flush();
+      text += this.rest();
       finish_reason = "length";
     }
     if (this.count > this.options.min_new_tokens) {
@@ -37,7 +45,13 @@ export class Text {
 
   /** End the text without another id; what was held back is shown. */
   end(finish_reason) {
-    const text = this.watch.push(this.decoder.flush()) + this.watch.flush();
+    const text = this.watch.push(this.rest()) + this.watch.flush();
     return { id: null, text, finish_reason };
+  }
+
+  /** The text that was held back, when no id follows. */
+  rest() {
+    const rest = this.decoder.flush();
+    return this.guide ? this.guide.flush(rest) : rest;
   }
 }

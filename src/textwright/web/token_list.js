@@ -15,9 +15,14 @@ export class TokenList extends ShadedText {
     choices.addEventListener("keydown", ({ key }) => key === "Escape" && text.focus());
   }
 
+  /** Show these tokens; if one was just chosen from the list, go back to the text, before that token. */
   show(tokens) {
+    const chosen = this.choices.contains(document.activeElement);
     super.show(tokens);
     this.choices.hidden = true;
+    if (!chosen) return;
+    if (tokens.length) this.select(tokens.length - 1);
+    this.text.focus();
   }
 
   press(event) {

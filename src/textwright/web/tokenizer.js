@@ -1,15 +1,14 @@
 // Text to ids and back, as tokenizer/tokenizer.py does it: words, characters, symbols, byte-level BPE.
 
 import { ByteJoiner, PlainJoiner, WordJoiner } from "./joining.js";
+import { BLANK, SPACE, stripEnd } from "./white_space.js";
 
-const SPACE = "\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"; // Unicode's
-const MARKS = "!-\\/:-@\\[-`{-~"; // ASCII punctuation
-const NO_PIECE = `${SPACE}\\x1c-\\x1f`; // the white space of Python's str.split
+export const MARKS = "!-\\/:-@\\[-`{-~"; // ASCII punctuation
 const PIECES = {
-  "word tokens": new RegExp(`[${MARKS}]|[^${NO_PIECE}${MARKS}]+`, "gu"),
-  "word drop": new RegExp(`[^${NO_PIECE}${MARKS}]+`, "gu"),
+  "word tokens": new RegExp(`[${MARKS}]|[^${BLANK}${MARKS}]+`, "gu"),
+  "word drop": new RegExp(`[^${BLANK}${MARKS}]+`, "gu"),
   "char tokens": /[^]/gu,
-  "symbols tokens": new RegExp(`[^${NO_PIECE}]+`, "gu"),
+  "symbols tokens": new RegExp(`[^${BLANK}]+`, "gu"),
 };
 
 const GPT2 = new RegExp(
@@ -48,12 +47,37 @@ export class Tokenizer {
   /** The ids of a text, and the words of it that the vocabulary lacks. */
   encode(text) {
     if (!text.isWellFormed()) throw new Error("The text holds half a character; remove it.");
-    if (this.lowercase) text = Array.from(text, (letter) => letter.toLowerCase()).join("");
-    if (this.kind === "bpe") return { ids: CUTS[this.cut](text).flatMap((piece) => this.merge(piece)), unknown: [] };
-    const pieces = text.match(PIECES[`${this.kind} ${this.punctuation}`]) ?? [];
+    const pieces = this.split(text);
+    if (this.kind === "bpe") return { ids: pieces.flatMap((piece) => this.merge(piece)), unknown: [] };
     const ids = pieces.map((piece) => this.ids.get(piece) ?? this.unknown_id);
     const unknown = new Set(pieces.filter((_, place) => ids[place] === this.unknown_id));
     return { ids, unknown: [...unknown] };
+  }
+
+  /**
+   * The ids of a text that a word will follow (writing/form.py): byte-level tokens begin a word with the
+   * space before it, so a last one is left to it.
+   */
+  encodeBeforeWord(text) {
+    const open = text.endsWith(" ") ? text.slice(0, -1) : text;
+    if (this.kind !== "bpe" || stripEnd(text) === text) return this.encode(open).ids;
+    const pieces = this.split(`${text}a`);
+    const last = pieces.pop(); // the word begins in it
+    const ids = pieces.flatMap((piece) => this.merge(piece));
+    let left = open === text ? new TextEncoder().encode(last).length - 1 : 0; // bytes before the word
+    for (const id of this.merge(last)) {
+      left -= this.tokens[id].length;
+      if (left < 0) break;
+      ids.push(id);
+    }
+    return ids;
+  }
+
+  /** The pieces of a text that tokens are made of. */
+  split(text) {
+    if (this.lowercase) text = Array.from(text, (letter) => letter.toLowerCase()).join("");
+    if (this.kind === "bpe") return CUTS[this.cut](text);
+    return text.match(PIECES[`${this.kind} ${this.punctuation}`]) ?? [];
   }
 
   /** The text of a token by itself; bytes of an incomplete character are written as \xc3. */

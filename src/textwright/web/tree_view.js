@@ -28,6 +28,8 @@ export class TreeView {
 
   update() {
     const { tree, shown } = this.page;
+    const { activeElement: held } = document;
+    const inside = find("texts").contains(held);
     find("texts").hidden = !tree.texts.length && !tree.canUndo;
     this.list.replaceChildren(...this.items(null));
     for (const id of ["keep", "delete", "text-name"]) find(id).disabled = !shown;
@@ -36,6 +38,13 @@ export class TreeView {
     find("keep").setAttribute("aria-pressed", Boolean(shown?.kept));
     find("text-name").value = shown?.name ?? "";
     find("text-name").placeholder = shown ? nameOf(shown) : "";
+    if (inside && (held.disabled || !held.isConnected)) this.refocus(held.dataset.id);
+  }
+
+  /** Focus the text, if it is left; else what comes nearest. */
+  refocus(id) {
+    const buttons = [this.buttonOf(id), this.list.querySelector("[aria-current]"), find("undo"), find("write")];
+    buttons.find((button) => button && !button.disabled).focus();
   }
 
   items(parent) {
@@ -54,13 +63,12 @@ export class TreeView {
     button.addEventListener("click", () => {
       this.page.stop("");
       this.page.show(text.id);
-      this.focus(text.id);
     });
     return button;
   }
 
-  focus(id) {
-    this.list.querySelector(`[data-id="${id}"]`)?.focus();
+  buttonOf(id) {
+    return this.list.querySelector(`[data-id="${id}"]`);
   }
 
   press(event) {
@@ -79,10 +87,9 @@ export class TreeView {
     if (event.key === "Delete") {
       event.preventDefault();
       this.page.changeTree((changed) => changed.remove(all[at].id));
-      this.list.querySelector("[aria-current]")?.focus();
     } else if (next) {
       event.preventDefault();
-      this.focus(next.id);
+      this.buttonOf(next.id).focus();
     }
   }
 
