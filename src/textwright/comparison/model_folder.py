@@ -30,7 +30,8 @@ from textwright.compute.device import choose_device
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
 from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerprint
-from textwright.evaluation.scores import HeldOut, Window
+from textwright.evaluation.neural import Window
+from textwright.evaluation.scores import HeldOut
 from textwright.hub import quiet_transformers
 from textwright.writing.backend import windows_of
 

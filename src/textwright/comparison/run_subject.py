@@ -15,8 +15,7 @@ from textwright.comparison.subjects import (
     check_restored,
     context_in_words,
 )
-from textwright.compute.device import choose_device
-from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import (
     CountsPredictor,
     MixedPredictor,
@@ -43,7 +42,7 @@ class RunSubject:
     kind: str = "run"
 
     def __post_init__(self) -> None:
-        self.kept = self.kept.about(self.run).given(device=str(choose_device(self.device)))
+        self.kept = self.kept.about(self.run).given(device=device_named(self.device))
 
     @property
     def name(self) -> str:
@@ -83,11 +82,12 @@ class RunSubject:
         )
 
     def context(self) -> str:
-        if isinstance(self.predictor, CountsPredictor):
-            seen = self.predictor.counts.order - 1
+        config, counts = self.run.config, self.run.counts
+        if counts is not None and config.model.counted:
+            seen = counts.order - 1
             return f"each token sees the {seen} before it" if seen else "no token sees others"
-        rule = context_in_words(self.predictor.model.context_length)
-        if isinstance(self.predictor, MixedPredictor):
+        rule = context_in_words(config.model.looks_back(config.data.context_length))
+        if counts is not None:
             rule += "; the counts' memory of the document reaches back to its beginning"
         return rule
 
