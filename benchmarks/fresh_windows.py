@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textwright.evaluation.scores import score
+from textwright.evaluation.neural import score
 from textwright.models import load
 from textwright.run import Run
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from textwright.corpus import Corpus, CorpusOptions
-from textwright.evaluation.scores import score
+from textwright.evaluation.neural import score
 from textwright.families import GPTOptions
 from textwright.models import LanguageModel, build_with
 from textwright.models.pretrained import find_published
@@ -63,7 +63,7 @@ def open_file(file: str) -> tuple[LanguageModel, Tokenizer, dict[str, float]]:
 
 
 def score_by_llama(file: str, rows: list[np.ndarray], threads: int) -> list[np.ndarray]:
-    """Each target's nats, as `evaluation.scores.score` returns them."""
+    """Each target's nats, as `evaluation.neural.score` returns them."""
     model = llama_cpp.Llama(
         file,
         n_ctx=max(map(len, rows)),

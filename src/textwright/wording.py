@@ -6,6 +6,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def signed(number: float, form: str) -> str:
+    """+0.19 or −0.19, as `form` (.2f, .1%) says; what is rounded to nothing is +0.00."""
+    return f"{number:+z{form}}".replace("-", "−")
+
+
 def clock(seconds: float) -> str:
     """Seconds as 1:23 or 1:02:03."""
     minutes, seconds = divmod(round(seconds), 60)

@@ -71,6 +71,15 @@ def exported(bpe, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def words(notes, tiny, tmp_path_factory):
+    """A GPT over words, whose tokens lose spelling and spacing."""
+    out = tmp_path_factory.mktemp("runs") / "words"
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    shape = ["model.layers=1", "model.heads=2", "model.width=8", "tokenizer.vocab_size=60"]
+    return train(notes, out, cache, "demo-gpt", tiny, *shape, "data.context_length=48")
+
+
+@pytest.fixture(scope="session")
 def mixed(notes, tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "mixed"
     cache = tmp_path_factory.getbasetemp() / "cache"
@@ -198,6 +207,27 @@ def test_a_folders_tokens_must_give_the_text_back(exported, tmp_path):
     file.write_text(json.dumps(content), "utf-8")
     with pytest.raises(EvaluationError, match=r"does not give the text back: from 'Aha' its"):
         ModelFolder(folder, "cpu").measure(["Aha"], lambda done, total: None)
+
+
+def test_an_export_whose_tokens_lose_something_pays_as_its_run_does(words, fresh, tmp_path):
+    folder = tmp_path / "words"
+    export_run(Run.load(words), "transformers", folder)
+    fresh.write_text("Ah,   the SOUP of Zürich!\nTake 3 onions ,then wait.\n", "utf-8")
+    run, export = (
+        audit(name, [fresh], options=options, device="cpu")
+        for name, options in ((words, None), (folder, CorpusOptions(unit="line")))
+    )
+    assert export.score.bits_per_character == pytest.approx(run.score.bits_per_character, abs=1e-3)
+    assert export.proof.bytes == len(fresh.read_bytes()) - 2  # without the ends of lines
+    assert "escape code" in export.remarks[0]
+    found = compare_models([words, folder], **SHORT)
+    assert found.pairs[0].interval == pytest.approx((0.0, 0.0), abs=1e-3)
+    (folder / "escape_tokenizer.json").unlink()
+    with pytest.raises(TextwrightError, match=r"No tokenizer at .*escape_tokenizer.json"):
+        ModelFolder(folder, "cpu")
+    (folder / "escape.json.gz").unlink()
+    with pytest.raises(EvaluationError, match="textwright runs and their exports, which pay"):
+        audit(folder, [fresh], options=CorpusOptions(unit="line"), device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,42 @@ def test_cues_are_kept_by_run(watched, trained, mixed, tmp_path):
     assert again[1] == both[1] != ""
 
 
+# Gives commands, where torch and transformers cannot be imported.
+WITHOUT_TORCH = """
+import json, sys
+sys.modules |= {"torch": None, "transformers": None, "matplotlib": None}
+from textwright.cli import app
+for command in json.loads(sys.argv[1]):
+    app(command, standalone_mode=False)
+"""
+
+
+def test_what_is_kept_is_told_without_torch(command_line, formed, tmp_path):
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("Peel 3 onions and wait.\tPeel 4 onions and wait.\n", "utf-8")
+    commands = [
+        ["compare", formed, "--documents", 3, "--out", tmp_path / "page.html"],
+        ["bits", formed, "--documents", 3],
+        ["evaluate", formed, "--fields"],
+        ["sweep", formed, "--temperatures", "0.7,1", "--texts", 10],
+        ["cues", formed, "--pairs", pairs, "--distances", "1"],
+    ]
+    commands = [[*map(str, command), "--json"] for command in commands]
+    told = ""
+    for command in commands:
+        code, out, err = command_line(*command)
+        assert code == 0, err
+        told += out
+    again = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == told
+
+
 def without_speed(document: str) -> object:
     found = json.loads(document)
     for run in found["runs"]:

@@ -12,8 +12,10 @@ from torch import nn
 from textwright import grammar
 from textwright.errors import EvaluationError
 from textwright.escape import EscapeCode
-from textwright.evaluation import scores as evaluation
-from textwright.evaluation.scores import HeldOut, evaluate, score
+from textwright.evaluation import neural
+from textwright.evaluation import scores as numbers
+from textwright.evaluation.neural import score
+from textwright.evaluation.scores import HeldOut, evaluate
 from textwright.families import GPTOptions, LSTMOptions
 from textwright.models import build
 from textwright.tokenizer import Tokenizer, TokenizerOptions
@@ -62,8 +64,8 @@ def nats_one_by_one(model, row):
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize(("rows", "tokens"), [(64, 256), (3, 7), (1, 1), (2, 1000)])
 def test_a_document_is_scored_token_by_token(monkeypatch, cell, rows, tokens):
-    monkeypatch.setattr(evaluation, "ROWS_AT_A_TIME", rows)
-    monkeypatch.setattr(evaluation, "TOKENS_AT_A_TIME", tokens)
+    monkeypatch.setattr(neural, "ROWS_AT_A_TIME", rows)
+    monkeypatch.setattr(neural, "TOKENS_AT_A_TIME", tokens)
     given = held_out()
     model = model_of(tokenizer().vocab_size, cell)
     for row, found in zip(given.rows, score(model, given.rows), strict=True):
@@ -74,7 +76,7 @@ def test_a_model_whose_state_grows_is_scored_few_rows_at_a_time(monkeypatch):
     given = held_out()
     model = build(GPTOptions(layers=1, heads=2, width=16), tokenizer().vocab_size, 12)
     together = score(model, given.rows)
-    monkeypatch.setattr(evaluation, "TOKENS_KEPT", 24)
+    monkeypatch.setattr(neural, "TOKENS_KEPT", 24)
     encode, sizes = model.encode, []
 
     def watched(ids, state=None):
@@ -203,7 +205,7 @@ def test_the_interval_takes_little_memory_however_many_documents():
     count = 20_000
     bits, characters = np.ones(count), np.ones(count)
     tracemalloc.start()
-    evaluation.redrawn_interval(bits, characters, seed=0)
+    numbers.redrawn_interval(bits, characters, seed=0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100 * count  # bytes; all draws at once are 8,000 a document and more
@@ -228,7 +230,7 @@ def test_few_documents_are_redrawn_in_blocks_of_text():
     given = HeldOut.of([text, "ab" * 300], tokens, EscapeCode.fit(tokens, TEXTS))
     model = model_of(tokens.vocab_size)
     nats = score(model, given.rows)
-    bits, characters = evaluation._blocks(nats, given)
+    bits, characters = numbers._blocks(nats, given)
     assert characters.tolist() == [1000, 1000, 1000, 1000, 500, 600]
     by_hand = [nats[0][at : at + 1000].sum() for at in range(0, 4000, 1000)]
     by_hand += [nats[0][4000:].sum(), nats[1].sum()]  # the stops belong to the last blocks
@@ -242,7 +244,7 @@ def test_blocks_add_up_to_all_bits_and_characters():
     given = held_out(["Hello there, ZEBRA! " * 130, "ab", ""], kind="word")
     model = model_of(tokenizer("word").vocab_size)
     nats = score(model, given.rows)
-    bits, characters = evaluation._blocks(nats, given)
+    bits, characters = numbers._blocks(nats, given)
     charged = sum(n.sum() for n in nats) / math.log(2) + given.escape_bits.sum()
     assert given.escape_bits.sum() > 0
     assert bits.sum() == pytest.approx(charged)

@@ -8,8 +8,8 @@ import textwright as tw
 from textwright.backends.counts import MixedBackend
 from textwright.counts.kneser_ney import count_ngrams, smooth
 from textwright.counts.mixture import Mixture, Shares
+from textwright.evaluation.neural import score
 from textwright.evaluation.predictors import MixedPredictor, open_predictor
-from textwright.evaluation.scores import score
 from textwright.inspection.next_tokens import next_tokens
 from textwright.inspection.surprisal import surprisals
 from textwright.models import TorchBackend, build

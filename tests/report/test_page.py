@@ -4,6 +4,7 @@ what they draw where it belongs."""
 import errno
 import re
 import sys
+from itertools import combinations
 from xml.etree import ElementTree
 
 import pytest
@@ -213,3 +214,34 @@ def test_an_interval_stands_around_its_value():
     assert second < float(zero.get("x1")) < first
     low, high = re.search(r"M([\d.]+) [\d.]+H([\d.]+)", drawing).groups()
     assert float(low) < first < float(high)
+
+
+def test_labels_of_points_that_lie_close_do_not_cover_each_other():
+    points = [(place, place + place % 2 / 9) for place in (1.0, 1.3, 1.5, 1.6, 2.0, 2.4, 3.0)]
+    drawing = line_chart(
+        [
+            Curve("a", points, 0, dots=True, labels=[f"{at:g}" for at, _ in points]),
+            Curve("b", points[1:4], 1, dots=True, labels=["0.95", "0.9", "0.8"]),
+        ],
+        x="x",
+        y="y",
+        title="",
+        description="",
+    )
+    labels = list(parsed(drawing).iter("text"))[-10:]
+    boxes = []
+    for each in labels:
+        width, x, y = 8 * len(each.text), float(each.get("x")), float(each.get("y"))
+        left = x - width * {"start": 0, "middle": 0.5, "end": 1}[each.get("text-anchor")]
+        boxes.append((left, y - 11, left + width, y + 2))
+    for one, other in combinations(boxes, 2):
+        apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+        assert apart, (one, other)
+
+
+def test_points_without_a_line_are_stars_in_the_drawing_and_its_legend():
+    curve = Curve("real text", [(1.0, 2.0)], 4, dots=True, joined=False)
+    drawing = line_chart([curve], x="x", y="y", title="", description="")
+    stars = [e.get("points").split() for e in parsed(drawing).iter("polygon")]
+    assert [len(star) for star in stars] == [10, 10]
+    assert "<circle" not in drawing

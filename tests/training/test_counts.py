@@ -14,9 +14,10 @@ from textwright.counts.kneser_ney import count_ngrams, smooth
 from textwright.counts.memory import recall_targets
 from textwright.counts.mixture import EVIDENCE, Mixture, Parts, Shares
 from textwright.errors import ConfigError, ExportError
+from textwright.evaluation.neural import score
 from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.runs import score_run
-from textwright.evaluation.scores import HeldOut, evaluate, score
+from textwright.evaluation.scores import HeldOut, evaluate
 from textwright.export import export_run
 from textwright.inspection.next_tokens import next_tokens
 from textwright.models import TorchBackend

@@ -23,8 +23,9 @@ from textwright import grammar, models
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import ConfigError, CorpusError, RunError, TrainingError
+from textwright.evaluation.neural import score
 from textwright.evaluation.runs import score_run
-from textwright.evaluation.scores import HeldOut, score
+from textwright.evaluation.scores import HeldOut
 from textwright.run import Run
 from textwright.run.origin import choose_config
 from textwright.tokenizer import Tokenizer

@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from textwright.corpus import CorpusOptions
 from textwright.errors import GenerationError
 from textwright.evaluation.adherence import adherence, other_values
-from textwright.evaluation.scores import score
+from textwright.evaluation.neural import score
 from textwright.families import LSTMOptions
 from textwright.models import TorchBackend, build
 from textwright.tokenizer import Tokenizer, TokenizerOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,7 @@ def cues(
     At each distance after the word: the divergence of the two predictions in bits, the bits that
     the true word saves on the next token, and the word's shares of attention and of saliency.
     """
-    from textwright.api import load
+    from textwright.api import Writer, load
     from textwright.cli.display import Progression, err, show_cues
     from textwright.inspection.cues import (
         COLUMNS,
@@ -60,7 +61,6 @@ def cues(
         follow_cues,
         read_pairs,
     )
-    from textwright.inspection.inner import open_model
 
     if bool(pairs) == bool(field):
         raise ConfigError("Name the pairs by --pairs FILE or by --field NAME, one of the two.")
@@ -71,22 +71,22 @@ def cues(
         from textwright.report.page import check_writable
 
         check_writable(html)
+
+    def follow(writer: Writer, on_progress: Callable[[int, int], None]) -> list[Following]:
+        from textwright.inspection.inner import open_model
+
+        model = open_model(writer.run)
+        return follow_cues(writer.generator, model, read, places, on_progress)
+
     writers = [load(run) for run in runs]
     read = read_pairs(pairs) if pairs else field_pairs(writers[0].run, field, num, seed)
+    places = sorted({int(distance) for distance in wanted})
     curves = []
     with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
         for path, writer in zip(runs, writers, strict=True):
-            places = sorted({int(distance) for distance in wanted})
             followed = kept.about(writer.run).recall(
                 list[Following],
-                partial(
-                    follow_cues,
-                    writer.generator,
-                    open_model(writer.run),
-                    read,
-                    places,
-                    partial(shown.show, f"Reading pairs with {path}"),
-                ),
+                partial(follow, writer, partial(shown.show, f"Reading pairs with {path}")),
                 part="cues",
                 pairs=[astuple(pair) for pair in read],
                 distances=places,

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from textwright.comparison.comparison import Score, measure, open_subject, protocol_of
+from textwright.comparison.completions import CompletionServer
 from textwright.comparison.proof import Proof, prove, sample_for_proof
 from textwright.comparison.run_subject import RunSubject
 from textwright.corpus import CorpusOptions
@@ -72,12 +73,16 @@ def audit(
     on_progress("Reading the held-out text", 0, 0)
     text = choose_text(runs, corpus, part, options).sampled(documents)
     score = Score.of(measure(subject, text, on_progress))
-    proof, codec = None, subject.codec()
-    if codec is not None:
+
+    def restore() -> Proof:
+        codec = subject.codec()
+        assert codec is not None  # only a server has none
         sample = sample_for_proof(text.documents)
-        restoring = partial(on_progress, "Restoring a sample")
-        compute = partial(prove, subject, codec, sample, restoring)
-        proof = subject.kept.recall(Proof, compute, part="proof", text=text.fingerprint)
+        return prove(subject, codec, sample, partial(on_progress, "Restoring a sample"))
+
+    proof = None
+    if not isinstance(subject, CompletionServer):
+        proof = subject.kept.recall(Proof, restore, part="proof", text=text.fingerprint)
     return Audit(
         subject.name, subject.kind, text, score, subject.context(), subject.remarks(), proof
     )

@@ -15,7 +15,6 @@ import numpy as np
 
 from textwright.comparison.completions import CompletionServer
 from textwright.comparison.easy import measure_easy
-from textwright.comparison.model_folder import ModelFolder
 from textwright.comparison.run_subject import RunSubject
 from textwright.comparison.subjects import Measured, Subject, Writing, Written
 from textwright.corpus import FEW_DOCUMENTS, CorpusOptions
@@ -204,6 +203,8 @@ def open_subject(
         )
     if (path / "config.toml").exists():
         return RunSubject(Run.load(path), device, kept)
+    from textwright.comparison.model_folder import ModelFolder
+
     return ModelFolder(path, device, kept)
 
 

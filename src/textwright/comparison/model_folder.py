@@ -1,8 +1,10 @@
 """Another project's model as a subject: any causal model in a folder that `transformers` loads.
 
 Its own tokenizer cuts the text, and a document whose tokens do not give it back byte for byte is
-refused: what a tokenizer drops would be free. The start token stands before every document, the end
-token is charged after it. Only safetensors are read, and no code of the folder is run.
+refused: what a tokenizer drops would be free. An export of ours whose tokens lose something has the
+run's escape code beside it, which is charged as it is for the run. The start token stands before
+every document, the end token is charged after it. Only safetensors are read, and no code of the
+folder is run.
 """
 
 from __future__ import annotations
@@ -17,20 +19,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from textwright.comparison.folder_tokens import ESCAPE, ESCAPE_TOKENIZER, tokens_of
 from textwright.comparison.subjects import (
     Codec,
     Measured,
     OnProgress,
     Writing,
     Written,
-    check_restored,
     context_in_words,
 )
 from textwright.compute.device import choose_device
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
 from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerprint
-from textwright.evaluation.scores import HeldOut, Window
+from textwright.evaluation.neural import Window
+from textwright.evaluation.scores import HeldOut
 from textwright.hub import quiet_transformers
 from textwright.writing.backend import windows_of
 
@@ -47,6 +50,7 @@ class ModelFolder:
     def __init__(self, path: Path, device: str = "auto", kept: KeptResults = NOTHING_KEPT):
         self.path, self.device = path, choose_device(device)
         self.model, self.tokenizer = _load(path)
+        self.tokens = tokens_of(path, self.tokenizer, int(self.model.config.vocab_size))
         files = sorted(file for file in path.iterdir() if file.is_file())
         self.kept = kept.of_files(files).given(device=str(self.device))
         self.model.to(self.device)
@@ -64,17 +68,19 @@ class ModelFolder:
         """See `Subject.measure`."""
         rows, places = [], []
         for document in documents:
-            ids, starts = self._encode(document)
+            ids, starts = self.tokens.encode(document)
             rows.append(np.array([self.start, *ids, self.stop], np.int64))
             places.append(np.array([*starts, len(document)]))
-        return Measured(self._score(rows, on_progress), HeldOut.sized(documents, places))
+        escaped = [self.tokens.escape_bits(document) for document in documents]
+        sized = HeldOut.sized(documents, places, escape_bits=escaped)
+        return Measured(self._score(rows, on_progress), sized)
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
         """See `Subject.write`."""
         from transformers import GenerationConfig
 
         torch.manual_seed(writing.seed)
-        rows = [[self.start, *self._encode(prompt)[0]] for prompt in prompts]
+        rows = [[self.start, *self.tokens.encode(prompt)[0]] for prompt in prompts]
         room = max(1, self.context_length - max(map(len, rows)))
         options = GenerationConfig(
             do_sample=writing.temperature > 0,
@@ -103,7 +109,7 @@ class ModelFolder:
             for new in out[:, width:].tolist():
                 new = new[: new.index(self.stop)] if self.stop in new else new
                 tokens += len(new)
-                texts.append(self._decode(new)[: writing.characters])
+                texts.append(self.tokens.decode(new)[: writing.characters])
         return Written(texts, time.perf_counter() - begun, tokens)
 
     def codec(self) -> Codec:
@@ -112,8 +118,8 @@ class ModelFolder:
             FolderBackend(self),
             self.start,
             self.stop,
-            lambda document, _: self._encode(document)[0],
-            lambda ids, _: self._decode(ids),
+            self.tokens.write,
+            self.tokens.read,
         )
 
     def context(self) -> str:
@@ -122,7 +128,8 @@ class ModelFolder:
 
     def remarks(self) -> list[str]:
         """See `Subject.remarks`."""
-        return ["what it was trained on is not known here, so it may have read this text"]
+        unknown = "what it was trained on is not known here, so it may have read this text"
+        return [*self.tokens.remarks, unknown]
 
     def parameters(self) -> int:
         """See `Subject.parameters`."""
@@ -130,7 +137,8 @@ class ModelFolder:
 
     def bytes(self) -> int:
         """See `Subject.bytes`."""
-        names = ("*.safetensors", "tokenizer*", "config.json", "vocab.json", "merges.txt")
+        names = ["*.safetensors", "tokenizer*", "config.json", "vocab.json", "merges.txt"]
+        names += [ESCAPE, ESCAPE_TOKENIZER]
         return sum(file.stat().st_size for name in names for file in self.path.glob(name))
 
     def _id(self, name: str, otherwise: int | None = None) -> int:
@@ -147,27 +155,6 @@ class ModelFolder:
                 "cannot be charged; set eos_token_id in its config.json."
             )
         return int(found)
-
-    def _encode(self, document: str) -> tuple[list[int], list[int]]:
-        """Ids, and the first character of each. Raises EvaluationError if they lose something."""
-        with quiet_transformers():
-            found = self.tokenizer(
-                document,
-                add_special_tokens=False,
-                return_offsets_mapping=self.tokenizer.is_fast,
-            )
-        ids = list(found["input_ids"])
-        check_restored(self.name, document, self._decode(ids))
-        if self.tokenizer.is_fast:
-            return ids, [start for start, _ in found["offset_mapping"]]
-        return ids, [len(document) * at // max(1, len(ids)) for at in range(len(ids))]
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(
-            self.tokenizer.decode(
-                list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-            )
-        )
 
     @torch.inference_mode()
     def _score(self, rows: list[np.ndarray], on_progress: OnProgress) -> list[np.ndarray]:

@@ -14,9 +14,9 @@ from textwright.comparison.subjects import (
     Written,
     check_restored,
     context_in_words,
+    restored_by_code,
 )
-from textwright.compute.device import choose_device
-from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import (
     CountsPredictor,
     MixedPredictor,
@@ -43,7 +43,7 @@ class RunSubject:
     kind: str = "run"
 
     def __post_init__(self) -> None:
-        self.kept = self.kept.about(self.run).given(device=str(choose_device(self.device)))
+        self.kept = self.kept.about(self.run).given(device=device_named(self.device))
 
     @property
     def name(self) -> str:
@@ -60,7 +60,8 @@ class RunSubject:
     def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
         text = HeldOut.of(documents, self.run.tokenizer, self.run.escape)
         for document, row in zip(documents, text.rows, strict=True):
-            check_restored(self.name, document, self._restored(document, row[1:-1].tolist()))
+            restored = restored_by_code(self.run.escape, document, row[1:-1].tolist())
+            check_restored(self.name, document, restored)
         nats = score_in_chunks(self.predictor.score, text.rows, self.kept, on_progress)
         return Measured(nats, replace(text, rows=[]))
 
@@ -83,11 +84,12 @@ class RunSubject:
         )
 
     def context(self) -> str:
-        if isinstance(self.predictor, CountsPredictor):
-            seen = self.predictor.counts.order - 1
+        config, counts = self.run.config, self.run.counts
+        if counts is not None and config.model.counted:
+            seen = counts.order - 1
             return f"each token sees the {seen} before it" if seen else "no token sees others"
-        rule = context_in_words(self.predictor.model.context_length)
-        if isinstance(self.predictor, MixedPredictor):
+        rule = context_in_words(config.model.looks_back(config.data.context_length))
+        if counts is not None:
             rule += "; the counts' memory of the document reaches back to its beginning"
         return rule
 
@@ -110,14 +112,3 @@ class RunSubject:
 
     def bytes(self) -> int:
         return sum((self.run.path / name).stat().st_size for name in NEEDED if self.run.has(name))
-
-    def _restored(self, document: str, ids: list[int]) -> str:
-        """The document by the ids that are scored and what the escape code charges for."""
-        tokenizer = self.run.tokenizer
-        if tokenizer.lossless:
-            return tokenizer.decode(ids)
-        divided, surfaces, gaps = self.run.escape.division.parse(document)
-        if list(divided) != ids:  # then what is charged twice, or never, cannot be told
-            return ""
-        pieces = [piece for pair in zip(gaps, surfaces, strict=False) for piece in pair]
-        return "".join(pieces) + gaps[-1]

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from textwright.errors import EvaluationError
+from textwright.escape import EscapeCode
 from textwright.escape.arithmetic import ArithmeticDecoder, SymbolWriter
 from textwright.evaluation.kept import Array, KeptResults
 from textwright.evaluation.scores import HeldOut, units_of
@@ -143,6 +144,17 @@ def context_in_words(context_length: int | None) -> str:
     )
 
 
+def restored_by_code(escape: EscapeCode, document: str, ids: list[int]) -> str:
+    """The document by the ids that are scored and what the escape code charges for."""
+    if escape.tokenizer.lossless:
+        return escape.tokenizer.decode(ids)
+    divided, surfaces, gaps = escape.division.parse(document)
+    if list(divided) != ids:  # then what is charged twice, or never, cannot be told
+        return ""
+    pieces = [piece for pair in zip(gaps, surfaces, strict=False) for piece in pair]
+    return "".join(pieces) + gaps[-1]
+
+
 def check_restored(name: str, document: str, restored: str) -> int:
     """Bytes of the document. Raises EvaluationError if the tokens restore another one."""
     if document != restored:
@@ -153,6 +165,7 @@ def check_restored(name: str, document: str, restored: str) -> int:
         raise EvaluationError(
             f"{name} does not give the text back: from {document[place : place + 20]!r} its tokens "
             f"make {restored[place : place + 20]!r}, so its score would be of another text; "
-            "name models whose tokens keep all of it, or textwright runs, which pay for the rest."
+            "name models whose tokens keep all of it, or textwright runs and their exports, which "
+            "pay for the rest."
         )
     return len(document.encode("utf-8", "surrogatepass"))

@@ -56,6 +56,13 @@ class Parts:
     memory: Floats
     evidence: Floats
 
+    def at(self, place: int) -> Self:
+        """The parts at one place alone."""
+        here = slice(place, place + 1)
+        return type(self)(
+            self.neural[here], self.counts[here], self.memory[here], self.evidence[here]
+        )
+
 
 @dataclass(frozen=True)
 class Mixture:

@@ -12,6 +12,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
+import platform
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -104,6 +107,16 @@ class KeptResults:
 
 
 NOTHING_KEPT = KeptResults()
+
+
+def device_named(name: str) -> list[str]:
+    """What tells one device from another, for `KeptResults.given`: its name or, for "auto", what of
+    the machine decides. Asking torch would take seconds, and what is kept needs no torch."""
+    if name != "auto":
+        return [name]
+    chips = sorted(str(file) for kind in ("nvidia*", "kfd") for file in Path("/dev").glob(kind))
+    shown = [os.environ.get("CUDA_VISIBLE_DEVICES", ""), *chips]
+    return [name, sys.platform, platform.machine(), *shown]
 
 
 @cache

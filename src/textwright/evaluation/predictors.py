@@ -1,23 +1,27 @@
-"""What a run predicts with: a neural model, counts, or both. Each scores text and writes it."""
+"""What a run predicts with: a neural model, counts, or both. Each scores text and writes it.
+
+Torch is imported where a model is opened or used: counts, and results that are kept, need none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from textwright import models
 from textwright.backends.counts import CountsBackend, MixedBackend
 from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall_targets
 from textwright.counts.mixture import Mixture, Parts, fit_mixture
 from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerprint
-from textwright.evaluation.scores import OnProgress, score
-from textwright.models import LanguageModel, TorchBackend
+from textwright.evaluation.scores import OnProgress
 from textwright.run import Run
 from textwright.writing.backend import Backend
+
+if TYPE_CHECKING:
+    from textwright.models import LanguageModel
 
 CHUNK = 64  # rows that are scored together, and kept
 
@@ -44,9 +48,13 @@ class NeuralPredictor:
     model: LanguageModel
 
     def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
+        from textwright.evaluation.neural import score
+
         return score(self.model, rows, on_progress)
 
     def backend(self) -> Backend:
+        from textwright.models import TorchBackend
+
         return TorchBackend(self.model)
 
 
@@ -77,7 +85,7 @@ class MixedPredictor:
     fits: bool = False
 
     def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
-        neural = np.exp(-np.concatenate(score(self.model, rows, on_progress)))
+        neural = np.exp(-np.concatenate(NeuralPredictor(self.model).score(rows, on_progress)))
         contexts = self.counts.contexts_of(rows)
         counted = self.counts.probabilities(contexts, _targets(rows))
         recalled, remembered = recall_targets(rows, counted)
@@ -88,7 +96,8 @@ class MixedPredictor:
         return _by_row(rows, -np.log(self.mixture.mix(parts)))
 
     def backend(self) -> Backend:
-        return MixedBackend(TorchBackend(self.model), self.counts, self.mixture)
+        neural = NeuralPredictor(self.model).backend()
+        return MixedBackend(neural, self.counts, self.mixture)
 
 
 def open_predictor(
@@ -99,6 +108,8 @@ def open_predictor(
     counts = run.counts
     if counts is not None and run.config.model.counted:
         return CountsPredictor(counts)
+    from textwright import models
+
     model = models.load(run, device, step)
     return MixedPredictor(model, counts, run.mixture()) if counts else NeuralPredictor(model)
 

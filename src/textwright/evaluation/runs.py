@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from textwright.compute.device import choose_device
 from textwright.evaluation.adherence import Adherence, adherence
 from textwright.evaluation.held_out import held_out_of, read_text
-from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import open_predictor, score_in_chunks
 from textwright.evaluation.scores import HeldOut, OnProgress, Scores, evaluate
 from textwright.run import Run
@@ -35,12 +35,12 @@ def score_run(
     """
     form = Form(run.config.corpus, run.tokenizer) if fields else None
     text = read_text(sources, run.config.corpus) if sources else held_out_of(run, part)
-    predictor = open_predictor(run, device)
-    kept = kept.about(run).given(device=str(choose_device(device)))
+    opened = cache(partial(open_predictor, run, device))  # what is kept needs no model
+    kept = kept.about(run).given(device=device_named(device))
     kept = kept.given(text=text.fingerprint)
 
     def scorer(rows: list[np.ndarray]) -> list[np.ndarray]:
-        return score_in_chunks(predictor.score, rows, kept, on_progress)
+        return score_in_chunks(opened().score, rows, kept, on_progress)
 
     def compute() -> Scores:
         held_out = HeldOut.of(text.documents, run.tokenizer, run.escape)
@@ -49,11 +49,15 @@ def score_run(
     scores = kept.recall(Scores, compute, part="scores")
     if form is None:
         return scores, None
-    generator = Generator(predictor.backend(), run.tokenizer)
     sample = run.config.sample.model_copy(update={"no_copy": 0})  # what the model does by itself
+
+    def follow() -> Adherence:
+        generator = Generator(opened().backend(), run.tokenizer)
+        return adherence(scorer, generator, form, text.documents, sample)
+
     followed = kept.recall(
         Adherence,
-        lambda: adherence(scorer, generator, form, text.documents, sample),
+        follow,
         part="adherence",
         sample=sample.model_dump(mode="json"),
     )

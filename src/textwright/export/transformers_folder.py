@@ -2,7 +2,8 @@
 with its own code.
 
 config.json  generation_config.json  model.safetensors  tokenizer.json  tokenizer_config.json
-README.md, modeling_textwright.py for a model that is not part of transformers, and
+README.md, escape.json.gz and escape_tokenizer.json for tokens that lose something,
+modeling_textwright.py for a model that is not part of transformers, and
 tokenization_textwright.py for a Qwen2
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from textwright.comparison.folder_tokens import ESCAPE, ESCAPE_TOKENIZER
 from textwright.export.card import context_note, write_card
 from textwright.export.check import Reloaded
 from textwright.export.forms import CODE, forms_of
@@ -62,6 +64,10 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
     sampling, left_out = sampling_defaults(run.config.sample, model.context_length)
     _write_json(folder / "generation_config.json", sampling | special)
     _write_tokenizer(run, config["model_type"], model.context_length, folder)
+    if not run.tokenizer.lossless and run.has(ESCAPE):
+        # So that `textwright bits` and `compare` can charge what the tokens lose.
+        for name, copy in ((ESCAPE, ESCAPE), ("tokenizer.json", ESCAPE_TOKENIZER)):
+            shutil.copyfile(run.path / name, folder / copy)
     write_card(
         folder,
         run,

@@ -58,6 +58,11 @@ class Family(Options):
         """The options that trained weights determine, so that they cannot be changed."""
         return self.with_context(context_length).model_dump(exclude={"dropout"})
 
+    def looks_back(self, context_length: int) -> int | None:
+        """The most tokens that the model can look back on, given `data.context_length`; None: no
+        limit."""
+        return None
+
     def describe(self, context_length: int) -> str:
         """The shape in a few words, for a model card."""
         raise NotImplementedError

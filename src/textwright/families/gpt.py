@@ -166,8 +166,11 @@ class GPTOptions(Family):
                 "less"
             )
 
+    def looks_back(self, context_length: int) -> int:
+        return self.with_context(context_length).context_length
+
     def describe(self, context_length: int) -> str:
-        context = self.with_context(context_length).context_length
+        context = self.looks_back(context_length)
         return (
             f"{counted(self.layers, 'block')} of {counted(self.heads, 'head')}, "
             f"width {self.width}, context of {counted(context, 'token')}"

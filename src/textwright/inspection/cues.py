@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from textwright.errors import GenerationError
 from textwright.evaluation.adherence import other_values, whole_fields
 from textwright.evaluation.scores import redrawn_interval
-from textwright.inspection.inner import attention_of, trace
-from textwright.inspection.saliency import saliency
-from textwright.models import LanguageModel
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend, padded, visible, window_start
 from textwright.writing.form import Form
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_steps import log_probabilities
+
+if TYPE_CHECKING:
+    from textwright.models import LanguageModel
 
 Ids = NDArray[np.int64]
 
@@ -277,6 +277,9 @@ def _looks(
     behind = window_start(1 + len(text), model.context_length) - 1  # ids that are out of view
     begin, end = pair.start - behind, len(pair.first) - len(pair.rest) - behind
     cue = slice(max(0, begin), max(0, end))
+    from textwright.inspection.inner import attention_of, trace  # which import torch
+    from textwright.inspection.saliency import saliency
+
     layers = attention_of(trace(model, row))
     attention = [layer[:, -1, cue].sum(-1).mean() for layer in layers]
     sizes = np.abs(saliency(model, row, np.array([len(row) - 1]), np.array([target]))[0])

@@ -106,12 +106,20 @@ def likeliest(
         logp = log_probabilities(temper(logits, temperature))
         p = np.exp(logp)
         entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
-        best = np.argsort(-p, kind="stable")[:top]
+        best = _largest(p, top)
         tables[temperature] = [
             Candidate(**vars(token), probability=float(p[token.id]), **part_odds(parts, token.id))
             for token in name_tokens(tokenizer, best)
         ]
     return entropy, tables
+
+
+def _largest(p: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+    """The places of the largest values (V,), best first; of equals, the first."""
+    if 0 < count < len(p):
+        among = np.flatnonzero(p >= np.partition(p, -count)[-count])
+        return among[np.argsort(-p[among], kind="stable")][:count]
+    return np.argsort(-p, kind="stable")[:count]
 
 
 def part_odds(parts: Parts | None, token_id: int) -> dict[str, Any]:

@@ -20,9 +20,13 @@ from textwright.inspection.next_tokens import (
     name_tokens,
     part_odds,
 )
-from textwright.writing.backend import Backend, moves, visible
+from textwright.writing.backend import Backend, visible, windows_of
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_steps import log_probabilities
+
+Ids = NDArray[np.int64]
+
+LOGITS = 1 << 18  # of a block that is read at once; a mixture holds four numbers for each
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,40 @@ def surprisals(
 def _predictions(
     backend: Backend, ids: list[int], stop_id: int
 ) -> Iterator[tuple[NDArray[np.float32], Parts | None]]:
-    """The logits (V,) that predict each of the ids; of a mixture, also what each part predicts."""
-    state: Any = None
-    for count in range(len(ids)):
-        begins = state is None or moves(1 + count, backend.context_length)
-        row = visible(ids[:count], stop_id, backend.context_length)
-        whole, newest = (row[None], np.array([len(row)])), row[None, -1:]
-        if isinstance(backend, MixedBackend):
-            parts, state = backend.read(*whole) if begins else backend.read_on(newest, state)
-            yield backend.mixed(parts)[0], parts
-        else:
-            logits, state = backend.prefill(*whole) if begins else backend.step(newest[0], state)
-            yield logits[0], None
+    """The logits (V,) that predict each of the ids; of a mixture, also what each part predicts.
+
+    A window of the text is read a block at a time, which gives what reading token by token does.
+    """
+    for _, first, end in windows_of(len(ids), backend.context_length):
+        row = visible(ids[:first], stop_id, backend.context_length)
+        logits, parts, state = _begin(backend, row)
+        block = max(1, LOGITS // logits.shape[1])
+        while True:
+            for place, own in enumerate(logits):
+                yield own, parts and parts.at(place)
+            first += len(logits)  # the next that is predicted
+            if first >= end:
+                break
+            read = np.array([ids[first - 1 : min(end, first + block) - 1]], np.int64)
+            logits, parts, state = _read_on(backend, read, state)
+
+
+def _begin(backend: Backend, row: Ids) -> tuple[NDArray[np.float32], Parts | None, Any]:
+    """Read a row (T,) → logits (1, V), parts, state."""
+    whole = row[None], np.array([len(row)])
+    if isinstance(backend, MixedBackend):
+        parts, mixed_state = backend.read(*whole)
+        return backend.mixed(parts), parts, mixed_state
+    logits, state = backend.prefill(*whole)
+    return logits, None, state
+
+
+def _read_on(
+    backend: Backend, ids: Ids, state: Any
+) -> tuple[NDArray[np.float32], Parts | None, Any]:
+    """Read more ids (1, T) → logits (T, V), parts, state."""
+    if isinstance(backend, MixedBackend):
+        parts, state = backend.read_on(ids, state)
+        return backend.mixed(parts), parts, state
+    logits, state = backend.follow(ids, state)
+    return logits[0], None, state

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from textwright.evaluation.resampling import Compared, compare
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
+from textwright.writing.echo import Reading
 from textwright.writing.generator import with_ids
-from textwright.writing.rows import Row, RunningBatch
 from textwright.writing.sampling import process
 from textwright.writing.sampling_options import SamplingOptions
 from textwright.writing.sampling_steps import NoTokenLeftError, log_probabilities
@@ -38,7 +38,7 @@ ALARMS = 0.01  # share of held-out passages that may be called memorized
 PASSAGES = 300  # that are measured, of training and of held-out text each
 IN_BAND = 50  # passages that are measured of each band of repetition
 BANDS = ((1, 1), (2, 9), (10, 99), (100, None))  # times that a passage stands in training
-_AT_ONCE = 32  # passages
+_AT_ONCE = 1 << 10  # tokens that are read
 _MARGIN = 100  # characters read beyond a passage, so that its last token is whole
 
 
@@ -171,14 +171,42 @@ def alarm_of(unseen: NDArray[np.float64]) -> tuple[float, float]:
     return float(np.sort(unseen)[rank - 1]), rank / (len(unseen) + 1)
 
 
-class _Read(Row):
-    """A passage that is read from its given beginning on to its end."""
+class _Passage:
+    """A passage whose tokens (T,) are scored from the first that is not given on."""
 
-    def __init__(self, number: int, ids: list[int], given: int, characters: int) -> None:
-        super().__init__(number, ids[:given])
-        self.rest = ids[given:]
-        self.given, self.characters = given, characters
+    def __init__(
+        self,
+        number: int,
+        text: str,
+        tokenizer: Tokenizer,
+        options: SamplingOptions,
+    ) -> None:
+        spans = tokenizer.spans(text)
+        starts = np.array([start for _, start, _ in spans])
+        # Those that begin in the first characters are given.
+        self.begin, end = (int(np.searchsorted(starts, at)) for at in (GIVEN, PASSAGE))
+        self.number, self.options, self.stop_id = number, options, tokenizer.stop_id
+        self.ids = np.array([token_id for token_id, _, _ in spans[:end]], np.int64)
+        self.targets = self.ids.tolist()
+        self.left = len(self.targets) - self.begin
+        first = int(starts[self.begin]) if self.begin < len(starts) else PASSAGE
+        self.characters = max(1, PASSAGE - first)
         self.nats, self.own, self.greedy = 0.0, 0.0, True
+
+    def score(self, first: int, logits: NDArray[np.float32], totals: NDArray[np.float64]) -> None:
+        """See `echo.Text`."""
+        places = range(first, first + len(logits))
+        for place, own, total in zip(places, logits, totals.tolist(), strict=True):
+            target = self.targets[place]
+            self.nats += total - float(own[target])
+            self.greedy = self.greedy and int(own.argmax()) == target
+            try:
+                options, ids = self.options, self.ids[:place]
+                processed = process(own, options, ids, self.begin, self.stop_id)
+                self.own -= float(log_probabilities(processed)[target])
+            except NoTokenLeftError:
+                self.own = math.inf
+        self.left -= len(logits)
 
 
 def read_continuations(
@@ -193,19 +221,11 @@ def read_continuations(
     options = with_ids(options, tokenizer).model_copy(
         update={"beams": 1, "no_copy": 0, "min_new_tokens": 0}
     )
-    waiting = [_passage(number, text, tokenizer) for number, text in enumerate(texts)]
-    rows = list(waiting)
-    batch: RunningBatch[_Read] = RunningBatch(backend, tokenizer.stop_id)
-    while waiting or batch.rows:
-        if len(batch.rows) <= _AT_ONCE // 2:
-            joining = waiting[: _AT_ONCE - len(batch.rows)]
-            del waiting[: len(joining)]
-            batch.admit(joining)
-        for row, logits in zip(batch.rows, batch.logits, strict=True):
-            _take(row, logits, options, tokenizer.stop_id)
-        batch.keep([place for place, row in enumerate(batch.rows) if row.rest])
-        on_progress(len(rows) - len(waiting) - len(batch.rows), len(rows))
-        batch.advance()
+    rows = [_Passage(number, text, tokenizer, options) for number, text in enumerate(texts)]
+    reading = Reading(backend, tokenizer.stop_id, rows)
+    while reading.texts:
+        reading.read(_AT_ONCE)
+        on_progress(len(rows) - len(reading.texts), len(rows))
     nats = np.array([row.nats for row in rows])
     return Continuations(
         nats / math.log(2) / np.array([row.characters for row in rows]),
@@ -213,30 +233,6 @@ def read_continuations(
         np.exp(-np.array([row.own for row in rows])),
         np.array([row.greedy for row in rows], np.float64),
     )
-
-
-def _passage(number: int, text: str, tokenizer: Tokenizer) -> _Read:
-    """The tokens of a passage; the given ones are those that begin in its first characters."""
-    spans = tokenizer.spans(text)
-    starts = np.array([start for _, start, _ in spans])
-    given, end = (int(np.searchsorted(starts, at)) for at in (GIVEN, PASSAGE))
-    ids = [token_id for token_id, _, _ in spans[:end]]
-    first = int(starts[given]) if given < len(starts) else PASSAGE
-    return _Read(number, ids, given, max(1, PASSAGE - first))
-
-
-def _take(row: _Read, logits: NDArray[np.float32], options: SamplingOptions, stop_id: int) -> None:
-    """Read the next token of a passage, given the logits (V,) before it."""
-    target = row.rest.pop(0)
-    logprob = log_probabilities(logits)[target]
-    row.nats -= float(logprob)
-    row.greedy = row.greedy and int(logits.argmax()) == target
-    try:
-        processed = process(logits, options, np.frombuffer(row.ids, np.int64), row.given, stop_id)
-        row.own -= float(log_probabilities(processed)[target])
-    except NoTokenLeftError:
-        row.own = math.inf
-    row.ids.append(target)
 
 
 def _sample(texts: Sequence[str], most: int, random: np.random.Generator) -> list[str]:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from textwright.compute.device import choose_device
 from textwright.corpus import Corpus
 from textwright.errors import EvaluationError, RunError
 from textwright.evaluation.copying import TEXTS
-from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import open_predictor
 from textwright.memorisation.capability import (
     PASSAGE,
@@ -128,7 +127,7 @@ class Audit:
         self._reading = partial(on_progress, "Reading the training text")
         self.corpus = recorded_corpus(run, corpus, self._reading)
         self._results = kept.given(
-            training=run.corpus()["fingerprint"], device=str(choose_device(device))
+            training=run.corpus()["fingerprint"], device=device_named(device)
         )
 
     @cached_property

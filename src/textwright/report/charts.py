@@ -12,19 +12,26 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 SERIES = 8  # colors; a ninth series begins again with the first
 WIDTH, HEIGHT = 640, 320
 LEFT, RIGHT, TOP, BOTTOM = 78, 20, 14, 58  # margins
 ROW = 54  # height of a row in an interval plot: a name above its mark
-_BESIDE = ((-7, -6, "end"), (8, 6, "start"), (2, 18, "start"))  # labels of points, by series
+# Where the label of a point may stand, tried in this order from one on that its series chooses.
+_BESIDE = (
+    *((-7, -6, "end"), (8, 6, "start"), (2, 18, "start"), (8, -8, "start"), (-8, 15, "end")),
+    *((0, -14, "middle"), (0, 24, "middle"), (-14, 4, "end"), (14, 4, "start")),
+    *((-10, -20, "end"), (10, 26, "start"), (10, -22, "start"), (-10, 30, "end")),
+)
+LETTER, LINE = 9, 15  # about how large a letter is, between that of a desk and that of a phone
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
 
 
 @dataclass(frozen=True)
 class Curve:
     """Points joined by a line. series: which color, from 0; dots: mark each point; faint: in the
-    background of the others; joined: False for dots alone; labels: one beside each point."""
+    background of the others; joined: False for stars alone; labels: one beside each point."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -67,7 +74,7 @@ def line_chart(
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
         parts.append(_text(LEFT - 8, at, label(tick, steps_y), "end", middle=True))
     for place, tick in enumerate(steps_x):
-        anchor = "end" if place == len(steps_x) - 1 else "middle"
+        anchor = {0: "start", len(steps_x) - 1: "end"}.get(place, "middle")
         shown = f"{tick:,g}" if log_x else label(tick, steps_x)
         parts.append(_text(to_x(tick), HEIGHT - BOTTOM + 22, shown, anchor))
     parts.append(
@@ -75,8 +82,9 @@ def line_chart(
         f'y2="{HEIGHT - BOTTOM}"/>'
     )
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, x, "middle"))
-    for curve, points in zip(curves, kept, strict=True):
-        parts.append(_curve(curve, [(to_x(a), to_y(b)) for a, b in points]))
+    places = [[(to_x(a), to_y(b)) for a, b in points] for points in kept]
+    parts += map(_curve, curves, places)
+    parts += _labels(curves, places)
     return _legend(curves, y) + _svg(parts, HEIGHT, title, description)
 
 
@@ -166,12 +174,54 @@ def _curve(curve: Curve, places: Sequence[tuple[float, float]]) -> str:
         points = " ".join(f"{a},{b}" for a, b in places)
         drawn = f'<polyline points="{points}" {_stroke(curve)}/>'
     if curve.dots:
-        for a, b in places:
-            drawn += f'<circle cx="{a}" cy="{b}" r="4" fill="{_color(curve.series)}"/>'
-    across, down, anchor = _BESIDE[curve.series % len(_BESIDE)]
-    for (a, b), shown in zip(places, curve.labels, strict=False):
-        drawn += _text(a + across, b + down, shown, anchor)
+        drawn += "".join(_mark(curve, a, b) for a, b in places)
     return f"<g><title>{html.escape(curve.name)}</title>{drawn}</g>"
+
+
+def _mark(curve: Curve, x: float, y: float, size: float = 10) -> str:
+    """A point: a dot on a line, a star of this radius where there is no line."""
+    fill = f'fill="{_color(curve.series)}"'
+    if curve.joined:
+        return f'<circle cx="{x}" cy="{y}" r="4" {fill}/>'
+    corners = (
+        (size * (0.4 if turn % 2 else 1.0), math.pi * (turn / 5 - 0.5)) for turn in range(10)
+    )
+    points = " ".join(
+        f"{x + radius * math.cos(angle):.1f},{y + radius * math.sin(angle):.1f}"
+        for radius, angle in corners
+    )
+    return f'<polygon points="{points}" {fill}/>'
+
+
+def _labels(curves: Sequence[Curve], places: Sequence[Sequence[tuple[float, float]]]) -> list[str]:
+    """The labels of points, each where it covers least of the points and of other labels."""
+    taken = [(a - 5, b - 5, a + 5, b + 5) for points in places for a, b in points]
+    inside = (LEFT + 2, TOP - 4, WIDTH - RIGHT, HEIGHT - BOTTOM - 2)
+    drawn = []
+    for curve, points in zip(curves, places, strict=True):
+        first = curve.series % 3
+        for (a, b), shown in zip(points, curve.labels, strict=False):
+            if not shown:
+                continue
+            width = LETTER * len(shown)
+            found: list[tuple[Any, ...]] = []
+            for across, down, anchor in (*_BESIDE[first:], *_BESIDE[:first]):
+                left = a + across - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
+                box = (left, b + down - LINE + 3, left + width, b + down + 3)
+                covered = sum(_shared(box, other) for other in taken)
+                outside = width * LINE - _shared(box, inside)
+                found.append((covered + 2 * outside, len(found), box, across, down, anchor))
+            _, _, box, across, down, anchor = min(found)
+            taken.append(box)
+            drawn.append(_text(a + across, b + down, shown, anchor))
+    return drawn
+
+
+def _shared(one: Sequence[float], other: Sequence[float]) -> float:
+    """The area that two boxes (left, top, right, bottom) share."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, width) * max(0.0, height)
 
 
 def _stroke(curve: Curve) -> str:
@@ -187,7 +237,7 @@ def _legend(curves: Sequence[Curve], y: str) -> str:
     for curve in curves:
         mark = f'<line x1="0" x2="28" y1="6" y2="6" {_stroke(curve)}/>' if curve.joined else ""
         if curve.dots:
-            mark += f'<circle cx="14" cy="6" r="4" fill="{_color(curve.series)}"/>'
+            mark += _mark(curve, 14, 6, 6)
         items += (
             f'<li><svg viewBox="0 0 28 12" aria-hidden="true">{mark}</svg>'
             f"{html.escape(curve.name)}</li>"

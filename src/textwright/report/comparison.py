@@ -19,6 +19,7 @@ from textwright.report.page import (
     Table,
     write_page,
 )
+from textwright.wording import signed
 
 NONE = "–"
 
@@ -129,7 +130,7 @@ def _differences(comparison: Comparison, names: dict[str, str]) -> Section:
 
     def of(pair: Pair) -> str:
         low, high = pair.interval
-        return _signed(f"{pair.difference:+.4f} ({low:+.4f} to {high:+.4f})")
+        return f"{signed(pair.difference, '.4f')} ({signed(low, '.4f')} to {signed(high, '.4f')})"
 
     plot = interval_plot(
         [Interval(named(p), p.difference, *p.interval, 0, of(p)) for p in comparison.pairs],
@@ -143,8 +144,8 @@ def _differences(comparison: Comparison, names: dict[str, str]) -> Section:
         [
             [
                 named(pair),
-                _signed(f"{pair.difference:+.4f}"),
-                _signed(f"{pair.interval[0]:+.4f} to {pair.interval[1]:+.4f}"),
+                signed(pair.difference, ".4f"),
+                " to ".join(signed(end, ".4f") for end in pair.interval),
             ]
             for pair in comparison.pairs
         ],
@@ -240,7 +241,7 @@ def _fields(models: Sequence[Model], names: dict[str, str]) -> Section:
         assert model.adherence
         for name, score in model.adherence.fields.items():
             preferred = NONE if score.preferred is None else f"{score.preferred:.1%}"
-            gain = NONE if score.gain is None else _signed(f"{score.gain:+.3f}")
+            gain = NONE if score.gain is None else signed(score.gain, ".3f")
             rows.append([f"{names[model.name]}: {name}", f"{score.found:.0%}", preferred, gain])
     said = (
         "Found: share of free texts that have the field. Preferred: share of held-out documents in "
@@ -287,7 +288,3 @@ def _speed(model: Model) -> str:
 
 def _share(value: object) -> str:
     return f"{float(str(value)):.1%}"
-
-
-def _signed(text: str) -> str:
-    return text.replace("-", "−")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from textwright.inspection.surprisal import Surprisal
 from textwright.inspection.text import Floats, Reading
-from textwright.inspection.units import TellingUnits
 from textwright.report.heat_map import heat_map, thumbnails
 from textwright.report.page import Block, Figure, Html, Paragraph, Section, Table, write_page
 from textwright.report.shading import BEHAVIOR, LookingBack, ShadedText
 from textwright.run import Run
+
+if TYPE_CHECKING:
+    from textwright.inspection.units import TellingUnits
 
 FULL_BITS = 10.0  # at which the shade of a token is full
 MAGNITUDES = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}  # of what may be below 0

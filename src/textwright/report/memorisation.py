@@ -9,7 +9,7 @@ from textwright.memorisation.propensity import Propensity
 from textwright.memorisation.training_text import Place, Span
 from textwright.report.charts import Curve, line_chart
 from textwright.report.page import Block, Figure, Paragraph, Section, Table
-from textwright.wording import counted
+from textwright.wording import counted, signed
 
 COLUMNS = ("", "run", "held-out text", "difference (95 %)")
 CONTINUED = f"after the first {GIVEN} characters, the next {WRITTEN}"
@@ -174,8 +174,8 @@ def checkpoint_rows(checkpoints: list[AtCheckpoint]) -> list[list[str]]:
         [
             f"{each.step:,}{' (best)' if each.best else ''}",
             f"{each.propensity.longest.run:.1f}",
-            f"{each.propensity.longest.excess:+.1f}",
-            f"{-each.capability.bits.excess:.3f}",
+            signed(each.propensity.longest.excess, ".1f"),
+            signed(-each.capability.bits.excess, ".3f"),
             f"{each.capability.memorized:.1%}",
         ]
         for each in checkpoints
@@ -226,5 +226,5 @@ def _chance(probability: float) -> str:
 
 def _cells(compared: Compared, form: str) -> list[str]:
     low, high = compared.interval
-    difference = f"{compared.excess:+{form}} ({low:+{form}} to {high:+{form}})"
+    difference = f"{signed(compared.excess, form)} ({signed(low, form)} to {signed(high, form)})"
     return [f"{compared.run:{form}}", f"{compared.held_out:{form}}", difference]

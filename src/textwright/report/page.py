@@ -21,6 +21,7 @@ from textwright.files import write_text
 
 FORMS = (".html", ".md")
 SENTENCE = 40  # characters; a column with longer cells needs room on a phone too
+NAME = 14  # characters; a longer name of a row may be broken
 NUMBER, PROSE = ' class="number"', ' class="prose"'
 _NUMBER = re.compile(r"([-+−±]?[\d.,]+( ?%| ?[kMG]?B|×)?(?: to |$| (?=\()))+(\([^()]*\))?|[–—]|")
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
@@ -65,7 +66,8 @@ class Table:
         )
         body = ""
         for name, *cells in self.rows:
-            body += f'<tr><th scope="row">{html.escape(name)}</th>'
+            long = ' class="long"' if len(name) > NAME else ""
+            body += f'<tr><th scope="row"{long}>{html.escape(name)}</th>'
             for cell, kind in zip(cells, kinds[1:], strict=True):
                 body += f"<td{kind}>{html.escape(cell)}</td>"
             body += "</tr>\n"

@@ -10,7 +10,6 @@ from textwright.comparison.comparison import Comparison, OnProgress
 from textwright.errors import TextwrightError
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.predictors import open_predictor
-from textwright.inspection.inner import open_model, views_of
 from textwright.inspection.text import TABLES, read_text
 from textwright.memorisation.memorisation import Audit
 from textwright.report.comparison import short_names
@@ -33,6 +32,8 @@ Look = Callable[[Run, str, str, OnProgress, KeptResults], Sequence[Block]]
 def _inside(
     run: Run, text: str, device: str, on_progress: OnProgress, kept: KeptResults
 ) -> list[Block]:
+    from textwright.inspection.inner import open_model, views_of  # which import torch
+
     model = open_model(run)
     generator = Generator(open_predictor(run, device).backend(), run.tokenizer)
     views = [*TABLES, *(view for view in views_of(model) if view != "units")]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from textwright.compute.device import choose_device
 from textwright.errors import CorpusError
 from textwright.evaluation.held_out import HeldOutText, read_text, refuse_overlap
-from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
+from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import open_predictor
 from textwright.run import Run
 from textwright.run.lock import locked
@@ -51,7 +50,7 @@ def sweep_run(
     kept = kept.about(run).given(
         text=held_out.fingerprint,
         texts=[texts, max_tokens, seed],
-        device=str(choose_device(device)),
+        device=device_named(device),
     )
 
     def compute() -> Sweep:

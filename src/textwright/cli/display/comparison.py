@@ -9,7 +9,7 @@ from rich.table import Table
 
 from textwright.cli.display.console import out
 from textwright.report.comparison import short_names, verdict
-from textwright.wording import counted
+from textwright.wording import counted, signed
 
 if TYPE_CHECKING:
     from textwright.comparison.audit import Audit
@@ -42,7 +42,8 @@ def show_comparison(comparison: Comparison) -> None:
     for pair in comparison.pairs:
         low, high = pair.interval
         out.print(
-            f"{names[pair.a]} − {names[pair.b]}: {pair.difference:+.4f} ({low:+.4f} to {high:+.4f})"
+            f"{names[pair.a]} − {names[pair.b]}: {signed(pair.difference, '.4f')} "
+            f"({signed(low, '.4f')} to {signed(high, '.4f')})"
         )
     out.print(verdict(comparison))
     _show_protocol(comparison.protocol())
