@@ -329,7 +329,7 @@ def test_rows_leave_and_join_without_a_copy_of_the_others() -> None:
     _, other = backend.prefill(ids[:2, :3], np.full(2, 3))
     joined = NumpyKeyValueState.concat([fewer, other])
     assert joined.store.layers[0][0] is keys
-    assert sorted(joined.slots.tolist()) == [0, 1, 2, 3, 5]
+    assert sorted(joined.rows.slots.tolist()) == [0, 1, 2, 3, 5]
     before = keys[[0, 2, 5], :, :6].copy()
     backend.step(ids[:5, 2], joined)
     np.testing.assert_array_equal(keys[[0, 2, 5], :, :6], before)
@@ -338,7 +338,8 @@ def test_rows_leave_and_join_without_a_copy_of_the_others() -> None:
 def test_a_store_shrinks_when_most_of_it_is_free() -> None:
     backend = real_backend("NumPy GPT")
     ids = np.random.default_rng(0).integers(2, V, (16, 3))
-    _, state = backend.prefill(ids, np.full(16, 3))
+    _, state = backend.prefill(ids[:, :2], np.full(16, 2))
+    _, state = backend.step(ids[:, 2], state)
     large = state.nbytes
     few = state.select([7, 3])
     logits, few = backend.step(ids[:2, 0], few)
