@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from textwright.backends.weights import Floats, NumpyWeights, product
+from textwright.backends.weights import Floats, NumpyWeights, Output, product
 from textwright.families import GPTOptions
 
 Ids = NDArray[np.int64]
@@ -181,13 +181,13 @@ class NumpyGPT:
             self._waves = rotary_waves(options)
         self._blocks = [_Block(named, f"blocks.{i}.", options) for i in range(options.layers)]
         self._norm = _norm(named, "norm.", options) if options.norm == "pre" else None
-        output, self._output_bias = self._embedding, None
+        output, bias = self._embedding, None
         if not options.tie_output:
             output = named.take("output.weight", (self.vocab_size, width))
         if options.output_bias:
-            self._output_bias = named.take("output.bias", (self.vocab_size,))
+            bias = named.take("output.bias", (self.vocab_size,))
         named.refuse_others()
-        self._output = np.ascontiguousarray(output.T)
+        self._project = Output(output, bias)
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Floats, NumpyKeyValueState]:
         """ids (B, T) padded on the right, lengths (B,) ≥ 1 → logits after each row (B, V)."""
@@ -249,12 +249,6 @@ class NumpyGPT:
 
     def _finish(self, x: Floats) -> Floats:
         return x if self._norm is None else self._norm(x)
-
-    def _project(self, hidden: Floats) -> Floats:
-        logits = product(hidden, self._output)
-        if self._output_bias is not None:
-            logits += self._output_bias
-        return logits
 
 
 def _alike(lengths: Ids) -> list[Ids]:
