@@ -54,7 +54,7 @@ def test_another_error_stays_as_it_is():
 )
 def test_a_state_that_does_not_fit_is_a_memory_error(state):
     with pytest.raises(MemoryError):
-        state.select([0])
+        state.select([0, 0])
     with pytest.raises(MemoryError):
         state.concat([state, state])
 

@@ -329,16 +329,42 @@ def test_rows_leave_and_join_without_a_copy_of_the_others() -> None:
     _, other = backend.prefill(ids[:2, :3], np.full(2, 3))
     joined = NumpyKeyValueState.concat([fewer, other])
     assert joined.store.layers[0][0] is keys
-    assert sorted(joined.slots.tolist()) == [0, 1, 2, 3, 5]
+    assert sorted(joined.rows.slots.tolist()) == [0, 1, 2, 3, 5]
     before = keys[[0, 2, 5], :, :6].copy()
     backend.step(ids[:5, 2], joined)
     np.testing.assert_array_equal(keys[[0, 2, 5], :, :6], before)
 
 
+def test_rows_leave_torchs_tensors_when_half_of_them_have_left() -> None:
+    backend = real_backend("torch GPT")
+    ids = np.random.default_rng(0).integers(2, V, (6, 6))
+    lengths = np.array([4, 4, 2, 4, 3, 4])
+
+    def check(logits: np.ndarray, rows: list[int], steps: int) -> None:
+        for place, row in enumerate(rows):
+            seen = np.r_[ids[row, : lengths[row]], [ids[row, 4]] * steps][None]
+            alone, _ = backend.prefill(seen, np.array([seen.size]))
+            np.testing.assert_allclose(logits[place], alone[0], atol=1e-5)
+
+    _, state = backend.prefill(ids[:, :4], lengths)
+    _, state = backend.step(ids[:, 4], state)
+    keys = state.layers[0][0]
+    rows = [5, 0, 2, 4]
+    logits, fewer = backend.step(ids[rows, 4], state.select(rows))
+    check(logits, rows, 2)
+    assert fewer.layers[0][0] is keys
+    logits, _ = backend.step(ids[:, 4], state)  # all of them go on, from a copy
+    check(logits, list(range(6)), 2)
+    logits, few = backend.step(ids[[2, 5], 4], fewer.select([2, 0]))
+    check(logits, [2, 5], 3)
+    assert len(few.layers[0][0]) == 2
+
+
 def test_a_store_shrinks_when_most_of_it_is_free() -> None:
     backend = real_backend("NumPy GPT")
     ids = np.random.default_rng(0).integers(2, V, (16, 3))
-    _, state = backend.prefill(ids, np.full(16, 3))
+    _, state = backend.prefill(ids[:, :2], np.full(16, 2))
+    _, state = backend.step(ids[:, 2], state)
     large = state.nbytes
     few = state.select([7, 3])
     logits, few = backend.step(ids[:2, 0], few)

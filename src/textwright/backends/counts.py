@@ -201,22 +201,34 @@ class MixedBackend:
     def _neural_read_on(self, ids: Ids, state: Any, seen: list[list[Ids]]) -> tuple[Logits, Any]:
         """Logits after each id (B, T, V), the state; seen: what each row has read after each.
 
-        Up to where a context is full, all are read at once.
+        Up to where a context is full, all are read at once. There, the rows whose context is full
+        are read again from their newest half.
         """
         limit = self.neural.context_length
-        full = [any(moves(len(text), limit) for text in texts) for texts in seen]
+        full = [
+            [row for row, text in enumerate(texts) if moves(len(text), limit)] for texts in seen
+        ]
         found: list[Logits] = []
         begin, count = 0, len(full)
         while begin < count:
             end = begin + 1
-            if full[begin] or count == 1:
-                logits, state = self._neural_step(ids[:, begin], state, seen[begin])
-                found.append(logits[:, None])
+            if rows := full[begin]:
+                logits, again = self._neural_read([seen[begin][row] for row in rows])
+                going = [row for row in range(len(ids)) if row not in rows]
+                if going:
+                    on, others = self.neural.step(ids[going, begin], state.select(going))
+                    logits = np.concatenate([logits, on])
+                    again = type(again).concat([again, others])
+                back = np.argsort(rows + going)
+                logits, state = logits[back, None], again.select(back)
+            elif count == 1:
+                logits, state = self.neural.step(ids[:, 0], state)
+                logits = logits[:, None]
             else:
                 while end < count and not full[end]:
                     end += 1
                 logits, state = self.neural.follow(ids[:, begin:end], state)
-                found.append(logits)
+            found.append(logits)
             begin = end
         return np.concatenate(found, 1), state
 
@@ -224,21 +236,6 @@ class MixedBackend:
         limit = self.neural.context_length
         seen = [text[window_start(len(text), limit) :] for text in texts]
         return self.neural.prefill(*padded(seen))
-
-    def _neural_step(self, ids: Ids, state: Any, texts: list[Ids]) -> tuple[Logits, Any]:
-        """Rows whose context is full are read again from their newest half."""
-        limit = self.neural.context_length
-        full = [row for row, text in enumerate(texts) if moves(len(text), limit)]
-        if not full:
-            return self.neural.step(ids, state)
-        going = [row for row in range(len(texts)) if row not in full]
-        logits, after = self._neural_read([texts[row] for row in full])
-        if going:
-            others, state = self.neural.step(ids[going], state.select(going))
-            logits = np.concatenate([logits, others])
-            after = type(after).concat([after, state])
-        back = np.argsort(full + going)
-        return logits[back], after.select(back.tolist())
 
     def _parts(self, logits: Logits, contexts: Ids, texts: list[Ids]) -> Parts:
         """The parts after texts (N), given logits (N, V) and contexts (N, n − 1)."""

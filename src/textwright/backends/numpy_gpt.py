@@ -16,12 +16,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from textwright.backends.weights import Floats, NumpyWeights, product
+from textwright.backends.weights import Floats, NumpyWeights, Output, product
 from textwright.families import GPTOptions
 
 Ids = NDArray[np.int64]
 Waves = tuple[Floats, Floats] | None  # cosines and sines (N, 1, K/2) of the places in work
 
+_ROOM = 64  # columns of a store that grows; for fewer, it would have to grow again and again
 _GELU = np.float32(np.sqrt(2 / np.pi))
 
 
@@ -43,7 +44,7 @@ class _Store:
         if lacking <= 0 and columns <= room:
             return
         more = slots if lacking > 0 and lacking < slots else max(0, lacking)
-        room = room if columns <= room else max(2 * room, columns)
+        room = room if columns <= room else max(2 * room, columns, _ROOM)
 
         def larger(array: Floats) -> Floats:
             shape = (slots + more, array.shape[1], room, array.shape[3])
@@ -81,6 +82,18 @@ class _Lease:
         self.store.free.append(self.slot)
 
 
+class _Rows:
+    """Which slots the rows of a state have. States that follow each other share it."""
+
+    def __init__(self, leases: list[_Lease]) -> None:
+        self.leases = leases
+        self.slots = np.array([lease.slot for lease in leases], np.int64)
+        self.first = np.zeros(len(leases), bool)  # (B,): no row before it has the same slot
+        self.first[np.unique(self.slots, return_index=True)[1]] = True
+        self.count = int(self.slots.max()) + 1  # S: the slots up to the last of these
+        self.whole = np.array_equal(self.slots, np.arange(self.count))
+
+
 class NumpyKeyValueState:
     """Keys and values of all ids that each row has read, in slots of a store.
 
@@ -88,22 +101,22 @@ class NumpyKeyValueState:
     that another has already continued, or that is named twice, moves to a slot of its own first.
     """
 
-    def __init__(self, leases: list[_Lease], lengths: Ids) -> None:
-        self.leases = leases
+    def __init__(self, rows: _Rows, lengths: Ids) -> None:
+        self.rows = rows
         self.lengths = lengths  # (B,) ids read so far
-        self.store = leases[0].store
-        self.slots = np.array([lease.slot for lease in leases], np.int64)
+        self.store = rows.leases[0].store
 
     @classmethod
     def of(cls, layers: list[tuple[Floats, Floats]], lengths: Ids) -> Self:
         """The state of rows whose keys and values fill new arrays."""
         store = _Store(layers, lengths.copy())
-        return cls([_Lease(store, slot) for slot in range(len(lengths))], lengths)
+        return cls(_Rows([_Lease(store, slot) for slot in range(len(lengths))]), lengths)
 
     def select(self, rows: ArrayLike) -> Self:
         """The state of these rows, in this order; a row may be named twice."""
         rows = np.asarray(rows, np.int64)
-        return type(self)([self.leases[row] for row in rows.tolist()], self.lengths[rows])
+        leases = [self.rows.leases[row] for row in rows.tolist()]
+        return type(self)(_Rows(leases), self.lengths[rows])
 
     @classmethod
     def concat(cls, states: Sequence[Self]) -> Self:
@@ -111,9 +124,9 @@ class NumpyKeyValueState:
         store = max((state.store for state in states), key=lambda store: len(store.ends))
         leases: list[_Lease] = []
         for state in states:
-            own = state.store is store
-            leases += state.leases if own else store.take(state.store, state.slots, state.lengths)
-        return cls(leases, np.concatenate([state.lengths for state in states]))
+            rows, own = state.rows, state.store is store
+            leases += rows.leases if own else store.take(state.store, rows.slots, state.lengths)
+        return cls(_Rows(leases), np.concatenate([state.lengths for state in states]))
 
     @property
     def nbytes(self) -> int:
@@ -121,26 +134,26 @@ class NumpyKeyValueState:
 
     def columns(self, layer: int) -> tuple[Floats, Floats]:
         """A copy of what a layer keeps of rows of one length: keys (B, G, C, K), values."""
-        keys, values = (array[self.slots] for array in self.store.layers[layer])
+        keys, values = (array[self.rows.slots] for array in self.store.layers[layer])
         return keys[:, :, : self.lengths[0]], values[:, :, : self.lengths[0]]
 
     def with_column(self) -> Self:
         """The state after one more id per row, with a free column for it."""
-        leases, store = self.leases, self.store
-        if len(self.slots) <= len(store.ends) // 4:  # most of the store is free or others'
-            arrays = [(k[self.slots], v[self.slots]) for k, v in store.layers]
+        rows, store = self.rows, self.store
+        if len(rows.slots) <= len(store.ends) // 4:  # most of the store is free or others'
+            arrays = [(k[rows.slots], v[rows.slots]) for k, v in store.layers]
             return type(self).of(arrays, self.lengths).with_column()
-        first = np.zeros(len(leases), bool)
-        first[np.unique(self.slots, return_index=True)[1]] = True
-        if not (own := first & (store.ends[self.slots] == self.lengths)).all():
+        own = rows.first & (store.ends[rows.slots] == self.lengths)
+        if not own.all():
             moved = np.flatnonzero(~own)
-            new = store.take(store, self.slots[moved], self.lengths[moved])
-            leases = leases.copy()
+            leases = rows.leases.copy()
+            new = store.take(store, rows.slots[moved], self.lengths[moved])
             for row, lease in zip(moved.tolist(), new, strict=True):
                 leases[row] = lease
-        store.reserve(0, int(self.lengths.max()) + 1)
-        after = type(self)(leases, self.lengths + 1)
-        store.ends[after.slots] = after.lengths
+            rows = _Rows(leases)
+        after = type(self)(rows, self.lengths + 1)
+        store.reserve(0, int(after.lengths.max()))
+        store.ends[rows.slots] = after.lengths
         return after
 
 
@@ -168,13 +181,13 @@ class NumpyGPT:
             self._waves = rotary_waves(options)
         self._blocks = [_Block(named, f"blocks.{i}.", options) for i in range(options.layers)]
         self._norm = _norm(named, "norm.", options) if options.norm == "pre" else None
-        output, self._output_bias = self._embedding, None
+        output, bias = self._embedding, None
         if not options.tie_output:
             output = named.take("output.weight", (self.vocab_size, width))
         if options.output_bias:
-            self._output_bias = named.take("output.bias", (self.vocab_size,))
+            bias = named.take("output.bias", (self.vocab_size,))
         named.refuse_others()
-        self._output = np.ascontiguousarray(output.T)
+        self._project = Output(output, bias)
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Floats, NumpyKeyValueState]:
         """ids (B, T) padded on the right, lengths (B,) ≥ 1 → logits after each row (B, V)."""
@@ -237,12 +250,6 @@ class NumpyGPT:
     def _finish(self, x: Floats) -> Floats:
         return x if self._norm is None else self._norm(x)
 
-    def _project(self, hidden: Floats) -> Floats:
-        logits = product(hidden, self._output)
-        if self._output_bias is not None:
-            logits += self._output_bias
-        return logits
-
 
 def _alike(lengths: Ids) -> list[Ids]:
     """The rows of each length, which are read together, so that none is padded."""
@@ -268,29 +275,29 @@ class _View:
     """
 
     def __init__(self, state: NumpyKeyValueState) -> None:
-        self.slots, self.newest = state.slots, state.lengths - 1
-        self.count, self.columns = int(self.slots.max()) + 1, int(state.lengths.max())
-        self.whole = np.array_equal(self.slots, np.arange(self.count))
-        ends = np.maximum(state.store.ends[: self.count], 1)
+        self.rows, self.newest = state.rows, state.lengths - 1
+        self.columns = int(state.lengths.max())
         self.foreign: NDArray[np.bool_] | None = None  # (S, 1, C): columns to be ignored
+        ends = state.store.ends[: self.rows.count]
         if ends.min() < self.columns:
-            self.foreign = np.arange(self.columns) >= ends[:, None, None]
+            self.foreign = np.arange(self.columns) >= np.maximum(ends, 1)[:, None, None]
 
-    def of(self, array: Floats) -> Floats:
-        """What is seen of keys or values."""
-        return array[: self.count, :, : self.columns]
+    def of(self, array: Floats, newest: Floats) -> Floats:
+        """What is seen of keys or values, with the newest (B, G, …) in the last column."""
+        array[self.rows.slots, :, self.newest] = newest
+        return array[: self.rows.count, :, : self.columns]
 
     def spread(self, rows: Floats) -> Floats:
         """Rows (B, …) to their slots (S, …)."""
-        if self.whole:
+        if self.rows.whole:
             return rows
-        spread = np.zeros((self.count, *rows.shape[1:]), np.float32)
-        spread[self.slots] = rows
+        spread = np.zeros((self.rows.count, *rows.shape[1:]), np.float32)
+        spread[self.rows.slots] = rows
         return spread
 
     def gather(self, found: Floats) -> Floats:
         """What was found for slots (S, …), for the rows (B, …)."""
-        return found if self.whole else found[self.slots]
+        return found if self.rows.whole else found[self.rows.slots]
 
 
 class _Block:
@@ -329,8 +336,7 @@ class _Block:
     def step(self, x: Floats, keys: Floats, values: Floats, view: _View, waves: Waves) -> Floats:
         """x (B, D); keys and values of all slots, with a free column for each row."""
         q, k, v = self._queries_keys_values(x, waves)  # (B, H or G, K or U)
-        keys[view.slots, :, view.newest], values[view.slots, :, view.newest] = k, v
-        keys, values = view.of(keys), view.of(values)
+        keys, values = view.of(keys, k), view.of(values, v)
         q *= self.scale
         q = view.spread(q)
         if self.group == 1:

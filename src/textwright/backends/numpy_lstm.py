@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from textwright.backends.weights import REMEDY, Floats, NumpyWeights, product
+from textwright.backends.weights import REMEDY, Floats, NumpyWeights, Output
 from textwright.errors import RunError
 from textwright.families import LSTMOptions
 
@@ -88,9 +88,7 @@ class NumpyLSTM:
             )
         bias = named.take("output.bias", (self.vocab_size,))
         named.refuse_others()
-        # (H, V), because BLAS needs a third less time for this layout when B is large.
-        self._output = np.ascontiguousarray(output.T)
-        self._output_bias = bias
+        self._project = Output(output, bias)
         gates = len(self._layers[0].bias)
         self._given: Floats | None = None
         if self.vocab_size * gates <= _TABLE_SIZE:
@@ -156,11 +154,6 @@ class NumpyLSTM:
                 self._given[new] = self._layers[0].given(self._embedding[new])
                 self._known[new] = True
         return self._given[ids]
-
-    def _project(self, hidden: Floats) -> Floats:
-        logits = product(hidden, self._output)
-        logits += self._output_bias
-        return logits
 
 
 def open_backend(weights: Mapping[str, NDArray[np.floating]], options: LSTMOptions) -> NumpyLSTM:

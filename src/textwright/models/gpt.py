@@ -16,7 +16,7 @@ The model of Foster's book (Generative Deep Learning, ch. 9) is one setting; GPT
 Qwen3 are others.
 
 Letters: B batch, T time, D width, V vocabulary, H heads, G heads of keys and values, K key width,
-U value width of a head, C columns of a state.
+U value width of a head, C columns of a state, S rows of its tensors.
 """
 
 from __future__ import annotations
@@ -52,28 +52,43 @@ class KeyValueState:
 
     All rows end in the same column; a row owns the last `lengths` columns. New columns are written
     after the old ones, into tensors that states share, so reading more ids copies nothing; a state
-    from which reading continues a second time is copied first.
+    from which reading continues a second time is copied first. Rows that leave stay in the tensors
+    until half of them have left: attention is computed for them, too, which costs less than to copy
+    the others.
     """
 
-    layers: list[tuple[Tensor, Tensor]]  # keys (B, G, room, K), values (B, G, room, U)
+    layers: list[tuple[Tensor, Tensor]]  # keys (S, G, room, K), values (S, G, room, U)
     lengths: Tensor  # (B,) ids read so far
     columns: int  # C: the longest row's length
     written: list[int]  # columns written by any of the states that share these tensors
+    slots: Tensor | None = None  # (B,) where in the tensors each row stands; None: in order
 
     @memory_errors()
     def select(self, rows: Tensor | Sequence[int]) -> KeyValueState:
         """The state of these rows, in this order; a row may be named twice."""
         rows = torch.as_tensor(rows, device=self.lengths.device)
-        lengths = self.lengths[rows]
-        columns = int(lengths.max())
+        slots = rows if self.slots is None else self.slots[rows]
+        chosen = replace(self, lengths=self.lengths[rows], slots=slots)
+        stored = len(self.layers[0][0]) if self.layers else 0
+        several = len(slots.unique()) == len(slots) > stored // 2
+        return (
+            chosen if several and 2 * int(chosen.lengths.max()) > self.columns else chosen.packed()
+        )
+
+    def packed(self) -> KeyValueState:
+        """The same state in tensors that hold its rows alone, in order."""
+        if self.slots is None:
+            return self
+        columns = int(self.lengths.max())
         own = slice(self.columns - columns, self.columns)
-        layers = [(keys[rows, :, own], values[rows, :, own]) for keys, values in self.layers]
-        return KeyValueState(layers, lengths, columns, [columns])
+        layers = [(k[self.slots, :, own], v[self.slots, :, own]) for k, v in self.layers]
+        return KeyValueState(layers, self.lengths, columns, [columns])
 
     @classmethod
     @memory_errors()
     def concat(cls, states: Sequence[KeyValueState]) -> KeyValueState:
         """One state of all rows, in order."""
+        states = [state.packed() for state in states]
         columns = max(state.columns for state in states)
 
         def join(tensors: Sequence[Tensor]) -> Tensor:
@@ -96,10 +111,11 @@ class KeyValueState:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, for a checkpoint; `from_tensors` reads them back."""
-        named = {"lengths": self.lengths}
-        for layer, (keys, values) in enumerate(self.layers):
-            named[f"{layer}.keys"] = keys[:, :, : self.columns]
-            named[f"{layer}.values"] = values[:, :, : self.columns]
+        own = self.packed()
+        named = {"lengths": own.lengths}
+        for layer, (keys, values) in enumerate(own.layers):
+            named[f"{layer}.keys"] = keys[:, :, : own.columns]
+            named[f"{layer}.values"] = values[:, :, : own.columns]
         return named
 
     @classmethod
@@ -124,8 +140,15 @@ class KeyValueState:
         layers = [(copy(keys), copy(values)) for keys, values in self.layers]
         return replace(self, layers=layers, written=[self.columns])
 
+    def spread(self, rows: Tensor) -> Tensor:
+        """Rows (B, …) to where they stand in the tensors (S, …); zeros elsewhere."""
+        if self.slots is None:
+            return rows
+        stored = rows.new_zeros(len(self.layers[0][0]), *rows.shape[1:])
+        return stored.index_copy(0, self.slots, rows)
+
     def aligned(self, padding: Tensor) -> KeyValueState:
-        """The same rows, each moved right over the `padding` (B,) at its end."""
+        """The same rows, in order, each moved right over the `padding` (B,) at its end."""
         source = torch.arange(self.columns, device=padding.device) - padding[:, None]
         source = source.clamp(min=0)[:, None, :, None]  # (B, 1, C, 1)
 
@@ -254,6 +277,7 @@ class GPT(LanguageModel):
         state = self.start(len(ids)) if state is None else state.with_room(count)
         before, end = state.columns, state.columns + count
         mask = _mask(state, count) if before else None
+        rows = slice(None) if state.slots is None else state.slots
         places = torch.arange(count, device=ids.device)[None]
         if before:
             places = places + state.lengths[:, None]
@@ -266,19 +290,20 @@ class GPT(LanguageModel):
                     layers.append((k, v))
                 return _attention(q, k, v, is_causal=True)
             keys, values = state.layers[len(layers)]
-            keys[:, :, before:end], values[:, :, before:end] = k, v
+            keys[rows, :, before:end], values[rows, :, before:end] = k.to(keys), v.to(values)
             layers.append((keys, values))
-            return _attention(q, keys[:, :, :end], values[:, :, :end], attn_mask=mask)
+            q = state.spread(q)
+            return _attention(q, keys[:, :, :end], values[:, :, :end], attn_mask=mask)[rows]
 
         x = self._embed(ids, places)
         for block in self.blocks:
             call = partial(checkpoint, block, use_reentrant=False) if recompute else block
             x = call(x, attend, rotation)
         state.written[0] = end
-        after = KeyValueState(layers, state.lengths + count, end, state.written)
+        after = KeyValueState(layers, state.lengths + count, end, state.written, state.slots)
         if lengths is not None:
             padding = count - lengths.to(ids.device)
-            after = replace(after.aligned(padding), lengths=after.lengths - padding)
+            after = replace(after.packed().aligned(padding), lengths=after.lengths - padding)
         return self._finish(x), after
 
     def start(self, rows: int) -> KeyValueState:
@@ -355,12 +380,13 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
 
 
 def _mask(state: KeyValueState, count: int) -> Tensor | None:
-    """Columns that each of `count` new ones may look at, (B or 1, 1, count, C); None: all."""
+    """Columns that each of `count` new ones may look at, (S or 1, 1, count, C); None: all."""
     ragged = bool((state.lengths < state.columns).any())
     if count == 1 and not ragged:
         return None
     columns = torch.arange(state.columns + count, device=state.lengths.device)
     earlier = columns <= columns[-count:, None]
     if ragged:
-        return (earlier & (columns >= (state.columns - state.lengths)[:, None, None]))[:, None]
+        others = state.columns - state.spread(state.lengths)  # columns before a row begins
+        return (earlier & (columns >= others[:, None, None]))[:, None]
     return earlier[None, None]

@@ -8,6 +8,7 @@ return a new array or, if they change nothing, the one they were given. A banned
 Letters: B rows, V vocabulary, N tokens among which a filter chooses.
 """
 
+from bisect import bisect_right
 from math import inf, isfinite
 from typing import Any
 
@@ -161,7 +162,7 @@ def draw(logits: NDArray[np.floating], uniforms: Any) -> Ids:
     # A running sum over V is one long chain of additions; sums of blocks are faster. Find the block
     # by the running sum of blocks, then the id within the block.
     by_block = weights.reshape(rows, blocks, _BLOCK)
-    ends = np.add.accumulate(np.add.reduce(by_block, 2), 1, dtype=np.float64)
+    ends = np.add.accumulate(np.einsum("rbt->rb", by_block), 1, dtype=np.float64)
     find = _find_each if rows < _FEW else _find_together
     found: Ids = find(by_block, ends, np.reshape(uniforms, -1) * ends[:, -1])
     return found.reshape(logits.shape[:-1])[()]
@@ -173,13 +174,11 @@ def _find_each(by_block: Logits, ends: NDArray[np.float64], targets: NDArray[np.
     by_block (B, blocks, _BLOCK): weights · ends (B, blocks): running sums at their ends.
     """
     found = np.empty(len(ends), np.int64)
-    for row, target in enumerate(targets.tolist()):
-        block = min(int(ends[row].searchsorted(target, "right")), ends.shape[1] - 1)
+    for row, (until, target) in enumerate(zip(ends.tolist(), targets.tolist(), strict=True)):
+        block = min(bisect_right(until, target), len(until) - 1)
         inside = by_block[row, block]
         running = np.add.accumulate(inside, dtype=np.float64)
-        if block:
-            target -= ends[row, block - 1]
-        place = int(running.searchsorted(target, "right"))
+        place = int(running.searchsorted(target - until[block - 1] if block else target, "right"))
         if place == _BLOCK:  # the two sums differ in the last digit
             place = int(inside.nonzero()[0][-1])
         found[row] = block * _BLOCK + place
