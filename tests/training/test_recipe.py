@@ -51,6 +51,7 @@ def test_what_is_set_stays(tmp_path):
     assert config.model.activation == "swiglu"
     assert chosen(file, "tokenizer.kind=char")[0].tokenizer.kind == "char"
     assert chosen(file, "counts.longest=0")[0].counts.longest == 0
+    assert chosen(file, "train.weight_decay=0.5")[0].train.weight_decay == 0.5
 
 
 def test_a_longer_time_trains_a_larger_model(tmp_path):
