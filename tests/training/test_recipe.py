@@ -59,6 +59,7 @@ def test_a_longer_time_trains_a_larger_model(tmp_path):
     quick, long = (chosen(file, f"train.time_budget={time}")[0] for time in ("1m", "1h"))
     assert quick.model.width < long.model.width
     assert quick.train.time_budget == 60
+    assert quick.train.weight_decay > long.train.weight_decay
 
 
 def test_a_larger_corpus_has_a_larger_vocabulary_and_less_dropout(tmp_path):

@@ -48,7 +48,8 @@ class LSTMOptions(Family):
             "tie_output": True,
         }
         data = {"layout": "stream", "context_length": 64}
-        return {"model": model, "data": data, "train": {"batch_size": 16}}
+        train = {"batch_size": 16, "weight_decay": 0.1}  # a larger decay was tried for a GPT only
+        return {"model": model, "data": data, "train": train}
 
     @property
     def projects(self) -> bool:

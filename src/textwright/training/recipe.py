@@ -18,16 +18,21 @@ SAMPLED = 2_000_000  # characters, from which the alphabet is counted
 # Tokens that two cores read in a second, by which epochs are foreseen. It may be wrong by a factor
 # of two without harm.
 TOKENS_A_SECOND = 10_000
+TOKENS_A_STEP = 1_024
+
+# What a step writes into the weights fades by weight decay over this share of the steps (Wang &
+# Aitchison 2024), which are foreseen as the epochs are; within what was tried.
+FADING = 0.15
+DECAYS = (0.1, 1.5)
 
 # Up to so many epochs: dropout.
 DROPOUT = {2: 0.0, 6: 0.1, 25: 0.2, math.inf: 0.3}
 LONGEST = 8  # n-gram that may be counted beside the model
-TRAINING = {
+TRAINING: dict[str, Any] = {
     "epochs": 40,  # after which held-out loss no longer falls, however small the corpus
     "batch_size": 8,
     "optimizer": "adamw",
     "learning_rate": 3e-3,
-    "weight_decay": 0.1,
     "beta2": 0.99,
     "schedule": "linear",
     "warmup_steps": 50,
@@ -49,10 +54,12 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     vocab_size, spelled = _vocabulary(corpus, summary.characters)
     recipe: dict[str, Any] = {"tokenizer": {"kind": "bpe", "vocab_size": vocab_size}}
     if not config.model.counted:
-        epochs = TOKENS_A_SECOND * seconds / (summary.characters / spelled)
+        tokens = summary.characters / spelled
+        epochs = min(TOKENS_A_SECOND * seconds / tokens, TRAINING["epochs"])
         dropout = next(rate for most, rate in DROPOUT.items() if epochs <= most)
         training = {
             **TRAINING,
+            "weight_decay": _weight_decay(epochs * tokens / TOKENS_A_STEP),
             "time_budget": seconds,
             "evaluate_every": max(50, round(seconds)),  # some ten times, whatever the time
         }
@@ -60,6 +67,11 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
         recipe = merge(recipe, config.model.suited(seconds, dropout))
     chosen = Config.check(merge(recipe, given), source="the options")
     return chosen, _say(chosen, summary.characters)
+
+
+def _weight_decay(steps: float) -> float:
+    least, most = DECAYS
+    return round(min(most, max(least, 1 / (TRAINING["learning_rate"] * FADING * steps))), 2)
 
 
 def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
