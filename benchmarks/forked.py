@@ -26,7 +26,7 @@ PIPE_BYTES = 1 << 20  # a child writes less than this, so nobody needs to read w
 ELSEWHERE = "starting or ending"
 PHASES = {
     "reading the corpus": ["textwright.corpus:Corpus.scan"],
-    "recording the corpus": ["textwright.training.session:record_corpus"],
+    "recording the corpus": ["textwright.training.start:record_corpus"],
     "building the vocabulary": ["textwright.training.preparation:_tokenizer"],
     "encoding": ["textwright.training.preparation:_encode"],
     "fitting the escape code": ["textwright.training.preparation:_escape"],

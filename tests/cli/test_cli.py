@@ -733,7 +733,10 @@ def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):
         (["generate", "RUN", "--early-stopping", "soon"], "early_stopping cannot be 'soon'"),
         (["generate", "RUN", "--greedy", "--temperature", "1"], "--greedy is temperature 0"),
         (["summary", "RUN", "--set", "model.hidden_size=9"], "A run keeps its options"),
-        (["train", "NOTES", "--set", "train.weight_decay=0.1"], "set train.optimizer=adamw."),
+        (
+            ["train", "NOTES", "--set", "train.optimizer=adam", "--set", "train.weight_decay=0.1"],
+            "set train.optimizer=adamw.",
+        ),
         (["corpus", "ONE", "--from", "RUN"], "There is too little text to train on"),
         (["generate", "RUN", "--length-penalty", "2"], "are about beams: add --beams"),
         (["generate", "RUN", "--early-stopping", "True"], "are about beams: add --beams"),

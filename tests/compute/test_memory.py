@@ -47,4 +47,7 @@ def test_freed_memory_is_kept():
         command = [sys.executable, "-c", PAGES, *given]
         return int(subprocess.run(command, capture_output=True, check=True).stdout)
 
-    assert pages("keep") < pages() / 4
+    given_back = pages()
+    if not given_back:
+        pytest.skip("something lies above what was freed, so that glibc cannot give it back")
+    assert pages("keep") < given_back / 4

@@ -10,7 +10,7 @@ from torch import nn
 
 from textwright.compute.device import autocast
 from textwright.config import Config
-from textwright.evaluation import scores as evaluation
+from textwright.evaluation import neural as evaluation
 from textwright.families import GPTOptions
 from textwright.models import TorchBackend, build
 from textwright.models.gpt import sinusoids

@@ -1,5 +1,7 @@
 """axe-core finds nothing on any page, in all that it can show, on a phone and on a wide screen."""
 
+import shutil
+
 import pytest
 from serving import make_app, running
 from web_engine import wait_for_status
@@ -33,8 +35,9 @@ def check(page):
 
 
 @pytest.fixture(scope="module")
-def server(trained, mixed, formed):
-    with running(make_app(trained, mixed.rename(mixed.with_name("mixed")), formed)) as address:
+def server(trained, mixed, formed, tmp_path_factory):
+    named = shutil.copytree(mixed, tmp_path_factory.mktemp("runs") / "mixed")
+    with running(make_app(trained, named, formed)) as address:
         yield address
 
 
