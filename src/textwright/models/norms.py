@@ -61,9 +61,22 @@ def cut_heads(
     On a processor all three are float32, and the two of a pair become neighbors, which changes no
     product of a query with a key.
     """
-    on_processor = x.device.type == "cpu" and (norms or rotation)
-    cut = _cut_on_processor if on_processor else _cut_by_parts
-    return cut(layer, x, heads, value, norms, rotation)
+    if x.device.type != "cpu" or not (norms or rotation):
+        return _cut_by_parts(layer, x, heads, value, norms, rotation)
+    size = layer.out_features - heads[1] * value
+    joined = layer(x) if rotation is None else _with_neighbors(layer, x, size, sum(heads))
+    weight = turn = None
+    epsilon = 0.0
+    if norms is not None:
+        width = norms[0].weight.numel()
+        weight = torch.stack([norm.weight for norm in norms])
+        if rotation is not None:
+            weight = _neighbors(weight.flatten(), weight.numel(), 2).view(2, width)
+        epsilon = norms[0].eps or 0.0
+    if rotation is not None:
+        turn = torch.complex(*rotation).repeat(1, 1, sum(heads))
+    cut: tuple[Tensor, Tensor, Tensor] = _Heads.apply(joined, heads, value, weight, epsilon, turn)
+    return cut
 
 
 def _cut_by_parts(
@@ -94,30 +107,6 @@ def _turn(x: Tensor, rotation: Rotation) -> Tensor:
     cosines, sines = (part[:, None] for part in rotation)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], -1)
-
-
-def _cut_on_processor(
-    layer: nn.Linear,
-    x: Tensor,
-    heads: tuple[int, int],
-    value: int,
-    norms: Norms | None,
-    rotation: Rotation | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    size = layer.out_features - heads[1] * value
-    joined = layer(x) if rotation is None else _with_neighbors(layer, x, size, sum(heads))
-    weight = turn = None
-    epsilon = 0.0
-    if norms is not None:
-        width = norms[0].weight.numel()
-        weight = torch.stack([norm.weight for norm in norms])
-        if rotation is not None:
-            weight = _neighbors(weight.flatten(), weight.numel(), 2).view(2, width)
-        epsilon = norms[0].eps or 0.0
-    if rotation is not None:
-        turn = torch.complex(*rotation).repeat(1, 1, sum(heads))
-    cut: tuple[Tensor, Tensor, Tensor] = _Heads.apply(joined, heads, value, weight, epsilon, turn)
-    return cut
 
 
 def _with_neighbors(layer: nn.Linear, x: Tensor, size: int, heads: int) -> Tensor:
