@@ -31,7 +31,6 @@ LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
     "epochs": 40,  # after which held-out loss no longer falls, however small the corpus
     "batch_size": 8,
-    "optimizer": "adamw",
     "learning_rate": 3e-3,
     "beta2": 0.99,
     "schedule": "linear",
