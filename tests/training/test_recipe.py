@@ -60,6 +60,11 @@ def test_more_steps_have_a_smaller_weight_decay(tmp_path):
     assert 0.1 <= long.train.weight_decay < quick.train.weight_decay <= 1.5
 
 
+def test_adam_has_no_weight_decay(tmp_path):
+    config, _ = chosen(novel(tmp_path, 400), "train.optimizer=adam")
+    assert (config.train.optimizer, config.train.weight_decay) == ("adam", 0.0)
+
+
 def test_a_longer_time_trains_a_larger_model(tmp_path):
     file = novel(tmp_path, 400)
     quick, long = (chosen(file, f"train.time_budget={time}")[0] for time in ("1m", "1h"))
