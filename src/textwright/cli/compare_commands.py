@@ -67,18 +67,21 @@ def compare(
     unit: Unit = "",
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", help="Of the texts shown; else held-out beginnings. Repeatable."),
+        typer.Option(
+            "--prompt",
+            help="Beginning of a text in the report, in place of a held-out one. Repeatable.",
+        ),
     ] = None,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="Of what all models write.")
+        float, typer.Option("--temperature", min=0.0, help="With which all models write.")
     ] = 1.0,
     top_p: Annotated[
-        float, typer.Option("--top-p", min=0.0, max=1.0, help="Of what all models write.")
+        float, typer.Option("--top-p", min=0.0, max=1.0, help="With which all models write.")
     ] = 1.0,
     characters: Annotated[
-        int, typer.Option("--characters", min=1, help="Of each text that is written.")
+        int, typer.Option("--characters", min=1, help="Length of each text that is written.")
     ] = 300,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is written.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is written.")] = 0,
     easy: Annotated[
         bool,
         typer.Option(

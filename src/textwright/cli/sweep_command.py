@@ -33,9 +33,14 @@ def sweep(
         int, typer.Option("--texts", min=10, help="Texts to write for each setting.")
     ] = 100,
     max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=0, help="Of each text; 0: as the run has it.")
+        int,
+        typer.Option(
+            "--max-new-tokens",
+            min=0,
+            help="Most new tokens of a text; 0: as the run's [sample] table says.",
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is written.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is written.")] = 0,
     corpus: Annotated[
         list[str] | None,
         typer.Option(

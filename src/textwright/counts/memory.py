@@ -1,9 +1,10 @@
 """Counts of the text that is being read: names and phrases of this document, which no corpus knew.
 
-After each context of 2, 1 and 0 tokens, the tokens that followed it earlier in the same text become
-likelier; the rest of the probability goes to the shorter context, and from the shortest to what the
-corpus' counts say (absolute discounting, Ney et al. 1994; a cache of the document's own n-grams,
-Kuhn & De Mori 1990). Nothing that comes later is looked at, so it is a distribution as any other.
+After each context of 3, 2, 1 and 0 tokens, the tokens that followed it earlier in the same text
+become likelier; the rest of the probability goes to the shorter context, and from the shortest to
+what the corpus' counts say (absolute discounting, Ney et al. 1994; a cache of the document's own
+n-grams, Kuhn & De Mori 1990). Nothing that comes later is looked at, so it is a distribution as any
+other.
 
 Letters: N tokens of text, V vocabulary, E kinds of evidence.
 """

@@ -70,10 +70,14 @@ class GPTOptions(Family):
         1.0, ge=1, description="Factor by which Llama 3 stretches long wavelengths; 1: not at all."
     )
     rotary_low: float = Field(
-        1.0, gt=0, description="Wavelengths that fit less often into the original context stretch."
+        1.0,
+        gt=0,
+        description="Wavelengths that fit fewer times than this into the original context stretch.",
     )
     rotary_high: float = Field(
-        4.0, gt=0, description="Wavelengths that fit more often into the original context stay."
+        4.0,
+        gt=0,
+        description="Wavelengths that fit more times than this into the original context stay.",
     )
     rotary_original: int = Field(
         8_192, ge=1, description="The original context, before wavelengths were stretched."
