@@ -1,18 +1,26 @@
 """What is shown is what users wrote, whatever characters are in it."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from textwright.api import load
 from textwright.cli import display
-from textwright.cli.display import Progression, show_scores, show_stream, show_survey
+from textwright.cli.display import (
+    Progression,
+    TrainDisplay,
+    show_scores,
+    show_stream,
+    show_survey,
+)
 from textwright.config import Config
 from textwright.evaluation.scores import Scores
 from textwright.families import GPTOptions
 from textwright.report.model_card import write_model_card
 from textwright.run import Run
 from textwright.training.survey import Estimate, Survey
+from textwright.training.trainer import Step
 from textwright.writing.sampling_options import sampling_options
 
 ODD = 'contains "[/b]" and [bold] :warning: \\'
@@ -55,6 +63,19 @@ def test_the_live_bar_may_have_brackets_too():
     with display.out.capture() as shown:
         display.out.print(progression.bar.get_renderable())
     assert ODD in shown.get()
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown", "percent"),
+    [([], "step 10/1,000", 1), (["train.time_budget=60"], "step 10", 50)],
+)
+def test_the_bar_shows_what_will_end_the_training(settings, shown, percent):
+    training = TrainDisplay()
+    config = Config.resolve(settings=settings)
+    training.ready = SimpleNamespace(total_steps=1_000, run=SimpleNamespace(config=config))
+    training._step(Step(10, 0.1, 2.0, 1e-3, 1.0, tokens=100, seconds=30.0, micro_batches=1))
+    [task] = training.progression.bar.tasks
+    assert (task.description, task.percentage) == (shown, percent)
 
 
 @pytest.mark.parametrize("row_loss", [None, 1.25])

@@ -24,10 +24,11 @@ def draw_loss_curve(run: Run) -> bool:
         held_out = [(step, loss) for step, loss, _ in curve.held_out]
         axes.plot(*_columns(held_out), color="#c2410c", marker="o", markersize=4, label="held out")
         step, loss = min(held_out, key=lambda point: point[1])
+        below = curve.training and curve.training[-1][1] > loss  # where the training's line is not
         axes.annotate(
             f"{loss:.3f}",
             (step, loss),
-            xytext=(0, 8),
+            xytext=(0, -15 if below else 8),
             textcoords="offset points",
             ha="center",
             color="#c2410c",

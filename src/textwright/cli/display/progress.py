@@ -51,7 +51,7 @@ class Progression(AbstractContextManager["Progression"]):
         if self.live:
             self.bar.stop()
 
-    def show(self, stage: str, done: int, total: int, note: str = "") -> None:
+    def show(self, stage: str, done: float, total: float, note: str = "") -> None:
         """Begin a stage, or continue it. A total of 0 means that it is not known."""
         if stage != self.stage and self.plain:
             err.print(f"{stage} …")
@@ -177,13 +177,18 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             self.board.add_scalar("learning rate", step.learning_rate, step.step)
         assert self.ready
         text = f"loss {self._loss():.3f}  {self._speed():,.0f} tokens/s  {self._left()} left"
-        total = self.ready.total_steps
+        at, done, total = f"step {step.step:,}", float(step.step), float(self.ready.total_steps)
+        budget = self.ready.run.config.train.time_budget
+        if budget and step.seconds / budget > done / total:  # the time will be up before
+            done, total = step.seconds, budget
+        else:
+            at += f"/{self.ready.total_steps:,}"
         self._report_micro_batches(step.micro_batches)
         self.progression.plain = False  # the lines below take over
-        self.progression.show(f"step {step.step:,}/{total:,}", step.step, total, text)
+        self.progression.show(at, done, total, text)
         if not err.is_terminal and not self.quiet and step.seconds - self.printed > PLAIN_INTERVAL:
             self.printed = step.seconds
-            err.print(f"step {step.step:,}/{total:,}  {text}")
+            err.print(f"{at}  {text}")
 
     def _report_micro_batches(self, count: int) -> None:
         if count > self.micro_batches and self.ready and not self.quiet:
