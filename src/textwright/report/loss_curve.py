@@ -33,6 +33,7 @@ def draw_loss_curve(run: Run) -> bool:
             ha="center",
             color="#c2410c",
         )
+        axes.margins(y=0.12)  # room for it
     axes.set(xlabel=curve.by, ylabel="loss, nats a token", title=run.path.resolve().name)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
