@@ -136,7 +136,7 @@ def draw(table: Table, out: Path) -> None:
         panel.set_ylabel("held-out bits per character")
     for panel in axes.flat[len(corpora) :]:
         panel.set_visible(False)
-    figure.savefig(out, dpi=130)
+    figure.savefig(out, dpi=130, bbox_inches="tight")  # with the names at the right
 
 
 def _label_at_right(panel: Any, labels: list[tuple[float, str, str]]) -> None:
