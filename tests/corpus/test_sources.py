@@ -38,6 +38,14 @@ def test_files_folders_and_globs_are_expanded_in_order(tmp_path):
     assert names(tmp_path, format="text") == ["a.txt", "b.txt", "notes.pdf", "c.csv"]
 
 
+def test_binary_files_beside_files_without_known_names_are_left_out(tmp_path):
+    (tmp_path / "module.py").write_text("a = 1\n")
+    (tmp_path / "module.pyc").write_bytes(b"\xa7\r\r\n\0\0\0\0")
+    (tmp_path / "wide").write_text("a = 2\n", "utf-16")
+    (tmp_path / "packed").write_bytes(gzip.compress(b"a = 3\n"))
+    assert names(tmp_path) == ["module.py", "packed", "wide"]
+
+
 def test_a_folder_of_files_without_known_names_is_taken_whole(tmp_path):
     for name in ("one", "two.story"):
         touch(tmp_path / name)

@@ -3,6 +3,7 @@
 A format comes from a file's name or first bytes; `readers.py` turns a file into records.
 """
 
+import codecs
 import difflib
 import fnmatch
 import glob
@@ -37,6 +38,7 @@ _HUB_PREFERENCE = ("parquet", "jsonl", "csv", "tsv", "json", "text")
 _HUB_DESCRIPTIONS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(/.+)?")
 _BUFFER = 1 << 18
+_READABLE = (b"PAR1", b"\x1f\x8b", codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,17 @@ def _folder_files(folder: Path, format: str) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not hidden(path))
     if not files:
         raise CorpusError(f"The folder {folder} holds no files: name one that holds a corpus.")
+    if format != "auto":
+        return files
     known = [path for path in files if _named_format(path.name)]
-    return known if known and format == "auto" else files
+    return known or [path for path in files if not _is_binary(path)] or files
+
+
+def _is_binary(path: Path) -> bool:
+    """True for a file with a zero byte early on that begins like nothing that can be read."""
+    with path.open("rb") as stream:
+        head = stream.read(1 << 13)
+    return b"\0" in head and not head.startswith(_READABLE)
 
 
 def _close_names(path: Path) -> str:
