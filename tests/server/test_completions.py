@@ -336,7 +336,7 @@ def test_an_answer_that_takes_too_long_is_ended(trained):
         ({"begin": [-1]}, 422, "begin", "whole numbers from 0"),
         ({"fields": {"x": 1}}, 422, "fields", "texts by the names"),
         ({"tempature": 1}, 422, "tempature", "there is no such field"),
-        (dict.fromkeys(map(str, range(100)), 1), 422, None, "there is no field 0"),
+        (dict.fromkeys(map(str, range(100)), 1), 422, None, "0: there is no such field"),
         ({"fields": {"x": "y"}}, 422, None, "without a template"),
         ({"fields": {}, "prompt": "a"}, 422, None, "leave out the prompt"),
         (b'{"prompt": "\\ud800"}', 422, None, "half a character"),

@@ -80,10 +80,10 @@ class Exact(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _are_no_more_than_there_are(cls, body: Any) -> Any:
+    def _few_are_unknown(cls, body: Any) -> Any:
         if isinstance(body, dict) and len(body) > len(cls.model_fields):
             unknown = next(name for name in body if name not in cls.model_fields)
-            raise ValueError(f"there is no field {unknown}")
+            raise ValueError(f"{unknown}: there is no such field")
         return body
 
 

@@ -44,6 +44,10 @@ async def _look(
 ) -> dict[str, Any]:
     backend, stop = served.writer.generator.backend, served.tokenizer.stop_id
     row = visible(ids, stop, backend.context_length)
+    if (body.inside or body.saliency) and len(row) > MOST_INSIDE:
+        raise ApiError(
+            422, f"The model would be looked into at {len(row)} tokens, {MOST_INSIDE} are the most."
+        )
     # Between two steps of the engine: they share the model.
     [logits], parts, shares = await service.worker.call(lambda: predict(backend, row))
     found = await asyncio.to_thread(_weigh, served, body, ids, prompt_length, logits)
@@ -68,10 +72,6 @@ def _look_inside(
     from textwright.inspection.saliency import saliency
 
     row = seen(served.writer.generator, ids)
-    if len(row) > MOST_INSIDE:
-        raise ApiError(
-            422, f"The model would be looked into at {len(row)} tokens, {MOST_INSIDE} are the most."
-        )
     model = served.inner
     shares = attention = gates = None
     if model is not None and body.inside:

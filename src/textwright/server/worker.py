@@ -75,8 +75,8 @@ class Worker:
         self._orders.put(partial(self._try, self._release, ticket))
 
     async def call(self, function: Callable[[], _Found]) -> _Found:
-        """Call a function between two steps of the engines, which share the models with it. Between
-        two steps there is one call, so that any number of calls leaves the engines their turn."""
+        """Call a function between two steps of the engines, which share the models with it. After
+        it they have the time that it took, however many calls wait."""
         self.start()
         loop = asyncio.get_running_loop()
         found: asyncio.Future[_Found] = loop.create_future()
@@ -111,10 +111,11 @@ class Worker:
 
     def _work(self) -> None:
         kept: dict[Ticket, Batch] = {}  # what has not been delivered
-        due = 0.0
+        due = turn = 0.0  # of the next delivery, of the next call
         while self._obey():
-            if self._calls:
+            if self._calls and ((begun := time.perf_counter()) >= turn or not self._writes):
                 self._calls.popleft()()
+                turn = 2 * time.perf_counter() - begun
             ready = self._write(kept)
             if (now := time.perf_counter()) >= due:
                 due, ready = now + PAUSE * len(kept), set(kept)
@@ -125,6 +126,10 @@ class Worker:
                 _send(loop, _deliver, batches)
         for call in self._calls:
             call()
+
+    @property
+    def _writes(self) -> bool:
+        return any(engine.busy for engine in self._engines.values())
 
     def _write(self, kept: dict[Ticket, Batch]) -> set[Ticket]:
         """Add what a step of each engine wrote → the tickets of which something begins or ends."""
@@ -144,9 +149,7 @@ class Worker:
         """Do what was ordered; where nothing is to be written, wait for an order. False: end."""
         with suppress(Empty):
             while True:
-                waits = self._calls or self._lost
-                busy = waits or any(engine.busy for engine in self._engines.values())
-                order = self._orders.get(block=not busy)
+                order = self._orders.get(block=not (self._writes or self._calls or self._lost))
                 if order is None:
                     return False
                 order()
@@ -160,6 +163,7 @@ class Worker:
             return self._replace(run, error)
 
     def _try(self, order: Callable[[Ticket], None], ticket: Ticket) -> None:
+        """Do what was ordered for a ticket. Where that fails, the engine is broken."""
         try:
             order(ticket)
         except Exception as error:
