@@ -44,14 +44,15 @@ async def _look(
 ) -> dict[str, Any]:
     backend, stop = served.writer.generator.backend, served.tokenizer.stop_id
     row = visible(ids, stop, backend.context_length)
-    if (body.inside or body.saliency) and len(row) > MOST_INSIDE:
+    inside = body.inside or body.saliency
+    if inside and (length := len(seen(served.writer.generator, ids))) > MOST_INSIDE:
         raise ApiError(
-            422, f"The model would be looked into at {len(row)} tokens, {MOST_INSIDE} are the most."
+            422, f"The model would be looked into at {length} tokens, {MOST_INSIDE} are the most."
         )
     # Between two steps of the engine: they share the model.
     [logits], parts, shares = await service.worker.call(lambda: predict(backend, row))
     found = await asyncio.to_thread(_weigh, served, body, ids, prompt_length, logits)
-    if body.inside or body.saliency:
+    if inside:
         target = int(logits.argmax()) if body.target is None else body.target
         served.check_ids([target])
         loop = asyncio.get_running_loop()
