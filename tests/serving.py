@@ -15,11 +15,11 @@ from textwright.server.listen import listen
 from textwright.server.served import open_run
 
 
-def make_app(*paths: Path, key: str = "", origins=(), **limits):
+def make_app(*paths: Path, key: str = "", origins=(), local: bool = False, **limits):
     """An app that serves runs under their folders' names."""
     bounds = Limits(**limits)
     runs = [open_run(path.name, path, bounds) for path in paths]
-    return create_app(runs, limits=bounds, key=key, origins=origins)
+    return create_app(runs, limits=bounds, key=key, origins=origins, local=local)
 
 
 def ask(app, *bodies, path="/v1/completions", **headers):

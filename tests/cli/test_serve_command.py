@@ -11,9 +11,11 @@ import threading
 import urllib.request
 
 import pytest
+from serving import ask, get
 
 from textwright.cli import main
 from textwright.run.lock import locked
+from textwright.server.listen import name_address
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -62,6 +64,59 @@ def test_other_machines_are_let_in_only_with_a_key_or_by_name(refused, trained):
     sentence = refused(trained, "--host", "0.0.0.0", "--port", 0)
     assert "--api-key KEY" in sentence and "--no-auth" in sentence
     assert "leave out one" in refused(trained, "--api-key", "k", "--no-auth", "--port", 0)
+
+
+@pytest.mark.parametrize("key", [" ", "\n", "schl\u00fcssel", "two\nlines"])
+def test_a_key_that_nobody_can_send_is_a_sentence(key, refused, trained):
+    assert "The key is empty, or no header can hold it" in refused(trained, "--api-key", key)
+
+
+@pytest.fixture
+def started(command_line, monkeypatch):
+    """Run `textwright serve` up to where it would answer → its app, and what it said."""
+
+    def go(*arguments):
+        apps = []
+        monkeypatch.setattr(
+            "textwright.server.listen.serve",
+            lambda app, bound, seconds, on_start: (apps.append(app), on_start()),
+        )
+        code, _, err = command_line("serve", *arguments, "--port", 0)
+        assert code == 0, err
+        return apps[0], err
+
+    return go
+
+
+def test_a_key_may_end_with_a_line_break(started, trained, monkeypatch):
+    monkeypatch.setenv("TEXTWRIGHT_API_KEY", "sesame\n")
+    app, _ = started(trained)
+    assert get(app, "/v1/models", authorization="Bearer sesame").status_code == 200
+    assert get(app, "/v1/models").status_code == 401
+
+
+def test_a_request_of_more_texts_than_the_queue_holds_is_not_told_to_try_again(started, trained):
+    app, _ = started(trained, "--queue", 4)
+    [answer] = ask(app, {"prompt": "The", "n": 5})
+    assert answer.status_code == 422
+    assert "5 texts and beams, and 4 are the most" in answer.json()["error"]["message"]
+    assert ask(app, {"prompt": "The", "n": 4})[0].status_code == 200
+
+
+def test_only_a_server_of_this_machine_alone_minds_the_name_it_is_asked_by(started, trained):
+    app, said = started(trained)
+    assert "at http://127.0.0.1:" in said
+    assert get(app, "/health", host="a.example").status_code == 400
+    app, said = started(trained, "--host", "0.0.0.0", "--no-auth")
+    assert "at http://0.0.0.0:" in said
+    assert get(app, "/health", host="a.example").status_code == 200
+
+
+def test_the_address_is_one_that_can_be_opened():
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port = bound.getsockname()[1]
+        assert name_address("::1", bound) == f"http://[::1]:{port}"
+        assert name_address("127.0.0.1", bound) == f"http://127.0.0.1:{port}"
 
 
 def test_at_sigterm_streams_finish_and_the_exit_code_is_0(trained):

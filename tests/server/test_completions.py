@@ -1,5 +1,6 @@
 """Completions, in the process: texts, scores, streams, and what is refused."""
 
+import asyncio
 import json
 import math
 import random
@@ -89,6 +90,17 @@ def test_a_prompt_can_be_text_or_ids(app, writer):
     ]
     empty = [{"prompt": p, "seed": 1} for p in (None, "", [[]], [stop])]
     assert len({tuple(texts(answer.json())) for answer in ask(app, *empty)}) == 1
+
+
+def test_an_infinite_temperature_is_sent_as_a_word_because_json_has_no_number_for_it(app, writer):
+    answer = complete(app, prompt="The", temperature="Infinity", top_k=3, seed=4, max_tokens=9)
+    [wanted] = writer.generate("The", temperature=math.inf, top_k=3, seed=4, max_new_tokens=9)
+    assert texts(answer) == [wanted.text]
+    asked = {"prompt": "The", "temperature": "Infinity", "top_k": 3}
+    [found] = ask(app, asked, path="/api/inspect")
+    assert [entry["after"] for entry in found.json()["next"][:4]] == pytest.approx(
+        [1 / 3] * 3 + [0]
+    )
 
 
 def test_stop_strings_end_a_text_and_are_left_out(app, writer):
@@ -215,7 +227,8 @@ def test_offsets_tell_where_tokens_begin_in_the_text(mixed):
     found = choice["logprobs"]
     for token, start in zip(found["tokens"], found["text_offset"], strict=True):
         if not token.startswith("bytes:") and start < len(choice["text"]):
-            assert choice["text"][start:].startswith(token)
+            # Bytes that became no character are shown when the next token tells so.
+            assert choice["text"][start:].lstrip("\ufffd").startswith(token)
     count = len(tokenizer.encode(text))
     spelled = [
         bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
@@ -312,6 +325,7 @@ def test_an_answer_that_takes_too_long_is_ended(trained):
         ({"temperature": -1}, 422, "temperature", "greater than or equal to 0"),
         ({"temperature": float("nan")}, 422, "temperature", "temperature"),
         ({"temperature": "1"}, 422, "temperature", "valid number"),
+        ({"temperature": "-Infinity"}, 422, "temperature", "valid number"),
         ({"stream": 1}, 422, "stream", "valid boolean"),
         ({"presence_penalty": float("inf")}, 422, None, "presence_penalty"),
         ({"logprobs": 51}, 422, "logprobs", "less than or equal to 50"),
@@ -319,7 +333,11 @@ def test_an_answer_that_takes_too_long_is_ended(trained):
         ({"logit_bias": {"999999": 1}}, 422, None, "There is no token 999999"),
         ({"stop": ["a", "b", "c", "d", "e"]}, 422, "stop", "up to 4"),
         ({"stop": ""}, 422, "stop", "none of them empty"),
+        ({"logit_bias": {"5": 101}}, 422, "logit_bias", "numbers from -100 to 100"),
+        ({"begin": [-1]}, 422, "begin", "whole numbers from 0"),
+        ({"fields": {"x": 1}}, 422, "fields", "texts by the names"),
         ({"tempature": 1}, 422, "tempature", "there is no such field"),
+        (dict.fromkeys(map(str, range(100)), 1), 422, None, "0: there is no such field"),
         ({"fields": {"x": "y"}}, 422, None, "without a template"),
         ({"fields": {}, "prompt": "a"}, 422, None, "leave out the prompt"),
         (b'{"prompt": "\\ud800"}', 422, None, "half a character"),
@@ -363,6 +381,30 @@ def test_a_body_that_is_too_long_is_refused(trained):
     assert "more than 1000 bytes" in answer.json()["error"]["message"]
 
 
+def test_an_answer_of_too_many_log_probabilities_is_refused(trained):
+    app = make_app(trained, logprobs=100)
+    asked = {"prompt": [[5] * 10, [6] * 10], "echo": True, "max_tokens": 0}
+    assert ask(app, {**asked, "logprobs": 5})[0].status_code == 200
+    [answer] = ask(app, {**asked, "logprobs": 6})
+    assert answer.status_code == 422 and answer.json()["error"]["param"] == "logprobs"
+    assert "120 log-probabilities, and 100 are the most" in answer.json()["error"]["message"]
+    written = {"prompt": [5] * 1000, "max_tokens": 25, "n": 2}
+    assert ask(app, {**written, "logprobs": 2})[0].status_code == 200  # none of the prompt
+    assert ask(app, {**written, "logprobs": 3})[0].status_code == 422
+
+
+def test_looks_take_places_in_the_queue(trained):
+    app = make_app(trained, queue=4)
+    service = app.state.service
+    service.texts += 4  # as if others were written
+    [answer] = ask(app, {"prompt": "The"}, path="/api/inspect")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
+    service.texts -= 4
+    for answer in ask(app, *[{"prompt": "The"}] * 4, path="/api/inspect"):
+        assert answer.status_code == 200
+    assert service.texts == 0
+
+
 def test_a_full_queue_is_answered_with_when_to_try_again(trained):
     app = make_app(trained, queue=4, batch_size=2)
     asked = {"prompt": "The", "n": 3, "max_tokens": 30, "seed": 1}
@@ -383,6 +425,63 @@ def test_a_key_is_asked_for_by_all_but_the_health(trained):
         assert answer.json()["error"]["code"] == "invalid_api_key"
     assert get(app, "/v1/models", authorization="Bearer sesame").status_code == 200
     assert get(app, "/health").status_code == 200
+
+
+def test_on_this_machine_alone_no_other_name_is_answered(trained):
+    app, open_to_all = make_app(trained, local=True), make_app(trained)
+    for name in ("localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:8000", "[::1]", "[::1]:8000"):
+        assert get(app, "/health", host=name).status_code == 200, name
+    names = ["a.example", "a.example:8000", "127.0.0.1.a.example", "x@localhost", "localhost:", ""]
+    for name in names:
+        for path in ("/", "/health", "/v1/models"):
+            answer = get(app, path, host=name)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "wrong_host")
+            assert "127.0.0.1, localhost and [::1]" in answer.json()["error"]["message"]
+        assert get(open_to_all, "/health", host=name).status_code == 200
+
+
+def test_an_answer_that_fails_is_an_error_with_the_headers_and_counted(trained, monkeypatch):
+    async def fail(service, body):
+        raise IndexError("broken")
+
+    app = make_app(trained)
+    monkeypatch.setattr("textwright.server.app.look", fail)
+    [answer] = ask(app, {}, path="/api/inspect")
+    assert answer.status_code == 500
+    assert answer.json()["error"]["message"] == "The server failed; its log has the reason."
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    counted = 'textwright_requests_total{route="/api/inspect",status="500"} 1.0'
+    assert counted in get(app, "/metrics").text
+
+
+def test_a_stream_that_nobody_reads_gives_its_places_back(trained, monkeypatch):
+    monkeypatch.setattr("textwright.server.app.UNREAD", 0.1)
+    app = make_app(trained, seconds=0.1)
+    asked = {"prompt": "The", "n": 8, "max_tokens": 1000, "stream": True}
+    scope = {
+        **{"type": "http", "method": "POST", "path": "/v1/completions", "query_string": b""},
+        "headers": [(b"content-type", b"application/json")],
+    }
+    body, places = {"type": "http.request", "body": json.dumps(asked).encode()}, []
+
+    async def receive():
+        if body:
+            sent = dict(body)
+            body.clear()
+            return sent
+        await asyncio.Event().wait()
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            places.append(app.state.service.texts)
+            await asyncio.Event().wait()  # as where all buffers are full
+
+    async def post():
+        async with asyncio.timeout(20):
+            await app(scope, receive, send)
+
+    asyncio.run(post())
+    assert places == [8] and app.state.service.texts == 0
 
 
 def test_the_page_has_a_policy_and_gives_its_own_files_alone(trained):
@@ -447,8 +546,26 @@ def test_the_next_tokens_are_told_before_and_after_sampling(app, writer):
     [answer] = ask(app, newest, path="/api/inspect")
     chances = {entry["id"]: entry["after"] for entry in answer.json()["next"]}
     assert chances[ids[-1]] == 0 < chances[ids[0]]
+    nothing = [ask(app, {"prompt": p}, path="/api/inspect")[0].json() for p in (None, [], "")]
+    assert nothing[0]["tokens"] == [] and nothing[0] == nothing[1] == nothing[2]
+    for wrong in ({"prompt": [5] * 2000, "inside": True}, {"top": 201}):
+        assert ask(app, wrong, path="/api/inspect")[0].status_code == 422
     for wrong in ({"prompt": [10**9]}, {"top": 0}, {"top_p": 5}, {"logit_bias": {"999999": 1}}):
         assert ask(app, wrong, path="/api/inspect")[0].status_code == 422
+
+
+def test_tokens_that_would_copy_the_training_text_are_shown_as_impossible(notes, tmp_path_factory):
+    path = train_tiny(notes, [*TINY, "sample.no_copy=4"], tmp_path_factory)
+    app, run = make_app(path), Run.load(path)
+    held_out = {*run.held_out("test"), *run.held_out("validation")}
+    text = next(note for note in notes.read_text("utf-8").splitlines() if note not in held_out)
+    ids = run.tokenizer.encode(text).tolist()
+    for count, possible in ((3, False), (2, True)):
+        asked = {"prompt": ids[:count], "target": ids[count], "temperature": 1}
+        found = ask(app, asked, path="/api/inspect")[0].json()
+        chances = {entry["id"]: entry["after"] for entry in found["next"]}
+        assert (chances[ids[count]] > 0) == possible
+        assert (found["kept"] == run.tokenizer.vocab_size) == possible
 
 
 def test_a_look_inside_the_model_is_that_of_inspection(trained, mixed):
@@ -508,6 +625,14 @@ def test_the_schema_holds_all_routes_and_the_bounds_of_the_options(app):
     top_p = schema["components"]["schemas"]["CompletionBody"]["properties"]["top_p"]
     assert top_p["anyOf"][0] == {"type": "number", "exclusiveMinimum": 0.0, "maximum": 1.0}
     assert "Keep only the likeliest tokens" in top_p["description"]
+    for body in ("CompletionBody", "InspectBody"):
+        temperature = schema["components"]["schemas"][body]["properties"]["temperature"]
+        assert temperature["anyOf"] == [
+            {"type": "number", "minimum": 0.0},
+            {"type": "string", "const": "Infinity"},
+            {"type": "null"},
+        ]
+        assert "Divides the logits" in temperature["description"]
 
 
 def test_answers_are_as_the_schema_says(app, formed):
@@ -552,7 +677,7 @@ FIELDS: dict[str, Sequence] = {
     "echo": [True, False, 2],
     "logprobs": [0, 1, 50, 51, True, None],
     "logit_bias": [{"5": 1}, {"5": math.inf}, {"-1": 1}, {"x": 1}, {"5": -100}, [], None],
-    "temperature": [0, 1, 1e-300, 1e300, math.inf, -0.0, math.nan, "1"],
+    "temperature": [0, 1, 1e-300, 1e300, math.inf, -0.0, math.nan, "1", "Infinity"],
     "top_p": [1, 0.5, 0, 1e-12, 2],
     "top_k": [0, 1, 10**30, -1],
     "min_p": [0, 0.1, 1, 2],

@@ -12,7 +12,9 @@ from serving import make_app, running
 from textwright.api import load
 from textwright.comparison.completions import CompletionServer
 from textwright.comparison.run_subject import RunSubject
+from textwright.inspection.next_tokens import predict
 from textwright.run import Run
+from textwright.server import looking
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -113,6 +115,34 @@ def test_a_client_that_goes_away_stops_costing(app, url, stream):
 
     asyncio.run(go_away())
     wait_until(lambda: not engine.busy and service.texts == 0)
+
+
+def test_a_look_of_a_client_that_has_gone_is_not_taken(app, url, monkeypatch):
+    service, looked, go_on = app.state.service, [], threading.Event()
+
+    async def go_away():
+        headers = {"authorization": "Bearer sesame"}
+        async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+            looks = [client.post("/api/inspect", json={"prompt": "The"}) for _ in range(5)]
+            sending = asyncio.gather(*looks, return_exceptions=True)
+            while len(service.worker._calls) < 4:  # and one that is being made
+                await asyncio.sleep(0.005)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    def look(*given):
+        looked.append(given)
+        go_on.wait(20)
+        return predict(*given)
+
+    monkeypatch.setattr(looking, "predict", look)
+    try:
+        asyncio.run(go_away())
+        wait_until(lambda: service.texts == 0)
+    finally:
+        go_on.set()
+    wait_until(lambda: not service.worker._calls)
+    assert len(looked) == 1
 
 
 def test_half_a_body_and_a_body_of_the_wrong_length_leave_the_server_serving(url, client):

@@ -40,6 +40,7 @@ def test_the_page_has_every_field_and_the_limits_in_force():
     fields = set(re.findall(r"`(\w+)`", PAGE))
     assert {*CompletionBody.model_fields} - fields == set()
     limits = Limits()
-    for value in (limits.queue, limits.batch_size, limits.texts, limits.tokens, limits.bytes):
+    counts = (limits.queue, limits.batch_size, limits.texts, limits.tokens, limits.logprobs)
+    for value in (*counts, limits.bytes):
         assert f"| {value:,} " in PAGE
     assert f"{limits.seconds:g} seconds" in PAGE

@@ -16,6 +16,7 @@ from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.backend import window_start
 from textwright.writing.generator import Generator
+from textwright.writing.prompt import Prompt
 from textwright.writing.sampling import process, uniforms
 from textwright.writing.sampling_options import sampling_options
 from textwright.writing.sampling_steps import draw, probabilities
@@ -202,6 +203,14 @@ def test_a_prompt_given_again_counts_on() -> None:
     together = characters().generate("ab", num=4, seed=9)
     apart = characters().generate(["ab", "c", "ab"], num=2, seed=9)
     assert [s.text for s in apart if s.prompt == "ab"] == [s.text for s in together]
+
+
+def test_prompts_that_only_read_alike_do_not_count_on() -> None:
+    halves = [Prompt("\ufffd", [half]) for half in BYTES.encode("é").tolist()]
+    options, generator = sampling_options(), lstm(BYTES)
+    assert halves[0].ids != halves[1].ids
+    together = generator.requests([*halves, halves[0]], options, num=2)
+    assert [request.first for request in together] == [0, 0, 2]
 
 
 def test_seeds_and_samples_differ() -> None:

@@ -74,7 +74,8 @@ def serve(
 
     listen.check_access(host, api_key, no_auth)
     named = listen.name_runs(runs)
-    limits = Limits(batch_size=batch_size, queue=queue, seconds=seconds)
+    texts = min(LIMITS.texts, queue)  # more would never find room
+    limits = Limits(batch_size=batch_size, queue=queue, texts=texts, seconds=seconds)
     bound = listen.listen(host, port)
     with bound:
         served: list[ServedRun] = []
@@ -82,7 +83,13 @@ def serve(
             for name, path in named.items():
                 shown.show("Opening runs", len(served), len(named))
                 served.append(open_run(name, path, limits, device, shown.show))
-        app = create_app(served, limits=limits, key=api_key, origins=cors or ())
-        address = f"http://{host}:{bound.getsockname()[1]}"
+        app = create_app(
+            served,
+            limits=limits,
+            key=api_key.strip(),  # as the guard does with the one that is sent
+            origins=cors or (),
+            local=host in listen.LOOPBACK,
+        )
+        address = listen.name_address(host, bound)
         started = f"Serving {', '.join(named)} at {address}/v1 · page: {address} · Ctrl-C ends"
         listen.serve(app, bound, limits.seconds, lambda: typer.echo(started, err=True))

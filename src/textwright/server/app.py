@@ -4,7 +4,6 @@
 # whose names are known only inside `create_app`.
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -13,26 +12,31 @@ from textwright import __version__
 from textwright.server import answers
 from textwright.server.bodies import CompletionBody, DetokenizeBody, InspectBody, TokenizeBody
 from textwright.server.errors import ApiError, wrong_body
-from textwright.server.guard import Guard
+from textwright.server.guard import GONE, Guard
 from textwright.server.limits import Limits
 from textwright.server.looking import look
 from textwright.server.page import POLICY, make_index, read_files
 from textwright.server.served import ServedRun
 from textwright.server.service import Service, Writing
 
-log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
-GONE = 499  # nobody reads it
+UNREAD = 60.0  # seconds after the last of a stream was written in which it has to be read
 _STREAMED = {"schema": {"type": "string", "description": "Chunks of the answer, with `stream`."}}
 
 
 def create_app(
-    runs: Sequence[ServedRun], *, limits: Limits, key: str = "", origins: Sequence[str] = ()
+    runs: Sequence[ServedRun],
+    *,
+    limits: Limits,
+    key: str = "",
+    origins: Sequence[str] = (),
+    local: bool = False,
 ) -> Any:
     """The FastAPI app of a server.
 
     key: what clients have to send; empty: nothing · origins: pages that a browser lets read the
-    answers. Needs the extra `serve`.
+    answers · local: refuse requests to any other name than this machine's own. Needs the extra
+    `serve`.
     """
     from fastapi import FastAPI, Request, Response
     from fastapi.exceptions import RequestValidationError
@@ -57,7 +61,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.add_middleware(Guard, key=key, limits=limits, metrics=service.metrics)
+    app.add_middleware(Guard, key=key, local=local, limits=limits, metrics=service.metrics)
     if origins:  # last, so that it is the first to see a request: the browser's question has no key
         app.add_middleware(
             CORSMiddleware,
@@ -68,7 +72,7 @@ def create_app(
 
     class Stream(StreamingResponse):
         """A text as it is written. It is closed however it ends, also where the client goes before
-        the first of it."""
+        the first of it, or does not read it."""
 
         def __init__(self, writing: Writing) -> None:
             headers = {"X-Accel-Buffering": "no"}  # a proxy is to pass each event on
@@ -77,7 +81,10 @@ def create_app(
 
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             try:
-                await super().__call__(scope, receive, send)
+                async with asyncio.timeout(limits.seconds + UNREAD):
+                    await super().__call__(scope, receive, send)
+            except TimeoutError:
+                pass
             finally:
                 self._writing.close()
 
@@ -176,9 +183,10 @@ def create_app(
         return {"runs": [served.described for served in service.runs.values()]}
 
     @app.post("/api/inspect", **answers.described(answers.Inspected))
-    async def inspect(body: InspectBody) -> dict[str, Any]:
+    async def inspect(body: InspectBody, request: Request) -> Response:
         """What may come after a text, before the sampling options change it and after."""
-        return await look(service, body)
+        answer = await unless_gone(request, look(service, body))
+        return Response(status_code=GONE) if answer is None else JSONResponse(answer)
 
     @app.get("/health", **answers.described(answers.Health))
     async def health() -> dict[str, str]:
@@ -215,11 +223,6 @@ def create_app(
                 headers=error.headers,
             )
         )
-
-    @app.exception_handler(Exception)
-    async def fail(request: Request, error: Exception) -> Response:
-        log.exception("A request failed.", exc_info=error)
-        return answer_error(ApiError(500, "The server failed; its log has the reason."))
 
     return app
 

@@ -2,19 +2,61 @@
 
 from __future__ import annotations
 
-from math import isfinite
-from typing import Annotated, Any, Self
+from math import inf, isfinite
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from textwright.writing.request import MOST_LIKELIEST
 from textwright.writing.sampling_options import SamplingOptions
 
 MAX_TOKENS = 16  # new tokens where none are asked for, as with OpenAI
 STOPS = 4
+BIAS = 100  # the most that is added to a logit
 _BOUNDS = ("gt", "ge", "lt", "le")
 
-Ids = list[Annotated[int, Field(ge=0)]]
+
+# pydantic makes an error of each wrong item. A body has room for a million, and while they are made
+# nobody else is answered, so what holds many items is refused as one.
+def _are_ids(values: Any) -> bool:
+    return isinstance(values, list) and all(type(one) is int and one >= 0 for one in values)
+
+
+def _check_ids(values: Any) -> Any:
+    if isinstance(values, list) and not _are_ids(values):
+        raise ValueError("give ids, which are whole numbers from 0")
+    return values
+
+
+def _check_fields(fields: Any) -> Any:
+    if isinstance(fields, dict) and not all(isinstance(text, str) for text in fields.values()):
+        raise ValueError("give texts by the names of fields")
+    return fields
+
+
+def _check_bias(bias: Any) -> Any:
+    def is_one(key: str, value: Any) -> bool:
+        is_id = key.isascii() and key.removeprefix("-").isdigit()
+        return is_id and type(value) in (int, float) and -BIAS <= value <= BIAS
+
+    if isinstance(bias, dict) and not all(is_one(*entry) for entry in bias.items()):
+        raise ValueError(f"give numbers from {-BIAS} to {BIAS}, each by an id, which is an integer")
+    return bias
+
+
+Ids = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_check_ids)]
+Fields = Annotated[dict[str, str] | None, BeforeValidator(_check_fields)]
+Bias = Annotated[
+    dict[Annotated[int, Field(strict=False)], Annotated[float, Field(ge=-BIAS, le=BIAS)]] | None,
+    BeforeValidator(_check_bias),
+]
 Texts = str | list[str] | Ids | list[Ids] | None
 
 
@@ -30,21 +72,28 @@ def _sampling(name: str) -> Any:
     return Field(None, description=f"{option.description} Left out: as the run has it.", **bounds)
 
 
-# Nothing is guessed: an unknown field is refused, and so is true or "1" in place of a number.
-EXACT = ConfigDict(extra="forbid", strict=True)
+class Exact(BaseModel):
+    """Fields of which nothing is guessed: an unknown one is refused, and so is true or "1" in place
+    of a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_are_unknown(cls, body: Any) -> Any:
+        if isinstance(body, dict) and len(body) > len(cls.model_fields):
+            unknown = next(name for name in body if name not in cls.model_fields)
+            raise ValueError(f"{unknown}: there is no such field")
+        return body
 
 
-class Body(BaseModel):
+class Body(Exact):
     """A body."""
-
-    model_config = EXACT
 
     model: str | None = Field(None, description="A run that is served; left out: the first.")
 
 
-class StreamOptions(BaseModel):
-    model_config = EXACT
-
+class StreamOptions(Exact):
     include_usage: bool = Field(False, description="End the stream with a chunk of the usage.")
     include_obfuscation: bool = Field(False, description="Taken, and without effect.")
 
@@ -52,7 +101,7 @@ class StreamOptions(BaseModel):
 class SampledBody(Body):
     """A body of a text and sampling options; those that are left out are the run's own."""
 
-    fields: dict[str, str] | None = Field(
+    fields: Fields = Field(
         None, description="Fields of the run's template, in place of a prompt; others are written."
     )
     begin: Ids = Field(
@@ -62,9 +111,7 @@ class SampledBody(Body):
     stop: str | list[str] | None = Field(
         None, description=f"Up to {STOPS} strings that end the text; they are not part of it."
     )
-    logit_bias: (
-        dict[Annotated[int, Field(strict=False)], Annotated[float, Field(ge=-100, le=100)]] | None
-    ) = Field(None, description="By id, numbers that are added to logits.")
+    logit_bias: Bias = Field(None, description="By id, numbers that are added to logits.")
     temperature: float | None = _sampling("temperature")
     top_p: float | None = _sampling("top_p")
     presence_penalty: float | None = _sampling("presence_penalty")
@@ -76,6 +123,15 @@ class SampledBody(Body):
     no_repeat_ngram: int | None = _sampling("no_repeat_ngram")
     beams: int | None = _sampling("beams")
     min_tokens: int | None = _sampling("min_new_tokens")
+
+    @field_validator(
+        "temperature",
+        mode="before",
+        json_schema_input_type=Annotated[float, Field(ge=0)] | Literal["Infinity"] | None,
+    )
+    @classmethod
+    def _may_be_infinite(cls, temperature: Any) -> Any:
+        return inf if temperature == "Infinity" else temperature  # JSON has no number for it
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -138,15 +194,12 @@ class CompletionBody(SampledBody):
     @field_validator("prompt", mode="before")
     @classmethod
     def _is_a_prompt(cls, prompt: Any) -> Any:
-        def are_ids(values: list[Any]) -> bool:
-            return all(type(value) is int and value >= 0 for value in values)
-
         if prompt is None or isinstance(prompt, str):
             return prompt
         if isinstance(prompt, list) and prompt:
-            if all(isinstance(text, str) for text in prompt) or are_ids(prompt):
+            if all(isinstance(text, str) for text in prompt) or _are_ids(prompt):
                 return prompt
-            if all(isinstance(ids, list) and are_ids(ids) for ids in prompt):
+            if all(_are_ids(ids) for ids in prompt):
                 return prompt
         raise ValueError(
             "give a text, a list of texts, a list of ids, or a list of lists of ids, which are "
@@ -192,9 +245,7 @@ class TokenizeBody(Body):
     """What `POST /tokenize` takes, as vLLM has it."""
 
     prompt: str = ""
-    fields: dict[str, str] | None = Field(
-        None, description="Fields of the run's template, in place of a prompt."
-    )
+    fields: Fields = Field(None, description="Fields of the run's template, in place of a prompt.")
     add_special_tokens: bool = Field(False, description="Begin with the stop id.")
     return_token_strs: bool = Field(False, description="Give each token as text, too.")
 

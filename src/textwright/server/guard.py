@@ -1,5 +1,6 @@
-"""What every request passes before it is read: the key, the size of its body, and how long that may
-take to come. Plain ASGI, so that a client that goes away is noticed behind it.
+"""What every request passes before it is read: the name it asks for, the key, the size of its body,
+and how long that may take to come. Plain ASGI, so that a client that goes away is noticed behind
+it.
 """
 
 from __future__ import annotations
@@ -7,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -20,6 +23,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+log = logging.getLogger(__name__)
+
+# The names of this machine: a page elsewhere can give its own name this machine's address, and a
+# browser then lets its scripts read the answers, but sends that name.
+LOCAL = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
+GONE = 499  # the client went before there was an answer
 OPEN = ("/health", "/")  # need no key, as all under OPEN_FOLDER: the page asks for it
 OPEN_FOLDER = "/web/"
 BODY_SECONDS = 60.0  # in which a body has to come
@@ -36,16 +45,19 @@ HEADERS = [
 
 
 class Guard:
-    """An ASGI app around another. key: what `Authorization: Bearer` has to give; empty: nothing."""
+    """An ASGI app around another. key: what `Authorization: Bearer` has to give; empty: nothing ·
+    local: `Host` has to be a name of this machine."""
 
-    def __init__(self, app: App, *, key: str, limits: Limits, metrics: Metrics) -> None:
-        self._app, self._key = app, key.encode()
+    def __init__(
+        self, app: App, *, key: str, local: bool, limits: Limits, metrics: Metrics
+    ) -> None:
+        self._app, self._key, self._local = app, key.encode(), local
         self._limits, self._metrics = limits, metrics
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        begun, status = time.perf_counter(), 499  # the client went before there was an answer
+        begun, status = time.perf_counter(), GONE
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -57,16 +69,32 @@ class Guard:
             await send(message)
 
         try:
+            self._check_host(scope)
             self._check_key(scope)
             body = await self._read(scope, receive)
-        except ApiError as error:
-            await refuse(answer, error)
-        else:
             if body is not None:
                 await self._app(scope, _again(body, receive), answer)
-        # The pattern of the path, not the path: a client could make any number of those.
-        route = getattr(scope.get("route"), "path", "none")
-        self._metrics.answered(route, status, time.perf_counter() - begun)
+        except ApiError as error:
+            await refuse(answer, error)
+        except Exception:
+            if status != GONE:  # half an answer is out
+                raise
+            log.exception("A request failed.")
+            await refuse(answer, ApiError(500, "The server failed; its log has the reason."))
+        finally:
+            # The pattern of the path, not the path: a client could make any number of those.
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.answered(route, status, time.perf_counter() - begun)
+
+    def _check_host(self, scope: MutableMapping[str, Any]) -> None:
+        host = dict(scope["headers"]).get(b"host", b"")
+        if self._local and not LOCAL.fullmatch(host):
+            raise ApiError(
+                400,
+                f"The request is for {host.decode('latin-1')[:100]!r}, and this server answers to "
+                "127.0.0.1, localhost and [::1] alone: send one of them as the header Host.",
+                code="wrong_host",
+            )
 
     def _check_key(self, scope: MutableMapping[str, Any]) -> None:
         path = scope["path"]

@@ -15,7 +15,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def check_access(host: str, key: str, no_auth: bool) -> None:
-    """Raise ServerError where other machines could reach a server that asks for no key."""
+    """Raise ServerError where other machines could reach a server that asks for no key, and for a
+    key that nobody can send."""
+    if key and not (key.strip() and key.isascii() and key.strip().isprintable()):
+        raise ServerError(
+            "The key is empty, or no header can hold it: give one of letters, digits and signs of "
+            "ASCII."
+        )
     if key and no_auth:
         raise ServerError("--api-key asks for a key and --no-auth for none: leave out one of them.")
     if not key and not no_auth and host not in LOOPBACK:
@@ -49,6 +55,12 @@ def listen(host: str, port: int) -> socket.socket:
             f"Cannot listen on port {port} of {host} ({reason}): stop what uses it, or "
             "name another with --port."
         ) from None
+
+
+def name_address(host: str, bound: socket.socket) -> str:
+    """Where what a socket is bound to is found."""
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{bound.getsockname()[1]}"
 
 
 def serve(app: Any, bound: socket.socket, seconds: float, on_start: Callable[[], None]) -> None:

@@ -28,11 +28,15 @@ MOST_INSIDE = 2_000  # tokens that a look into a model takes
 async def look(service: Service, body: InspectBody) -> dict[str, Any]:
     """The answer of `POST /api/inspect`. Raises ApiError where the body cannot be used."""
     served = service.find(body.model)
-    ids, prompt_length = await service.read(body.prompt, partial(_read, served), body)
+    service.check_room(1)
+    service.texts += 1
     try:
+        ids, prompt_length = await service.read(body.prompt, partial(_read, served), body)
         return await _look(service, served, body, ids, prompt_length)
     except MemoryError:
         raise ApiError(429, "Memory ran out: send a shorter text.", retry_after=5) from None
+    finally:
+        service.texts -= 1
 
 
 async def _look(
@@ -40,10 +44,15 @@ async def _look(
 ) -> dict[str, Any]:
     backend, stop = served.writer.generator.backend, served.tokenizer.stop_id
     row = visible(ids, stop, backend.context_length)
+    inside = body.inside or body.saliency
+    if inside and (length := len(seen(served.writer.generator, ids))) > MOST_INSIDE:
+        raise ApiError(
+            422, f"The model would be looked into at {length} tokens, {MOST_INSIDE} are the most."
+        )
     # Between two steps of the engine: they share the model.
     [logits], parts, shares = await service.worker.call(lambda: predict(backend, row))
     found = await asyncio.to_thread(_weigh, served, body, ids, prompt_length, logits)
-    if body.inside or body.saliency:
+    if inside:
         target = int(logits.argmax()) if body.target is None else body.target
         served.check_ids([target])
         loop = asyncio.get_running_loop()
@@ -64,10 +73,6 @@ def _look_inside(
     from textwright.inspection.saliency import saliency
 
     row = seen(served.writer.generator, ids)
-    if len(row) > MOST_INSIDE:
-        raise ApiError(
-            422, f"The model would be looked into at {len(row)} tokens, {MOST_INSIDE} are the most."
-        )
     model = served.inner
     shares = attention = gates = None
     if model is not None and body.inside:
@@ -111,9 +116,11 @@ def _weigh(
     try:
         given = {"max_new_tokens": sys.maxsize, **body.sampling()}  # a least number may be any
         options = with_ids(served.writer.options(**given), served.tokenizer)
-        kept = process(
-            logits, options, np.array(ids, np.int64), prompt_length, served.tokenizer.stop_id
-        )
+        row = np.array(ids, np.int64)
+        copied = np.empty(0, np.int64)
+        if options.no_copy:
+            copied = served.writer.known_sequences(options.no_copy).completing(row, len(logits))
+        kept = process(logits, options, row, prompt_length, served.tokenizer.stop_id, copied)
         peak(kept)
         after = np.exp(log_probabilities(kept))
     except NoTokenLeftError:

@@ -26,7 +26,9 @@ class Metrics:
         self._written = Counter(
             "textwright_new_tokens", "Tokens that were written.", ["run"], registry=self.registry
         )
-        gauge = Gauge("textwright_texts", "Texts that run or wait.", registry=self.registry)
+        gauge = Gauge(
+            "textwright_texts", "Texts that run or wait, and looks.", registry=self.registry
+        )
         gauge.set_function(texts)
         self._took = Histogram(
             "textwright_request_seconds",

@@ -115,7 +115,7 @@ class ServedRun:
         if body.fields is not None:
             return [AskedPrompt(self.writer.form().prompt(body.fields))]
         given: Any = body.prompt
-        if given is None:
+        if not given:
             return [AskedPrompt(Prompt("", []))]
         prompts = [given] if isinstance(given, str) or isinstance(given[0], int) else given
         if isinstance(prompts[0], str):
@@ -188,6 +188,19 @@ class ServedRun:
                 f"The request may take {tokens} tokens, prompts included, and {limits.tokens} are "
                 "the most: send less text, or lower max_tokens.",
                 param="max_tokens",
+            )
+        if body.logprobs is None:
+            return
+        shown = sum(
+            body.num * (body.new_tokens + (len(asked.prompt.ids) if body.echo else 0))
+            for asked in prompts
+        ) * max(1, body.logprobs)
+        if shown > limits.logprobs:
+            raise ApiError(
+                422,
+                f"The answer may have {shown} log-probabilities, and {limits.logprobs} are the "
+                "most: lower logprobs, or send less text.",
+                param="logprobs",
             )
 
 

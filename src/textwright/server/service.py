@@ -96,7 +96,7 @@ class Service:
     def __init__(self, runs: Sequence[ServedRun], limits: Limits) -> None:
         self.runs = {served.name: served for served in runs}
         self.limits = limits
-        self.texts = 0  # that run or wait, beams included
+        self.texts = 0  # that run or wait, beams and looks into a model included
         self.worker = Worker({name: served.engine for name, served in self.runs.items()})
         # For looks into a model and for long prompts, one at a time: texts go on meanwhile, and
         # short prompts do not wait for long ones.
@@ -141,7 +141,12 @@ class Service:
             )
         served = self.find(body.model)
         asked = await self.read(body.prompt, served.ask, body)
-        if self.texts + asked.width > self.limits.queue:
+        self.check_room(asked.width)
+        return Writing(self, served, body, asked)
+
+    def check_room(self, places: int) -> None:
+        """Raise ApiError where the queue has not so many places left."""
+        if self.texts + places > self.limits.queue:
             raise ApiError(
                 429,
                 f"{self.texts} texts run or wait, and {self.limits.queue} are the most: try again "
@@ -149,7 +154,6 @@ class Service:
                 code="queue_full",
                 retry_after=1,
             )
-        return Writing(self, served, body, asked)
 
 
 def _refused(error: Exception) -> ApiError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -57,6 +58,8 @@ class Worker:
         self._make = engines
         self._engines = {name: make() for name, make in engines.items()}
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._calls: deque[Callable[[], None]] = deque()  # that wait for their turn
+        self._lost: list[tuple[Ticket, int, Event]] = []  # errors that have not been told
         self._places: dict[tuple[str, int], tuple[Ticket, int]] = {}  # by run and number
         self._thread: Thread | None = None
 
@@ -64,20 +67,23 @@ class Worker:
         """Have requests written; their events come to the ticket's `batches`."""
         self.start()
         ticket = Ticket(run, requests)
-        self._orders.put(partial(self._submit, ticket))
+        self._orders.put(partial(self._try, self._submit, ticket))
         return ticket
 
     def release(self, ticket: Ticket) -> None:
         """End what of the ticket is still being written. Every ticket is released once."""
-        self._orders.put(partial(self._release, ticket))
+        self._orders.put(partial(self._try, self._release, ticket))
 
     async def call(self, function: Callable[[], _Found]) -> _Found:
-        """Call a function between two steps of the engines, which share the models with it."""
+        """Call a function between two steps of the engines, which share the models with it. After
+        it they have the time that it took, however many calls wait."""
         self.start()
         loop = asyncio.get_running_loop()
         found: asyncio.Future[_Found] = loop.create_future()
 
         def answer() -> None:
+            if found.done():  # who asked has gone
+                return
             try:
                 value = function()
             except Exception as error:
@@ -85,7 +91,7 @@ class Worker:
             else:
                 _send(loop, _settle, found, value, None)
 
-        self._orders.put(answer)
+        self._orders.put(partial(self._calls.append, answer))
         return await found
 
     def start(self) -> None:
@@ -105,8 +111,11 @@ class Worker:
 
     def _work(self) -> None:
         kept: dict[Ticket, Batch] = {}  # what has not been delivered
-        due = 0.0
+        due = turn = 0.0  # of the next delivery, of the next call
         while self._obey():
+            if self._calls and ((begun := time.perf_counter()) >= turn or not self._writes):
+                self._calls.popleft()()
+                turn = 2 * time.perf_counter() - begun
             ready = self._write(kept)
             if (now := time.perf_counter()) >= due:
                 due, ready = now + PAUSE * len(kept), set(kept)
@@ -115,25 +124,32 @@ class Worker:
                 arrived.setdefault(ticket.loop, {})[ticket] = kept.pop(ticket)
             for loop, batches in arrived.items():  # one call, however many texts
                 _send(loop, _deliver, batches)
+        for call in self._calls:
+            call()
+
+    @property
+    def _writes(self) -> bool:
+        return any(engine.busy for engine in self._engines.values())
 
     def _write(self, kept: dict[Ticket, Batch]) -> set[Ticket]:
         """Add what a step of each engine wrote → the tickets of which something begins or ends."""
-        ready: set[Ticket] = set()
+        found, self._lost = self._lost, []
         for run, engine in [*self._engines.items()]:
             if engine.busy:
-                for ticket, place, event in self._step(run, engine):
-                    kept.setdefault(ticket, []).append((place, event))
-                    if ticket.waits or not isinstance(event, TokenEvent) or event.finish_reason:
-                        ticket.waits = False
-                        ready.add(ticket)
+                found += self._step(run, engine)
+        ready: set[Ticket] = set()
+        for ticket, place, event in found:
+            kept.setdefault(ticket, []).append((place, event))
+            if ticket.waits or not isinstance(event, TokenEvent) or event.finish_reason:
+                ticket.waits = False
+                ready.add(ticket)
         return ready
 
     def _obey(self) -> bool:
         """Do what was ordered; where nothing is to be written, wait for an order. False: end."""
         with suppress(Empty):
             while True:
-                idle = not any(engine.busy for engine in self._engines.values())
-                order = self._orders.get(block=idle)
+                order = self._orders.get(block=not (self._writes or self._calls or self._lost))
                 if order is None:
                     return False
                 order()
@@ -143,14 +159,26 @@ class Worker:
         """What a step of an engine wrote, and whose it is."""
         try:
             return [(*self._places[run, event.request], event) for event in engine.step()]
-        except Exception as error:  # the engine itself is broken: it is replaced
-            self._engines[run] = self._make[run]()
-            found: list[tuple[Ticket, int, Event]] = []
-            for key in [key for key in self._places if key[0] == run]:
-                ticket, place = self._places.pop(key)
-                ticket.numbers.clear()
-                found.append((ticket, place, ErrorEvent(place, error)))
-            return found
+        except Exception as error:
+            return self._replace(run, error)
+
+    def _try(self, order: Callable[[Ticket], None], ticket: Ticket) -> None:
+        """Do what was ordered for a ticket. Where that fails, the engine is broken."""
+        try:
+            order(ticket)
+        except Exception as error:
+            lost = self._replace(ticket.run, error)
+            self._lost += [*lost, (ticket, 0, ErrorEvent(0, error))]
+
+    def _replace(self, run: str, error: Exception) -> list[tuple[Ticket, int, Event]]:
+        """A new engine in place of one that is broken → what this means for whom."""
+        self._engines[run] = self._make[run]()
+        found: list[tuple[Ticket, int, Event]] = []
+        for key in [key for key in self._places if key[0] == run]:
+            ticket, place = self._places.pop(key)
+            ticket.numbers.clear()
+            found.append((ticket, place, ErrorEvent(place, error)))
+        return found
 
     def _submit(self, ticket: Ticket) -> None:
         engine = self._engines[ticket.run]

@@ -115,11 +115,13 @@ class Generator:
         """
         seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
         options, known = with_ids(options, self.tokenizer), self._known(options.no_copy)
-        begun: Counter[str] = Counter()  # texts of each prompt
+        # Texts of each prompt: ids that are no whole characters can read alike.
+        begun: Counter[tuple[str, tuple[int, ...]]] = Counter()
         requests = []
         for prompt, own in zip(prompts, seeds, strict=True):
-            first = begun[prompt.text]
-            begun[prompt.text] += num
+            key = (prompt.text, tuple(prompt.ids))
+            first = begun[key]
+            begun[key] += num
             requests.append(
                 Request(
                     prompt,
