@@ -66,7 +66,13 @@ export class ShadedText {
     const place = { ArrowRight: this.selected + 1, ArrowLeft: this.selected - 1, Home: 0, End: last }[event.key];
     if (place === undefined) return;
     event.preventDefault();
-    this.select(Math.max(0, Math.min(last, place)));
+    this.go(Math.max(0, Math.min(last, place)));
+  }
+
+  /** Select a token by a key, which says nothing of where it stands. */
+  go(place) {
+    this.select(place);
+    this.text.children[place].scrollIntoView({ block: "nearest" });
   }
 
   select(place) {

@@ -12,6 +12,8 @@ export class TokenList extends ShadedText {
     super(text, "token", onLook);
     this.choices = choices;
     this.onChoice = onChoice;
+    this.listed = -1; // the place whose choices are shown
+    this.wanted = false; // whether those that come are to have the focus
     choices.addEventListener("keydown", ({ key }) => key === "Escape" && text.focus());
   }
 
@@ -20,15 +22,23 @@ export class TokenList extends ShadedText {
     const chosen = this.choices.contains(document.activeElement);
     super.show(tokens);
     this.choices.hidden = true;
+    this.listed = -1;
     if (!chosen) return;
-    if (tokens.length) this.select(tokens.length - 1);
     this.text.focus();
+    if (tokens.length) this.go(tokens.length - 1);
   }
 
   press(event) {
     super.press(event);
-    if (event.key !== "Enter") return;
+    this.wanted = event.key === "Enter";
+    if (!this.wanted) return;
     event.preventDefault();
+    if (this.listed === this.selected) this.enter();
+  }
+
+  /** Go to the choices. */
+  enter() {
+    this.wanted = false;
     this.choices.querySelector("button")?.focus();
   }
 
@@ -38,8 +48,11 @@ export class TokenList extends ShadedText {
     this.choices.querySelector("h2").textContent =
       token.id === null ? "Nothing could come here" : `“${called(token)}” had a probability of ${percent(token.before)}`;
     const rows = alternatives.map((other) => this.row(place, other, token));
+    const inside = this.choices.contains(document.activeElement);
     this.choices.querySelector("tbody").replaceChildren(...rows);
     this.choices.hidden = false;
+    this.listed = place;
+    if (inside || (this.wanted && document.activeElement === this.text)) this.enter();
   }
 
   row(place, alternative, token) {
