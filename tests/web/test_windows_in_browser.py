@@ -111,6 +111,16 @@ def test_what_cannot_be_read_is_copied_before_its_place_is_taken(window):
     assert len(json.loads(kept[key])["texts"]) == 1
 
 
+def test_what_the_browser_loses_meanwhile_is_kept_again(window):
+    one, other = window(), window()
+    write(one)
+    expect(texts(other)).to_have_count(1)
+    other.evaluate("localStorage.clear()")
+    leave(one)
+    expect(texts(other)).to_have_count(1)
+    expect(texts(window())).to_have_count(1)
+
+
 def test_a_run_with_another_vocabulary_has_texts_of_its_own(browser, url, trained):
     page = browser.new_page()
     page.goto(url)

@@ -22,11 +22,10 @@ export function readKept(key, read) {
   }
 }
 
-/** Keep a text, or with null nothing → what went wrong, if anything. */
+/** Keep a text → what went wrong, if anything. */
 export function keep(key, text) {
   try {
-    if (text === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, text);
+    localStorage.setItem(key, text);
     return "";
   } catch (error) {
     const full = error.name === "QuotaExceededError";

@@ -29,7 +29,7 @@ export class RatingView {
   open() {
     this.key = `textwright ratings: ${this.page.runs.map(identityOf).sort().join("; ")}`;
     find("ratings-unkept").textContent = readKept(this.key, (text) => {
-      this.ratings = text === null ? [] : [...JSON.parse(text).ratings];
+      if (text !== null) this.ratings = [...JSON.parse(text).ratings];
     });
     if (find("pair").hidden) this.showResults();
   }

@@ -66,13 +66,13 @@ export class ShadedText {
     const place = { ArrowRight: this.selected + 1, ArrowLeft: this.selected - 1, Home: 0, End: last }[event.key];
     if (place === undefined) return;
     event.preventDefault();
-    this.go(Math.max(0, Math.min(last, place)));
+    this.select(Math.max(0, Math.min(last, place)));
+    this.reveal();
   }
 
-  /** Select a token by a key, which says nothing of where it stands. */
-  go(place) {
-    this.select(place);
-    this.text.children[place].scrollIntoView({ block: "nearest" });
+  /** Bring the selected token into view: a key, unlike a tap, says nothing of where it stands. */
+  reveal() {
+    this.text.children[this.selected]?.scrollIntoView({ block: "nearest" });
   }
 
   select(place) {

@@ -13,7 +13,7 @@ export class TokenList extends ShadedText {
     this.choices = choices;
     this.onChoice = onChoice;
     this.listed = -1; // the place whose choices are shown
-    this.wanted = false; // whether those that come are to have the focus
+    this.wanted = -1; // the place whose choices are to have the focus when they come
     choices.addEventListener("keydown", ({ key }) => key === "Escape" && text.focus());
   }
 
@@ -22,23 +22,24 @@ export class TokenList extends ShadedText {
     const chosen = this.choices.contains(document.activeElement);
     super.show(tokens);
     this.choices.hidden = true;
-    this.listed = -1;
+    this.listed = this.wanted = -1;
     if (!chosen) return;
+    if (tokens.length) this.select(tokens.length - 1);
     this.text.focus();
-    if (tokens.length) this.go(tokens.length - 1);
+    this.reveal();
   }
 
   press(event) {
     super.press(event);
-    this.wanted = event.key === "Enter";
-    if (!this.wanted) return;
+    this.wanted = -1;
+    if (event.key !== "Enter") return;
     event.preventDefault();
     if (this.listed === this.selected) this.enter();
+    else this.wanted = this.selected;
   }
 
   /** Go to the choices. */
   enter() {
-    this.wanted = false;
     this.choices.querySelector("button")?.focus();
   }
 
@@ -52,7 +53,7 @@ export class TokenList extends ShadedText {
     this.choices.querySelector("tbody").replaceChildren(...rows);
     this.choices.hidden = false;
     this.listed = place;
-    if (inside || (this.wanted && document.activeElement === this.text)) this.enter();
+    if (inside || (this.wanted === place && document.activeElement === this.text)) this.enter();
   }
 
   row(place, alternative, token) {

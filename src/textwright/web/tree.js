@@ -85,12 +85,12 @@ export class Tree {
   adopt(from, to) {
     const old = new Map(from.map((text) => [text.id, JSON.stringify(plain(text))]));
     const now = new Set(to.map(({ id }) => id));
-    const isNew = (text) => old.get(text.id) !== JSON.stringify(plain(text));
+    const changed = new Set(to.filter((text) => old.get(text.id) !== JSON.stringify(plain(text))));
     const adopted = (texts) => {
       const here = new Map(texts.map((text) => [text.id, text]));
       const theirs = to.filter(({ id }) => here.has(id) || !old.has(id)); // without what was deleted here
       const own = texts.filter(({ id }) => !old.has(id) && !now.has(id));
-      return rooted([...theirs.map((text) => (isNew(text) ? text : here.get(text.id))), ...own]);
+      return rooted([...theirs.map((text) => (changed.has(text) ? text : here.get(text.id))), ...own]);
     };
     this.texts = adopted(this.texts);
     this.before = this.before.map(adopted);

@@ -4,28 +4,29 @@
 import { keep, readKept } from "./keeping.js";
 import { readTexts, Tree } from "./tree.js";
 
-const kept = new WeakMap(); // by tree: the text that it was last read from or kept as; null: nothing
+const EMPTY = JSON.stringify(new Tree()); // where nothing was kept
+const kept = new WeakMap(); // by tree: the text that it was last read from or kept as
 
 /** The tree that was kept for a run, and what went wrong, if anything. */
 export function openTree(run) {
   const tree = new Tree();
-  kept.set(tree, null);
+  kept.set(tree, EMPTY);
   return { tree, problem: joinTree(run, tree) };
 }
 
 /** Take over what another window has kept since → what went wrong, if anything. */
 export function joinTree(run, tree) {
   return readKept(keyOf(run), (text) => {
-    if (text === kept.get(tree)) return;
-    tree.adopt(textsIn(kept.get(tree)), textsIn(text));
-    kept.set(tree, text);
+    const known = kept.get(tree);
+    if (text !== null && text !== known) tree.adopt(textsIn(known), textsIn(text));
+    kept.set(tree, text ?? EMPTY); // a browser that lost it has it again when it is kept
   });
 }
 
 /** Keep the tree, joined with what another window has kept → what went wrong, if anything. */
 export function keepTree(run, tree) {
   const problem = joinTree(run, tree);
-  const text = tree.texts.length ? JSON.stringify(tree) : null;
+  const text = JSON.stringify(tree);
   if (text === kept.get(tree)) return problem;
   const failed = keep(keyOf(run), text);
   if (!failed) kept.set(tree, text);
@@ -33,7 +34,7 @@ export function keepTree(run, tree) {
 }
 
 function textsIn(text) {
-  return text === null ? [] : readTexts(JSON.parse(text));
+  return readTexts(JSON.parse(text));
 }
 
 function keyOf(run) {
