@@ -89,13 +89,14 @@ def test_everything_can_be_done_by_keyboard(page):
     assert page.inner_text("#text") == before
 
 
-def write_long(page):
+def write_long(page, length=10**6):
     """Begin a text that goes on until it is stopped."""
     page.evaluate(
-        """() => {
+        """length => {
             const { elements } = document.getElementById("form");
-            elements.min_new_tokens.value = elements.max_new_tokens.value = 1e6;
-        }"""
+            elements.min_new_tokens.value = elements.max_new_tokens.value = length;
+        }""",
+        length,
     )
     page.click("#write")
     expect(page.locator("#token-9")).to_be_attached()
@@ -135,6 +136,29 @@ def test_the_focus_goes_on_where_what_had_it_is_gone(page):
     assert page.evaluate(focused) == "write"
 
 
+def test_a_token_that_a_key_selects_is_in_view(page):
+    write_long(page)
+    page.click("#halt")
+    page.focus("#text")
+    for key in ("End", "Home"):
+        page.keyboard.press(key)
+        place = page.get_attribute("#text", "aria-activedescendant")
+        expect(page.locator(f"#{place}")).to_be_in_viewport()
+
+
+def test_a_name_is_typed_while_its_text_ends_and_given_when_another_is_chosen(page):
+    page.click("#write")
+    wait_for_end(page)
+    write_long(page, 3000)
+    page.focus("#text-name")
+    page.keyboard.type("mine")
+    wait_for_end(page)
+    first, second = page.locator("#tree button").all()
+    first.click()
+    expect(first).to_have_attribute("aria-current", "true")
+    expect(second).to_contain_text("mine")
+
+
 def test_what_the_samplers_removed_is_marked(page):
     page.click("#all-settings summary")
     page.fill("[name=top_k]", "2")
@@ -157,9 +181,14 @@ def test_unknown_words_are_named(page):
 def test_a_setting_out_of_range_is_refused_where_it_stands(page):
     page.click("#all-settings summary")
     page.fill("[name=top_p]", "2")
+    page.click("#all-settings summary")
     page.click("#write")
-    assert page.eval_on_selector("[name=top_p]", "field => !field.validity.valid")
+    expect(page.locator("[name=top_p]")).to_be_focused()
     page.fill("[name=top_p]", "1")
+    for number, valid in [("1e", False), (".", False), ("1e-1", True), (".5", True), ("2.", True)]:
+        page.fill("[name=temperature]", number)
+        assert bool(page.query_selector("[name=temperature]:valid")) is valid
+    page.fill("[name=temperature]", "1")
     page.fill("[name=min_new_tokens]", "50")
     page.click("#write")
     wait_for_status(page, "should not exceed the most")

@@ -15,14 +15,17 @@ from textwright.writing.sampling_options import explain, sampling_options
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
 
+TEXT = {"id": 1, "parent": None, "place": 0, "run": "notes", "prompt": "The", "options": {}}
+TEXT |= {"seed": "1", "name": "", "kept": False, "tokens": []}
+
 
 @pytest.fixture(scope="module")
 def page(browser):
     page = browser.new_page()
-    expose(page, "tree.js", "Tree", "nameOf")
+    expose(page, "tree.js", "Tree", "nameOf", "readTexts")
     expose(page, "order.js", "explainSteps", "explainEnd")
     expose(page, "calls.js", "makeCalls")
-    expose(page, "sampling.js", "DEFAULTS")
+    expose(page, "sampling.js", "DEFAULTS", "checkOptions")
     page.evaluate(
         """() => {
             globalThis.madeOf = (words, parent = null) => ({
@@ -39,6 +42,7 @@ def page(browser):
                 tree.add({ ...madeOf("hot pan", hot.id), place: 1 });
                 return tree;
             };
+            globalThis.again = (tree) => readTexts(JSON.parse(JSON.stringify(tree)));
         }"""
     )
     return page
@@ -53,11 +57,12 @@ def test_each_change_of_the_tree_is_undone(page):
         page,
         """() => {
             const tree = grow();
+            const [, , hot, pan] = tree.texts;
             const shapes = [shape(tree)];
             for (const work of [
-                () => tree.rename(3, "mine"),
-                () => tree.keep(4, true),
-                () => tree.remove(3),
+                () => tree.rename(hot.id, "mine"),
+                () => tree.keep(pan.id, true),
+                () => tree.remove(hot.id),
                 () => tree.add(madeOf("rice")),
             ]) {
                 work();
@@ -84,12 +89,15 @@ def test_kept_texts_are_left_when_the_others_are_deleted(page):
         page,
         """() => {
             const tree = grow();
-            tree.keep(1, true);
-            tree.keep(4, true);
+            const [soup, , , pan] = tree.texts;
+            for (const { id } of [soup, pan]) tree.keep(id, true);
             tree.removeOthers();
-            return shape(tree);
+            const both = shape(tree); // all that the other lacks of the soup is its own now
+            tree.keep(soup.id, false);
+            tree.removeOthers();
+            return [...both, ...shape(tree)];
         }""",
-    ) == ["The soup", "-pan"]
+    ) == ["The soup", "-hot pan", "The hot pan"]
 
 
 def test_saved_texts_are_read_again_beside_others(page):
@@ -99,10 +107,10 @@ def test_saved_texts_are_read_again_beside_others(page):
             const tree = grow();
             const document = JSON.parse(JSON.stringify(tree));
             const other = new Tree();
-            other.take(document);
-            const again = JSON.stringify(other) === JSON.stringify(tree);
-            other.take(document);
-            return [again, shape(other), String(other.texts[5].seed), tree.toText()];
+            other.take(document, "notes");
+            const same = JSON.stringify(shape(other)) === JSON.stringify(shape(tree));
+            other.take(document, "notes");
+            return [same, shape(other), String(other.texts[5].seed), tree.toText()];
         }""",
     )
     assert same
@@ -111,9 +119,88 @@ def test_saved_texts_are_read_again_beside_others(page):
     assert "# pan\n\nThe hot pan\n" in readable
 
 
+def test_a_temperature_that_json_has_no_number_for_is_kept(page):
+    assert call(
+        page,
+        """() => {
+            const tree = new Tree();
+            tree.add({ ...madeOf("soup"), options: { temperature: Infinity } });
+            return checkOptions(again(tree)[0].options).temperature === Infinity;
+        }""",
+    )
+
+
+def test_a_text_whose_parent_is_gone_begins_anew(page):
+    added, read = call(
+        page,
+        """() => {
+            const tree = grow();
+            const [soup] = tree.texts;
+            tree.remove(soup.id);
+            tree.add({ ...madeOf("cold soup", soup.id), place: 1 }); // it was waited for meanwhile
+            const document = JSON.parse(JSON.stringify(grow()));
+            document.texts.splice(0, 2);
+            return [shape(tree), shape(new Tree(readTexts(document)))];
+        }""",
+    )
+    assert added == ["The dish", "The cold soup"]
+    assert read == ["The hot soup", "-pan"]
+
+
+def test_a_large_tree_goes_on(page):
+    assert (
+        call(
+            page,
+            """() => {
+            const text = (_, id) => ({ ...madeOf("soup"), id, parent: null });
+            const tree = new Tree(Array.from({ length: 1300 }, text));
+            for (let change = 0; change < 100; change++) tree.rename(7, `name ${change}`);
+            tree.add(madeOf("dish"));
+            return shape(tree).length;
+        }""",
+        )
+        == 1301
+    )
+
+
+def test_what_another_window_changed_is_taken_over_and_not_undone(page):
+    told = call(
+        page,
+        """() => {
+            const here = grow();
+            const [soup, dish, hot] = here.texts;
+            const there = new Tree(again(here));
+            const from = again(here);
+            here.rename(dish.id, "mine");
+            here.remove(hot.id);
+            here.add(madeOf("rice"));
+            there.remove(dish.id);
+            there.rename(soup.id, "theirs");
+            there.add({ ...madeOf("cold soup", soup.id), place: 0 });
+            here.adopt(from, again(there));
+            there.adopt(again(there), again(here));
+            const shapes = [shape(there), shape(here)];
+            for (let step = 0; step < 2; step++) {
+                here.undo();
+                shapes.push(shape(here));
+            }
+            return shapes;
+        }""",
+    )
+    both = ["theirs", "-cold soup", "The rice"]
+    assert told[:3] == [both, both, both[:2]]
+    assert told[3] == ["theirs", "-hot soup", "--pan", "-cold soup"]
+
+
 @pytest.mark.parametrize(
     "document",
-    [None, {}, {"format": "other", "texts": []}, {"format": "textwright texts 1", "texts": [{}]}],
+    [
+        *(None, {}, {"format": "other", "texts": []}),
+        {"format": "textwright texts 1", "texts": [{}]},
+        {"format": "textwright texts 1", "texts": [TEXT, TEXT]},
+        {"format": "textwright texts 1", "texts": [{**TEXT, "options": None}]},
+        {"format": "textwright texts 1", "texts": [{**TEXT, "run": "poems"}]},
+    ],
 )
 def test_what_holds_no_texts_is_refused_and_changes_nothing(page, document):
     told, shape = call(
@@ -121,7 +208,7 @@ def test_what_holds_no_texts_is_refused_and_changes_nothing(page, document):
         """document => {
             const tree = grow();
             try {
-                tree.take(document);
+                tree.take(document, "notes");
             } catch (error) {
                 return [error.message, shape(tree)];
             }
@@ -219,3 +306,17 @@ def test_each_call_writes_the_same_text(page, formed, begun, options, capsys, mo
         told = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=60)
         [written] = json.loads(told.stdout)["samples"]
         assert written["text"] == sample.text
+
+
+def test_no_call_is_told_that_would_write_another_text(page):
+    lines = call(
+        page,
+        """([own, empty]) => [own, empty].map((stop) => {
+            const run = { name: "my", options: { stop: own } };
+            const request = { prompt: "The", options: { ...DEFAULTS, stop }, seed: 7n };
+            return makeCalls(request, run, "").find(({ name }) => name === "command line").text;
+        })""",
+        [["\n"], []],
+    )
+    assert lines[0] == "textwright generate runs/my \\\n  --prompt The \\\n  --seed 7"
+    assert lines[1].startswith("# The command line cannot")

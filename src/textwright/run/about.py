@@ -27,6 +27,7 @@ def about(run: Run, license: str = "") -> dict[str, Any]:
         "tokenizer": {
             "kind": tokenizer.kind,
             "size": tokenizer.vocab_size,
+            "fingerprint": tokenizer.fingerprint,
             "stop_id": tokenizer.stop_id,
         },
         "fields": fields_of(run),

@@ -43,6 +43,7 @@ function python(prompt, fields, own, seed, name) {
 
 function commandLine(prompt, fields, own, seed, name) {
   if (fields && !Object.keys(fields).length) return "# The command line writes fields where one is given: give one.";
+  if (own.stop?.length === 0) return "# The command line cannot leave out the stop texts of the run: give one.";
   const begun = fields
     ? Object.entries(fields).map(([field, value]) => ["--field", `${field}=${value}`])
     : [["--prompt", prompt]];

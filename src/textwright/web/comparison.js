@@ -31,7 +31,7 @@ export class Comparison {
   rate() {
     this.end("");
     find("side-by-side").replaceChildren();
-    this.attempt("", () => this.rating.begin(this.sides.both()));
+    this.attempt("", (signal) => this.rating.begin(this.sides.both(), signal));
   }
 
   /** End what is being done. */

@@ -2,21 +2,30 @@
 
 const NOTHING_KEPT = "This browser keeps nothing for this page: save your work before you leave.";
 
-/** What was kept under a key, read by a function; null: nothing. And what went wrong, if anything. */
+/**
+ * Have a function read the text that was kept under a key; null: nothing was. Returns what went wrong, if
+ * anything. What cannot be read is copied beside, because the next thing to be kept takes its place.
+ */
 export function readKept(key, read) {
+  let text;
   try {
-    const kept = localStorage.getItem(key);
-    return { value: kept && read(JSON.parse(kept)), problem: "" };
+    text = localStorage.getItem(key);
   } catch {
-    return { value: null, problem: NOTHING_KEPT };
+    return NOTHING_KEPT;
+  }
+  try {
+    read(text);
+    return "";
+  } catch {
+    const aside = `${key} (unreadable)`;
+    return keep(aside, text) || `What this browser kept for this page cannot be read. It has a copy, named “${aside}”.`;
   }
 }
 
-/** Keep a document, or with null nothing → what went wrong, if anything. */
-export function keep(key, document) {
+/** Keep a text → what went wrong, if anything. */
+export function keep(key, text) {
   try {
-    if (document === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, JSON.stringify(document));
+    localStorage.setItem(key, text);
     return "";
   } catch (error) {
     const full = error.name === "QuotaExceededError";

@@ -18,7 +18,7 @@ import { showLossCurve } from "./loss_curve.js";
 import { Settings } from "./settings.js";
 import { TokenList } from "./token_list.js";
 import { Tree } from "./tree.js";
-import { keepTree, openTree } from "./tree_store.js";
+import { joinTree, keepTree, openTree } from "./tree_store.js";
 import { TreeView } from "./tree_view.js";
 
 const PIECES_OF = { word: "words", char: "characters", symbols: "symbols", bpe: "pieces of words" };
@@ -43,7 +43,7 @@ export class Page extends EventTarget {
     this.writing = new AbortController();
     this.side = side;
     this.settings = new Settings(find("form"), find("order"), find("ending"));
-    this.beginning = new Beginning(() => this.attempt(() => this.tellUnknown()));
+    this.beginning = new Beginning(() => this.tellUnknown());
     this.list = new TokenList(find("text"), find("choices"), {
       onLook: (at) => this.look(at),
       onChoice: (at, other) => this.branch(at, other),
@@ -54,9 +54,9 @@ export class Page extends EventTarget {
     find("privacy").textContent = this.side.privacy;
     find("form").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.stop("Writing…");
-      this.attempt(async () => this.write(await this.request()));
+      this.write(this.request());
     });
+    find("form").addEventListener("invalid", ({ target }) => target.closest("details")?.setAttribute("open", ""), true);
     find("prompt").addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) find("write").click();
     });
@@ -65,7 +65,7 @@ export class Page extends EventTarget {
       find("write").click();
     });
     find("halt").addEventListener("click", () => this.stop("Stopped."));
-    find("runs").addEventListener("change", ({ target }) => this.attempt(() => this.choose(this.runs[target.selectedIndex])));
+    find("runs").addEventListener("change", ({ target }) => this.choose(this.runs[target.selectedIndex]));
     find("key").addEventListener("submit", (event) => {
       event.preventDefault();
       this.side.useKey(event.target.elements.key.value);
@@ -73,6 +73,7 @@ export class Page extends EventTarget {
       this.begin();
     });
     addEventListener("pagehide", () => this.keep());
+    addEventListener("storage", () => this.run && this.follow(() => joinTree(this.run, this.tree)));
     await this.begin();
   }
 
@@ -84,10 +85,10 @@ export class Page extends EventTarget {
       find("runs").parentElement.hidden = this.runs.length < 2;
       this.choose(this.runs[0]);
       this.engine = await this.side.openEngine();
-      await this.tellUnknown();
       find("write").disabled = find("another").disabled = false;
       this.say("Ready.");
       this.tell("ready");
+      this.tellUnknown();
     });
   }
 
@@ -110,7 +111,7 @@ export class Page extends EventTarget {
     find("unkept").textContent = problem;
     this.tell("run");
     this.show(tree.texts.at(-1)?.id ?? null);
-    return this.tellUnknown();
+    this.tellUnknown();
   }
 
   /** What would be written now: a text without tokens. */
@@ -123,10 +124,14 @@ export class Page extends EventTarget {
   }
 
   /** Name the words of the beginning that the vocabulary lacks. */
-  async tellUnknown() {
+  tellUnknown() {
     if (!this.engine) return;
-    const { unknown } = await this.engine.tokenize({ run: this.run.name, ...this.beginning.value });
-    find("unknown").textContent = unknown.length ? `The model does not know: ${unknown.join(", ")}` : "";
+    this.attempt(async () => {
+      const answer = (this.newest = this.engine.tokenize({ run: this.run.name, ...this.beginning.value }));
+      const { unknown } = await answer;
+      if (this.newest !== answer) return; // an earlier one may come later
+      find("unknown").textContent = unknown.length ? `The model does not know: ${unknown.join(", ")}` : "";
+    });
   }
 
   /** Go on from the same beginning with another token. */
@@ -136,11 +141,17 @@ export class Page extends EventTarget {
     this.write({ ...begun, tokens: tokens.slice(0, place) }, { id, before });
   }
 
-  /** Write a text to its end, and add it to the tree. chosen: the token after those that it has. */
-  async write(begun, chosen = null) {
+  /**
+   * Write a text to its end, and add it to the tree. beginning: the text, or the promise of it · chosen:
+   * the token after those that it has.
+   */
+  async write(beginning, chosen = null) {
     this.stop("Writing…");
     const { signal } = (this.writing = new AbortController());
+    find("halt").disabled = false;
     await this.attempt(async () => {
+      const begun = await beginning;
+      if (signal.aborted) return;
       const { tokens: given = [] } = begun;
       const known = chosen ? [...given, chosen] : given;
       const started = performance.now();
@@ -164,17 +175,17 @@ export class Page extends EventTarget {
   add(text) {
     const added = this.tree.add(text);
     this.show(added.id);
-    find("halt").disabled = false;
     return added;
   }
 
   /** Add a text that was written beside the page, to the tree of its run, and show it. */
-  async take(text) {
+  take(text) {
     if (text.run !== this.run.name) {
       const { value } = find("prompt");
       find("runs").value = text.run;
-      await this.choose(this.runs.find(({ name }) => name === text.run));
+      this.choose(this.runs.find(({ name }) => name === text.run));
       find("prompt").value = value;
+      this.tellUnknown();
     }
     this.show(this.tree.add(text).id);
     this.stop("It stands among the texts.");
@@ -203,19 +214,26 @@ export class Page extends EventTarget {
     this.tell("text");
   }
 
-  /** Change the tree, and show what is left if the text that is shown went. */
+  /** Change the tree. */
   changeTree(work) {
-    if (find("halt").disabled === false) this.stop("Stopped.");
-    const parent = this.shown?.parent ?? null;
-    work(this.tree);
+    if (!find("halt").disabled) this.stop("Stopped.");
+    this.follow(() => work(this.tree));
     this.keep();
-    if (this.shown) this.tell("text");
-    else this.show((this.tree.get(parent) ?? this.tree.texts.at(-1))?.id ?? null);
   }
 
   /** Keep the tree for the next time. */
   keep() {
-    if (this.run) find("unkept").textContent = keepTree(this.run, this.tree);
+    if (this.run) this.follow(() => (find("unkept").textContent = keepTree(this.run, this.tree)));
+  }
+
+  /** Do what may change the tree, and show what is left if the text that is shown went. */
+  follow(work) {
+    const { texts } = this.tree;
+    const parent = this.shown?.parent ?? null;
+    work();
+    if (this.tree.texts === texts) return;
+    if (this.shown) this.tell("text");
+    else this.show((this.tree.get(parent) ?? this.tree.texts.at(-1))?.id ?? null);
   }
 
   /** Say what the token at a place could have been. */
@@ -239,13 +257,13 @@ export class Page extends EventTarget {
     this.dispatchEvent(new Event(event));
   }
 
-  /** Do work; say what went wrong, unless it was ended by the signal. */
+  /** Do work; say what went wrong, unless it was ended by the signal. signal: of what is being written. */
   async attempt(work, signal) {
     try {
       await work();
     } catch (error) {
       if (signal?.aborted) return;
-      this.stop("");
+      if (signal) this.stop("");
       this.say(error.message, true);
       if (error.wantsKey) {
         find("key").hidden = false;

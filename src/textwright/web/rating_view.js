@@ -22,19 +22,23 @@ export class RatingView {
       saveFile("ratings.json", JSON.stringify(ratingsDocument(this.ratings), null, 1)),
     );
     find("forget-ratings").addEventListener("click", () => this.forget());
+    addEventListener("storage", ({ key }) => key === this.key && this.open());
   }
 
   /** Take up what was rated before with these runs. */
   open() {
     this.key = `textwright ratings: ${this.page.runs.map(identityOf).sort().join("; ")}`;
-    const { value } = readKept(this.key, ({ ratings }) => ratings);
-    this.ratings = value ?? [];
-    this.showResults();
+    find("ratings-unkept").textContent = readKept(this.key, (text) => {
+      if (text !== null) this.ratings = [...JSON.parse(text).ratings];
+    });
+    if (find("pair").hidden) this.showResults();
   }
 
   /** Rate two sides, with the beginning and from the seed that the page has now. */
-  async begin(sides) {
-    this.asked = { ...(await this.page.request()), sides };
+  async begin(sides, signal) {
+    const request = await this.page.request();
+    if (signal.aborted) return;
+    this.asked = { ...request, sides };
     find("ratings").hidden = true; // what was answered should not sway what is answered next
     this.rated = 0;
     this.next(this.asked.seed);
@@ -105,7 +109,7 @@ export class RatingView {
   }
 
   keep() {
-    find("unkept").textContent = keep(this.key, { ratings: this.ratings });
+    find("ratings-unkept").textContent = keep(this.key, JSON.stringify({ ratings: this.ratings }));
   }
 
   forget() {

@@ -15,10 +15,20 @@ class KeyWanted extends Error {
 export class ServerEngine {
   constructor() {
     this.told = new Map(); // by run: what the server says of it
+    try {
+      this.key = sessionStorage.getItem(KEY);
+    } catch {
+      this.key = null; // a browser that keeps nothing
+    }
   }
 
   useKey(key) {
-    sessionStorage.setItem(KEY, key);
+    this.key = key;
+    try {
+      sessionStorage.setItem(KEY, key);
+    } catch {
+      // It is asked for again when the page is.
+    }
   }
 
   /** What the page says of each run. */
@@ -72,7 +82,7 @@ export class ServerEngine {
   /** The answer to a GET, or to a POST of a body. */
   async ask(path, body, signal) {
     const headers = { "Content-Type": "application/json" };
-    const key = sessionStorage.getItem(KEY);
+    const { key } = this;
     if (key) headers.Authorization = `Bearer ${key}`;
     const text = body && json(body);
     let answer;

@@ -62,10 +62,13 @@ export class Settings {
 
   /** The options as they are set, by the names that the run has for them. */
   get options() {
+    return { ...DEFAULTS, ...this.own, ...this.chosen };
+  }
+
+  /** Those that have fields; the others are always the run's own. */
+  get chosen() {
     const numbers = Object.keys(DEFAULTS).filter((name) => name in this.elements && name !== "stop");
     return {
-      ...DEFAULTS,
-      ...this.own,
       ...Object.fromEntries(numbers.map((name) => [name, Number(this.elements[name].value)])),
       stop: this.elements.stop.value.split("\n").filter((line) => line).map((line) => line.replaceAll("\\n", "\n")),
     };

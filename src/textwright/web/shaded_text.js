@@ -67,6 +67,12 @@ export class ShadedText {
     if (place === undefined) return;
     event.preventDefault();
     this.select(Math.max(0, Math.min(last, place)));
+    this.reveal();
+  }
+
+  /** Bring the selected token into view: a key, unlike a tap, says nothing of where it stands. */
+  reveal() {
+    this.text.children[this.selected]?.scrollIntoView({ block: "nearest" });
   }
 
   select(place) {

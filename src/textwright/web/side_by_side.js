@@ -7,6 +7,7 @@ import { nameSides } from "./sides.js";
 /** Write a text for each side, and show both in the element while they grow. signal ends it. */
 export async function writeSideBySide(page, sides, element, signal) {
   const request = await page.request();
+  if (signal.aborted) return;
   const names = nameSides(sides);
   const columns = sides.map((side, place) => new Column(page, { ...request, ...side }, names[place], place));
   element.replaceChildren(...columns.map((column) => column.element));
@@ -26,7 +27,7 @@ class Column {
     this.element = make("article", {}, title, make("p", { className: "story" }, given, text), this.said, this.taking);
     this.list = new ShadedText(text, `column-${place}`, (at) => this.tell(at));
     this.list.show(this.tokens);
-    this.taking.addEventListener("click", () => page.attempt(() => page.take({ ...request, tokens: this.tokens })));
+    this.taking.addEventListener("click", () => page.take({ ...request, tokens: this.tokens }));
   }
 
   async write(signal) {

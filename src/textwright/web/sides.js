@@ -4,7 +4,6 @@ import { find } from "./elements.js";
 import { DEFAULTS } from "./sampling.js";
 import { optionsOf } from "./settings.js";
 
-const OF_A_RUN = ["forbid", "logit_bias"]; // hold ids, which mean nothing to another run
 const LEGENDS = ["One", "Other"];
 const TAKEN = "as taken from above";
 
@@ -38,7 +37,7 @@ export class Sides {
   }
 
   takeSettings(side) {
-    side.taken = this.page.settings.options;
+    side.taken = this.page.settings.chosen;
     if (side.settings.options[0].value !== TAKEN) side.settings.prepend(new Option(TAKEN));
     side.settings.value = TAKEN;
     this.describe(side);
@@ -55,12 +54,10 @@ export class Sides {
 
   sideOf({ runs, settings, taken }) {
     const { name, options: own } = this.page.runs[runs.selectedIndex];
-    const options = optionsOf(settings.value, own);
-    const ofRun = Object.fromEntries(OF_A_RUN.map((option) => [option, options[option]]));
-    const chosen = settings.value === TAKEN ? { ...taken, ...ofRun } : options;
-    const { temperature } = chosen;
+    const options = { ...optionsOf(settings.value, own), ...(settings.value === TAKEN && taken) };
+    const { temperature } = options;
     // JSON, as which a rating is kept, has no number for infinity.
-    return { run: name, options: { ...chosen, temperature: temperature === Infinity ? "Infinity" : temperature } };
+    return { run: name, options: { ...options, temperature: temperature === Infinity ? "Infinity" : temperature } };
   }
 }
 

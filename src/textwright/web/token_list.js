@@ -12,6 +12,8 @@ export class TokenList extends ShadedText {
     super(text, "token", onLook);
     this.choices = choices;
     this.onChoice = onChoice;
+    this.listed = -1; // the place whose choices are shown
+    this.wanted = -1; // the place whose choices are to have the focus when they come
     choices.addEventListener("keydown", ({ key }) => key === "Escape" && text.focus());
   }
 
@@ -20,15 +22,24 @@ export class TokenList extends ShadedText {
     const chosen = this.choices.contains(document.activeElement);
     super.show(tokens);
     this.choices.hidden = true;
+    this.listed = this.wanted = -1;
     if (!chosen) return;
     if (tokens.length) this.select(tokens.length - 1);
     this.text.focus();
+    this.reveal();
   }
 
   press(event) {
     super.press(event);
+    this.wanted = -1;
     if (event.key !== "Enter") return;
     event.preventDefault();
+    if (this.listed === this.selected) this.enter();
+    else this.wanted = this.selected;
+  }
+
+  /** Go to the choices. */
+  enter() {
     this.choices.querySelector("button")?.focus();
   }
 
@@ -38,8 +49,11 @@ export class TokenList extends ShadedText {
     this.choices.querySelector("h2").textContent =
       token.id === null ? "Nothing could come here" : `“${called(token)}” had a probability of ${percent(token.before)}`;
     const rows = alternatives.map((other) => this.row(place, other, token));
+    const inside = this.choices.contains(document.activeElement);
     this.choices.querySelector("tbody").replaceChildren(...rows);
     this.choices.hidden = false;
+    this.listed = place;
+    if (inside || (this.wanted === place && document.activeElement === this.text)) this.enter();
   }
 
   row(place, alternative, token) {

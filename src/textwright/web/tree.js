@@ -3,8 +3,8 @@
 // A text is {id, parent, place, run, prompt, fields, options, seed, tokens, name, kept}. prompt: what it
 // follows, also where that came of fields · parent: the id of the text that it branched from, at the
 // token number `place`; null for one that begins anew.
-// A change puts new lists and new texts in place of old ones, so that it can be undone; only a text
-// that is being written grows where it is.
+// A change puts new lists and new texts in place of old ones, so that it can be undone; only the tokens
+// of a text that is being written grow where they are.
 
 const FORMAT = "textwright texts 1";
 const CHANGES = 100; // that can be undone
@@ -17,14 +17,10 @@ export class Tree {
 
   /** Add a text → itself, with an id. */
   add(text) {
-    const id = this.newId();
+    const id = newId();
     const added = { parent: null, place: 0, name: "", kept: false, tokens: [], ...text, id };
     this.change([...this.texts, added]);
-    return added;
-  }
-
-  newId() {
-    return 1 + Math.max(0, ...[this.texts, ...this.before].flat().map(({ id }) => id));
+    return this.get(id);
   }
 
   get(id) {
@@ -57,8 +53,14 @@ export class Tree {
   /** Delete all texts that are not kept; what is left branches from what is left. */
   removeOthers() {
     const left = this.texts.filter((text) => text.kept);
-    const above = (id) => (id === null || this.get(id).kept ? id : above(this.get(id).parent));
-    this.change(left.map((text) => ({ ...text, parent: above(text.parent) })));
+    this.change(left.map((text) => ({ ...text, ...this.branchOfKept(text) })));
+  }
+
+  /** Where a text branches from the nearest kept one above it: {parent, place}. */
+  branchOfKept({ parent, place }) {
+    const above = this.get(parent);
+    if (!above || above.kept) return { parent, place };
+    return this.branchOfKept({ parent: above.parent, place: Math.min(place, above.place) });
   }
 
   get canUndo() {
@@ -76,20 +78,35 @@ export class Tree {
 
   change(texts) {
     this.before = [...this.before, this.texts].slice(-CHANGES);
-    this.texts = texts;
+    this.texts = rooted(texts);
   }
 
-  /** The document that `take` reads. Seeds are written as text: they may exceed JSON's numbers. */
+  /** Change as another tree did, from these texts to those, here and in all that an undo brings back. */
+  adopt(from, to) {
+    const old = new Map(from.map((text) => [text.id, JSON.stringify(plain(text))]));
+    const now = new Set(to.map(({ id }) => id));
+    const changed = new Set(to.filter((text) => old.get(text.id) !== JSON.stringify(plain(text))));
+    const adopted = (texts) => {
+      const here = new Map(texts.map((text) => [text.id, text]));
+      const theirs = to.filter(({ id }) => here.has(id) || !old.has(id)); // without what was deleted here
+      const own = texts.filter(({ id }) => !old.has(id) && !now.has(id));
+      return rooted([...theirs.map((text) => (changed.has(text) ? text : here.get(text.id))), ...own]);
+    };
+    this.texts = adopted(this.texts);
+    this.before = this.before.map(adopted);
+  }
+
+  /** The document that `take` reads. */
   toJSON() {
-    return { format: FORMAT, texts: this.texts.map((text) => ({ ...text, seed: String(text.seed) })) };
+    return { format: FORMAT, texts: this.texts.map(plain) };
   }
 
-  /** Add the texts of a document. Throws a sentence where it is not one. */
-  take(document) {
-    const ids = new Map([[null, null]]); // new ids by those of the document
-    const first = this.newId();
+  /** Add the texts of a document. Throws a sentence where it holds none, or those of another run. */
+  take(document, run) {
     const read = readTexts(document);
-    read.forEach(({ id }, at) => ids.set(id, first + at));
+    const other = read.find((text) => text.run !== run);
+    if (other) throw new Error(`This file holds texts of the run ${other.run}: open it on the page of that run.`);
+    const ids = new Map(read.map(({ id }) => [id, newId()])); // new ids by those of the document
     this.change([...this.texts, ...read.map((t) => ({ ...t, id: ids.get(t.id), parent: ids.get(t.parent) ?? null }))]);
   }
 
@@ -101,19 +118,39 @@ export class Tree {
   }
 }
 
+/** Drawn, so that two windows never give the same. */
+function newId() {
+  return Math.floor(Math.random() * 2 ** 53);
+}
+
+/** Texts that all come after the one that they branched from; one that has lost it begins anew. */
+function rooted(texts) {
+  const known = new Set([null]);
+  return texts.map((text) => {
+    const { parent } = text;
+    const lost = !known.has(parent);
+    known.add(text.id);
+    return lost ? { ...text, parent: null, place: 0 } : text;
+  });
+}
+
+/** A text as JSON has it: seeds may exceed its numbers, and it has none for infinity. */
+function plain(text) {
+  const { seed, options } = text;
+  const { temperature } = options;
+  return { ...text, seed: String(seed), options: temperature === Infinity ? { ...options, temperature: "Infinity" } : options };
+}
+
 /** The texts of a document that `Tree` made. Throws a sentence where it is none. */
 export function readTexts(document) {
   if (document?.format !== FORMAT || !Array.isArray(document.texts)) {
     throw new Error("This file holds no texts of textwright: choose one that was saved here as JSON.");
   }
-  const known = new Set();
-  return document.texts.map((text) => {
-    if (!isText(text) || known.has(text.id) || (text.parent !== null && !known.has(text.parent))) {
-      throw new Error("This file of texts is damaged: choose another.");
-    }
-    known.add(text.id);
-    return { ...text, seed: BigInt(text.seed) };
-  });
+  const ids = new Set(document.texts.map((text) => text?.id));
+  if (!document.texts.every(isText) || ids.size < document.texts.length) {
+    throw new Error("This file of texts is damaged: choose another.");
+  }
+  return rooted(document.texts.map((text) => ({ ...text, seed: BigInt(text.seed) })));
 }
 
 /** A short name: the one that was given, else how the text begins. */
@@ -137,6 +174,7 @@ function isText(text) {
     typeof text.run === "string" &&
     typeof text.prompt === "string" &&
     typeof text.options === "object" &&
+    text.options !== null &&
     /^\d{1,20}$/.test(text.seed) &&
     typeof text.name === "string" &&
     typeof text.kept === "boolean" &&

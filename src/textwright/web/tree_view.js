@@ -31,12 +31,13 @@ export class TreeView {
     const { activeElement: held } = document;
     const inside = find("texts").contains(held);
     find("texts").hidden = !tree.texts.length && !tree.canUndo;
-    this.list.replaceChildren(...this.items(null));
+    this.showList();
     for (const id of ["keep", "delete", "text-name"]) find(id).disabled = !shown;
     find("undo").disabled = !tree.canUndo;
     find("delete-others").disabled = !tree.texts.some((text) => text.kept);
     find("keep").setAttribute("aria-pressed", Boolean(shown?.kept));
-    find("text-name").value = shown?.name ?? "";
+    if (this.named !== shown?.id || held !== find("text-name")) find("text-name").value = shown?.name ?? "";
+    this.named = shown?.id; // what is typed for it stays
     find("text-name").placeholder = shown ? nameOf(shown) : "";
     if (inside && (held.disabled || !held.isConnected)) this.refocus(held.dataset.id);
   }
@@ -47,22 +48,35 @@ export class TreeView {
     buttons.find((button) => button && !button.disabled).focus();
   }
 
+  /** Show the list; its buttons are new only if its shape is, because one may just be being pressed. */
+  showList() {
+    const all = this.page.tree.walk();
+    const shape = JSON.stringify(all.map(({ text, depth }) => [text.id, depth]));
+    if (shape !== this.shape) this.list.replaceChildren(...this.items(null));
+    this.shape = shape;
+    const buttons = this.list.querySelectorAll("button");
+    all.forEach(({ text }, at) => this.label(buttons[at], text));
+  }
+
+  label(button, text) {
+    const from = text.parent === null ? `seed ${text.seed}` : `from token ${text.place + 1}`;
+    button.replaceChildren(`${text.kept ? "★ " : ""}${nameOf(text)}`, make("small", { textContent: ` ${from}` }));
+    button.ariaCurrent = text.id === this.page.shown?.id ? "true" : null;
+  }
+
   items(parent) {
-    return this.page.tree.branches(parent).map((text) => {
-      const branches = this.items(text.id);
-      return make("li", {}, this.button(text), ...(branches.length ? [make("ul", {}, ...branches)] : []));
+    return this.page.tree.branches(parent).map(({ id }) => {
+      const branches = this.items(id);
+      return make("li", {}, this.button(id), ...(branches.length ? [make("ul", {}, ...branches)] : []));
     });
   }
 
-  button(text) {
-    const from = text.parent === null ? `seed ${text.seed}` : `from token ${text.place + 1}`;
-    const note = make("small", { textContent: ` ${from}` });
-    const button = make("button", {}, `${text.kept ? "★ " : ""}${nameOf(text)}`, note);
-    button.dataset.id = text.id;
-    if (text.id === this.page.shown?.id) button.setAttribute("aria-current", "true");
+  button(id) {
+    const button = make("button");
+    button.dataset.id = id;
     button.addEventListener("click", () => {
       this.page.stop("");
-      this.page.show(text.id);
+      this.page.show(id);
     });
     return button;
   }
@@ -104,7 +118,7 @@ export class TreeView {
       } catch {
         document = null;
       }
-      this.page.changeTree((tree) => tree.take(document));
+      this.page.changeTree((tree) => tree.take(document, this.page.run.name));
       this.page.say(`${document.texts.length} texts were opened.`);
     });
   }
