@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+import time
 
 import pytest
 
@@ -35,6 +36,7 @@ class Counting:
         self.left.pop(number, None)
 
     def step(self):
+        time.sleep(1e-4)  # without it, one that does not end fills the memory
         self.steps += 1
         events = []
         for number in [*self.left]:

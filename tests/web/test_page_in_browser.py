@@ -150,6 +150,7 @@ def test_a_name_is_typed_while_its_text_ends_and_given_when_another_is_chosen(pa
     page.click("#write")
     wait_for_end(page)
     write_long(page, 3000)
+    expect(page.locator("#tree button")).to_have_count(2)
     page.focus("#text-name")
     page.keyboard.type("mine")
     wait_for_end(page)
