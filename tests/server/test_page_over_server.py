@@ -69,6 +69,7 @@ def test_a_token_branches_and_the_rest_goes_on_as_its_seed_says(page):
     wait_for_status(page, "a second")
     assert page.inner_text("#text").removesuffix(" ■") == whole
     page.click("#token-2")
+    expect(page.locator("#choices h2")).to_contain_text(f"“{page.inner_text('#token-2').strip()}”")
     other = page.locator("#alternatives [aria-pressed=false]").first
     other.click()
     expect(page.locator("#tree button")).to_have_count(3)
