@@ -60,8 +60,9 @@ def test_more_steps_have_a_smaller_weight_decay(tmp_path):
     assert 0.1 <= long.train.weight_decay < quick.train.weight_decay <= 1.5
 
 
-def test_adam_has_no_weight_decay(tmp_path):
-    config, _ = chosen(novel(tmp_path, 400), "train.optimizer=adam")
+@pytest.mark.parametrize("family", ["gpt", "lstm"])
+def test_adam_has_no_weight_decay(tmp_path, family):
+    config, _ = chosen(novel(tmp_path, 400), "train.optimizer=adam", f"model.family={family}")
     assert (config.train.optimizer, config.train.weight_decay) == ("adam", 0.0)
 
 

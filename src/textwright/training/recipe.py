@@ -56,15 +56,16 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
         tokens = summary.characters / spelled
         epochs = min(TOKENS_A_SECOND * seconds / tokens, TRAINING["epochs"])
         dropout = next(rate for most, rate in DROPOUT.items() if epochs <= most)
-        decays = config.train.optimizer == "adamw"
         training = {
             **TRAINING,
-            "weight_decay": _weight_decay(epochs * tokens / TOKENS_A_STEP) if decays else 0.0,
+            "weight_decay": _weight_decay(epochs * tokens / TOKENS_A_STEP),
             "time_budget": seconds,
             "evaluate_every": max(50, round(seconds)),  # some ten times, whatever the time
         }
         recipe |= {"counts": {"longest": LONGEST}, "train": training}
         recipe = merge(recipe, config.model.suited(seconds, dropout))
+        if config.train.optimizer == "adam":  # which has no decay
+            recipe["train"]["weight_decay"] = 0.0
     chosen = Config.check(merge(recipe, given), source="the options")
     return chosen, _say(chosen, summary.characters)
 
