@@ -1,6 +1,6 @@
 // The options that differ from a run's own.
 
-import { DEFAULTS } from "./sampling.js";
+import { DEFAULTS, inJSON } from "./sampling.js";
 
 const OF_THE_RUN = ["forbid", "logit_bias", "no_copy"]; // what no page changes: no body gives it
 const RENAMED = { min_new_tokens: "min_tokens", max_new_tokens: "max_tokens" };
@@ -15,6 +15,7 @@ export function changed(options, own) {
 /** Those that differ, as the server takes them, and the length, which is the server's own otherwise. */
 export function serverOptions(options, own) {
   const { max_new_tokens } = { ...DEFAULTS, ...options };
-  const given = Object.entries({ ...changed(options, own), max_new_tokens }).filter(([name]) => !OF_THE_RUN.includes(name));
-  return Object.fromEntries(given.map(([name, value]) => [RENAMED[name] ?? name, value === Infinity ? "Infinity" : value]));
+  const given = Object.entries(inJSON({ ...changed(options, own), max_new_tokens }));
+  const taken = given.filter(([name]) => !OF_THE_RUN.includes(name));
+  return Object.fromEntries(taken.map(([name, value]) => [RENAMED[name] ?? name, value]));
 }

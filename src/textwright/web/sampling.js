@@ -41,6 +41,11 @@ export function checkOptions(given) {
   return options;
 }
 
+/** Options as JSON has them, which has no number for infinity; `checkOptions` reads both. */
+export function inJSON(options) {
+  return options.temperature === Infinity ? { ...options, temperature: "Infinity" } : options;
+}
+
 /** Steps 1 to 7; ids: those of the prompt, then those of the text. */
 function penalize(given, options, ids, promptLength, stopId) {
   const logits = given.slice();

@@ -1,7 +1,7 @@
 // The two sides of a comparison, each a run and its settings, as a form has them.
 
 import { find } from "./elements.js";
-import { DEFAULTS } from "./sampling.js";
+import { DEFAULTS, inJSON } from "./sampling.js";
 import { optionsOf } from "./settings.js";
 
 const LEGENDS = ["One", "Other"];
@@ -55,9 +55,7 @@ export class Sides {
   sideOf({ runs, settings, taken }) {
     const { name, options: own } = this.page.runs[runs.selectedIndex];
     const options = { ...optionsOf(settings.value, own), ...(settings.value === TAKEN && taken) };
-    const { temperature } = options;
-    // JSON, as which a rating is kept, has no number for infinity.
-    return { run: name, options: { ...options, temperature: temperature === Infinity ? "Infinity" : temperature } };
+    return { run: name, options: inJSON(options) }; // as which a rating is kept
   }
 }
 

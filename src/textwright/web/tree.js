@@ -6,6 +6,8 @@
 // A change puts new lists and new texts in place of old ones, so that it can be undone; only the tokens
 // of a text that is being written grow where they are.
 
+import { inJSON } from "./sampling.js";
+
 const FORMAT = "textwright texts 1";
 const CHANGES = 100; // that can be undone
 
@@ -134,11 +136,9 @@ function rooted(texts) {
   });
 }
 
-/** A text as JSON has it: seeds may exceed its numbers, and it has none for infinity. */
+/** A text as JSON has it: seeds may exceed its numbers. */
 function plain(text) {
-  const { seed, options } = text;
-  const { temperature } = options;
-  return { ...text, seed: String(seed), options: temperature === Infinity ? { ...options, temperature: "Infinity" } : options };
+  return { ...text, seed: String(text.seed), options: inJSON(text.options) };
 }
 
 /** The texts of a document that `Tree` made. Throws a sentence where it is none. */
