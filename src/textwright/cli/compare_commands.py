@@ -73,10 +73,12 @@ def compare(
         ),
     ] = None,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="With which all models write.")
+        float,
+        typer.Option("--temperature", min=0.0, help="Temperature with which all models write."),
     ] = 1.0,
     top_p: Annotated[
-        float, typer.Option("--top-p", min=0.0, max=1.0, help="With which all models write.")
+        float,
+        typer.Option("--top-p", min=0.0, max=1.0, help="Top-p with which all models write."),
     ] = 1.0,
     characters: Annotated[
         int, typer.Option("--characters", min=1, help="Length of each text that is written.")

@@ -38,7 +38,8 @@ _HUB_PREFERENCE = ("parquet", "jsonl", "csv", "tsv", "json", "text")
 _HUB_DESCRIPTIONS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(/.+)?")
 _BUFFER = 1 << 18
-_READABLE = (b"PAR1", b"\x1f\x8b", codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"  # what such files begin with
+_READABLE = (_PARQUET, _GZIP, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def detect_format(path: Path, encoding: str = "utf-8") -> str:
             head = stream.read(1 << 16)
     except EOFError:
         return "text"  # A damaged file: its reader reports it.
-    if head.startswith(b"PAR1"):
+    if head.startswith(_PARQUET):
         return "parquet"
     lines = head.decode(encoding, "replace").removeprefix("\ufeff").lstrip().splitlines()
     if lines and lines[0].startswith("{"):
@@ -145,7 +146,7 @@ def open_binary(path: Path, on_read: Callable[[int], None] | None = None) -> IO[
     `on_read` gets the number of bytes on disk that each read took.
     """
     plain = io.BufferedReader(_MeteredFile(path, on_read), _BUFFER)
-    if plain.peek(2)[:2] != b"\x1f\x8b":
+    if plain.peek(2)[:2] != _GZIP:
         return plain
     return cast(IO[bytes], _OwningGzip(fileobj=plain, mode="rb"))
 
