@@ -39,7 +39,7 @@ def hold(page, path):
 def let_go(page, held, *order):
     """Send what waits to the server, by number, and let the page take each answer."""
     for _ in range(1_000):
-        if len(held) < len(order):
+        if len(held) <= max(order):
             page.wait_for_timeout(10)
     for number in order:
         with page.expect_response(held[number].request.url):
@@ -145,6 +145,25 @@ def test_enter_goes_to_the_choices_of_the_token_that_is_selected(page):
     expect(page.locator("#alternatives button").first).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#tree button small").nth(1)).to_have_text(" from token 2")
+
+
+def test_choices_are_taken_at_the_token_that_is_selected(page):
+    write(page)
+    page.click("#token-1")
+    choices, others = page.locator("#choices"), page.locator("#alternatives [aria-pressed=false]")
+    expect(choices).to_have_attribute("aria-busy", "false")
+    held = hold(page, "api/inspect")
+    with page.expect_request("**/api/inspect"):
+        page.click("#token-2")
+    expect(choices).to_have_attribute("aria-busy", "true")
+    others.first.click()  # still those of token 1
+    with page.expect_event("requestfailed"), page.expect_request("**/api/inspect"):
+        page.click("#token-3")  # nobody waits for token 2 any more
+    let_go(page, held[1:], 0)
+    expect(choices).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#tree button")).to_have_count(1)
+    others.first.click()
+    expect(page.locator("#tree button small").nth(1)).to_have_text(" from token 4")
 
 
 def test_a_file_of_another_run_is_refused(page, formed, tmp_path):

@@ -3,8 +3,8 @@
 //
 //   tokenize({run, text})    → {ids, unknown, text}   unknown: words that are read as [UNK]
 //   write(request, signal)   → tokens, as they are written; signal ends it
-//   alternatives(request)    → what can come after `begin`, before and after the samplers, and `target`
-//   inside(request)          → what the model does where `target` comes after `begin`: {seen, attention,
+//   alternatives(request, signal) → what can come after `begin`, before and after the samplers, and `target`
+//   inside(request, signal)  → what the model does where `target` comes after `begin`: {seen, attention,
 //                              gates, saliency, shares, parts}, as the server's /api/inspect has it; null
 //                              what the model lacks, and saliency here: it needs gradients
 //

@@ -22,6 +22,7 @@ const PARTS = { neural: "neural model", counts: "counts of the corpus", memory: 
 export class InsideView {
   constructor(page) {
     this.page = page;
+    this.looking = new AbortController();
     this.text = new ShadedText(find("inside-text"), "seen", (place) => this.tell(place));
     for (const event of ["token", "text"]) page.addEventListener(event, () => this.look());
     find("inside").addEventListener("toggle", () => this.look());
@@ -32,15 +33,18 @@ export class InsideView {
   look() {
     const { page } = this;
     const { shown, place } = page;
+    this.looking.abort();
     const element = find("inside");
     element.hidden = !shown || place < 0 || shown.tokens[place].id === null;
     if (element.hidden || !element.open) return;
+    const { signal } = (this.looking = new AbortController());
     const { tokens } = shown;
     find("inside-said").textContent = "Looking inside…";
     page.attempt(async () => {
-      const found = await page.engine.inside({ ...asked(shown, tokens.slice(0, place)), target: tokens[place].id });
-      if (page.place === place && page.shown?.tokens === tokens) this.take(found);
-    });
+      const request = { ...asked(shown, tokens.slice(0, place)), target: tokens[place].id };
+      const found = await page.engine.inside(request, signal);
+      if (!signal.aborted) this.take(found);
+    }, signal);
   }
 
   take(found) {

@@ -41,6 +41,7 @@ export class Page extends EventTarget {
     this.tree = new Tree();
     this.shownId = null;
     this.writing = new AbortController();
+    this.looking = new AbortController(); // at the place
     this.side = side;
     this.settings = new Settings(find("form"), find("order"), find("ending"));
     this.beginning = new Beginning(() => this.tellUnknown());
@@ -208,6 +209,7 @@ export class Page extends EventTarget {
   show(id) {
     this.shownId = id;
     this.place = -1;
+    this.looking.abort();
     find("written").hidden = !this.shown;
     find("given").textContent = this.shown?.prompt ?? "";
     this.list.show(this.shown?.tokens ?? []);
@@ -240,12 +242,14 @@ export class Page extends EventTarget {
   look(place) {
     this.place = place;
     this.tell("token");
+    this.looking.abort();
+    const { signal } = (this.looking = new AbortController());
     const { tokens } = this.shown;
+    const request = { ...asked(this.shown, tokens.slice(0, place)), target: tokens[place].id };
     this.attempt(async () => {
-      const request = { ...asked(this.shown, tokens.slice(0, place)), target: tokens[place].id };
-      const alternatives = await this.engine.alternatives(request);
-      if (this.place === place && this.shown?.tokens === tokens) this.list.showChoices(place, alternatives);
-    });
+      const alternatives = await this.engine.alternatives(request, signal);
+      if (!signal.aborted) this.list.showChoices(place, alternatives);
+    }, signal);
   }
 
   say(message, failed = false) {
@@ -257,13 +261,13 @@ export class Page extends EventTarget {
     this.dispatchEvent(new Event(event));
   }
 
-  /** Do work; say what went wrong, unless it was ended by the signal. signal: of what is being written. */
+  /** Do work; say what went wrong, unless it was ended by the signal. */
   async attempt(work, signal) {
     try {
       await work();
     } catch (error) {
       if (signal?.aborted) return;
-      if (signal) this.stop("");
+      if (signal === this.writing.signal) this.stop("");
       this.say(error.message, true);
       if (error.wantsKey) {
         find("key").hidden = false;

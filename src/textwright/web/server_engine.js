@@ -53,17 +53,19 @@ export class ServerEngine {
     }
   }
 
-  async alternatives(request) {
-    const { max_tokens, ...body } = this.bodyOf(request);
-    const { next } = await (await this.ask("api/inspect", { ...body, target: request.target, top: SHOWN_HERE })).json();
+  async alternatives(request, signal) {
+    const { next } = await this.inspect(request, { top: SHOWN_HERE }, signal);
     const stop = this.told.get(request.run).tokenizer.stop_id;
     return next.map((other) => (other.id === stop ? { ...other, text: "" } : other));
   }
 
-  async inside(request) {
+  inside(request, signal) {
+    return this.inspect(request, { inside: true, saliency: true, top: 1 }, signal);
+  }
+
+  async inspect(request, wanted, signal) {
     const { max_tokens, ...body } = this.bodyOf(request);
-    const wanted = { target: request.target, inside: true, saliency: true, top: 1 };
-    return (await this.ask("api/inspect", { ...body, ...wanted })).json();
+    return (await this.ask("api/inspect", { ...body, target: request.target, ...wanted }, signal)).json();
   }
 
   /** A token of a streamed part. The end has no id there, and no entry where no token could come. */

@@ -38,6 +38,11 @@ export class TokenList extends ShadedText {
     else this.wanted = this.selected;
   }
 
+  select(place) {
+    this.choices.setAttribute("aria-busy", place !== this.listed); // until those of this place come
+    super.select(place);
+  }
+
   /** Go to the choices. */
   enter() {
     this.choices.querySelector("button")?.focus();
@@ -52,6 +57,7 @@ export class TokenList extends ShadedText {
     const inside = this.choices.contains(document.activeElement);
     this.choices.querySelector("tbody").replaceChildren(...rows);
     this.choices.hidden = false;
+    this.choices.setAttribute("aria-busy", false);
     this.listed = place;
     if (inside || (this.wanted === place && document.activeElement === this.text)) this.enter();
   }
@@ -63,7 +69,7 @@ export class TokenList extends ShadedText {
     button.textContent = visible(text);
     button.setAttribute("aria-pressed", id === token.id);
     button.style.setProperty("--share", before);
-    button.addEventListener("click", () => this.onChoice(place, alternative));
+    button.addEventListener("click", () => this.selected === place && this.onChoice(place, alternative));
     row.classList.toggle("removed", !after);
     row.append(...[button, percent(before), after ? percent(after) : "removed"].map((content) => {
       const cell = document.createElement("td");
