@@ -62,7 +62,7 @@ def test_all_problems_are_reported_in_one_sentence(file):
     assert "there is no option modle" in sentence
     assert "train.batch_size: Input should be greater than or equal to 1 (given: 0)" in sentence
     assert "sample.top_p" in sentence
-    assert "'adam' or 'adamw' (given: 'sgd')" in sentence
+    assert "'adam', 'adamw' or 'muon' (given: 'sgd')" in sentence
     assert str(file) in sentence
 
 

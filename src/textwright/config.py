@@ -138,9 +138,15 @@ class TrainOptions(Options):
         description="Train adapters of this rank beside a GPT's weights; 0: train the weights.",
     )
     lora_alpha: float = Field(16.0, gt=0, description="Adapters are multiplied by alpha / rank.")
-    optimizer: Literal["adam", "adamw"] = Field("adam", description="Adam, or AdamW.")
+    optimizer: Literal["adam", "adamw", "muon"] = Field(
+        "adamw",
+        description="AdamW, which without decay is Adam; or Muon on the matrices of layers, beside "
+        "AdamW.",
+    )
     learning_rate: float = Field(3e-3, gt=0, description="The highest learning rate.")
-    weight_decay: float = Field(0.0, ge=0, description="Weight decay of AdamW, on matrices only.")
+    weight_decay: float = Field(
+        0.0, ge=0, description="Weight decay of AdamW and Muon, on matrices only."
+    )
     beta1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of mean gradients.")
     beta2: float = Field(
         0.999, ge=0, lt=1, description="Adam's decay of the mean squared gradient."
@@ -211,7 +217,7 @@ class Config(Options):
             if getattr(self.train, name) and not model.adaptable:
                 able = " or ".join(name for name, family in FAMILIES.items() if family.adaptable)
                 raise ValueError(f"train.{name} works with model.family {able} only; leave it out")
-        if self.train.weight_decay and self.train.optimizer != "adamw":
+        if self.train.weight_decay and self.train.optimizer == "adam":
             raise ValueError("train.weight_decay has no effect on Adam; set train.optimizer=adamw")
         if any(isinstance(token, int) for token in self.sample.logit_bias):
             raise ValueError("sample.logit_bias takes tokens by their text, not by their id")

@@ -1,10 +1,10 @@
-"""Adam and AdamW move parameters as torch's own optimizers do."""
+"""Adam, AdamW and Muon move parameters as torch's own optimizers do."""
 
 import pytest
 import torch
 
 from textwright.training import optimizer
-from textwright.training.optimizer import Adam
+from textwright.training.optimizer import POLYNOMIALS, Adam, Muon, orthogonal
 
 SHAPES = [(7, 5), (3,), (2, 3, 4), ()]
 BETAS, EPSILON = (0.8, 0.97), 1e-6
@@ -89,3 +89,68 @@ def test_a_parameter_without_a_gradient_has_no_state():
     stepped.step()
     assert not stepped.state
     assert all(map(torch.equal, made, before))
+
+
+@pytest.mark.parametrize("shape", [(48, 48), (40, 96), (96, 40)])
+def test_singular_values_become_one(shape):
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    values = torch.logspace(0, -1.5, min(shape))  # none is below 0.01 of the norm
+    for size in (1e-6, 1.0, 1e6):
+        found = left.T @ orthogonal(size * left @ torch.diag(values) @ right) @ right.T
+        assert 0.72 < found.diagonal().min() < found.diagonal().max() < 1.28
+        assert (found - torch.diag(found.diagonal())).abs().max() < 1e-3
+
+
+def test_each_polynomial_is_the_best_for_what_the_one_before_leaves():
+    """The error of the best one takes its largest size four times, with alternating signs."""
+    numbers = torch.logspace(-2, 0, 100_001, dtype=torch.float64)
+    for a, b, c in POLYNOMIALS:
+        numbers = numbers.sort().values
+        error = 1 - numbers * (a + b * numbers**2 + c * numbers**4)
+        slope = error.diff()
+        turns = [0, *(slope[1:] * slope[:-1] < 0).nonzero().flatten() + 1, len(numbers) - 1]
+        largest = error[torch.tensor(turns)]
+        torch.testing.assert_close(largest.abs(), largest.abs().max().expand(4), rtol=0.01, atol=0)
+        assert (largest[1:] * largest[:-1] < 0).all()
+        numbers = 1 - error
+    assert 0.72 < numbers.min() < numbers.max() < 1.28
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it since 2.9")
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_matrices_move_as_torchs_muon_moves_them(decay, monkeypatch):
+    """With its polynomials, which it computes in bf16."""
+    monkeypatch.setattr(optimizer, "POLYNOMIALS", [(3.4445, -4.775, 2.0315)] * 5)
+    starts = [torch.randn(shape) for shape in [(24, 24), (16, 40), (64, 20)]]
+    own, theirs = ([start.clone().requires_grad_() for start in starts] for _ in range(2))
+    mine = Muon([{"params": own, "weight_decay": decay, "orthogonal": True}], 0.01)
+    other = torch.optim.Muon(
+        theirs, lr=0.01, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    for step in range(5):
+        torch.manual_seed(step)
+        for one, two in zip(own, theirs, strict=True):
+            one.grad = torch.randn(one.shape)
+            two.grad = one.grad.clone()
+        mine.step()
+        other.step()
+    for start, one, two in zip(starts, own, theirs, strict=True):
+        assert (one - two).norm() < 0.02 * (two - start).norm()
+
+
+def test_only_orthogonal_groups_are_moved_by_muon():
+    own, theirs = parameters("cpu"), parameters("cpu")
+    matrix = torch.randn(6, 6).requires_grad_()
+    matrix.grad = torch.randn(6, 6)
+    made = Muon(
+        [*groups(own, 0.1), {"params": [matrix], "weight_decay": 0.1, "orthogonal": True}],
+        0.01,
+        BETAS,
+        EPSILON,
+    )
+    take_steps(made, own, 0, 20)
+    take_steps(ours(theirs, 0.1), theirs, 0, 20)
+    for mine, other in zip(own, theirs, strict=True):
+        assert torch.equal(mine, other)
+    assert set(made.state[matrix]) == {"momentum"}

@@ -60,11 +60,14 @@ def test_the_loss_falls():
     assert np.mean(fell[-5:]) < 1.2
 
 
-@pytest.mark.parametrize("layout", ["rows", "windows", "stream"])
+@pytest.mark.parametrize(
+    ("layout", "optimizer"), [("rows", "adam"), ("windows", "muon"), ("stream", "muon")]
+)
 @pytest.mark.parametrize("interrupted", [1, 7, 12])
-def test_training_goes_on_bit_by_bit(layout, interrupted):
+def test_training_goes_on_bit_by_bit(layout, optimizer, interrupted):
     def make():
-        return trainer(layout, epochs=4, max_steps=19, clip_norm=1.0, stall_patience=1, seed=3)
+        options = {"optimizer": optimizer, "clip_norm": 1.0, "stall_patience": 1, "seed": 3}
+        return trainer(layout, epochs=4, max_steps=19, **options)
 
     whole = make()
     expected = losses(whole.run())
@@ -200,3 +203,12 @@ def test_decay_is_for_matrices_only():
     named = {name for name, p in made.model.named_parameters() if id(p) in decayed}
     assert "layers.0.bias" not in named
     assert "output.weight" in named
+
+
+def test_muon_is_for_the_matrices_of_layers():
+    made = trainer(optimizer="muon", weight_decay=0.1)
+    named = {id(p): name for name, p in made.model.named_parameters()}
+    groups = made.optimizer.param_groups
+    moved = {named[id(p)] for g in groups if g.get("orthogonal") for p in g["params"]}
+    assert moved == {"layers.0.input_weight", "layers.0.recurrent_weight"}
+    assert sorted(map(id, (p for g in groups for p in g["params"]))) == sorted(named)

@@ -126,7 +126,8 @@ class GPTOptions(Family):
             "positions": "rotary",
             "dropout": dropout,
         }
-        return {"model": model, "data": {"layout": "windows", "context_length": 128}}
+        data = {"layout": "windows", "context_length": 128}
+        return {"model": model, "data": data, "train": {"optimizer": "muon"}}
 
     @property
     def head_widths(self) -> tuple[int, int]:

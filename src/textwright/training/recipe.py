@@ -64,7 +64,7 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
         }
         recipe |= {"counts": {"longest": LONGEST}, "train": training}
         recipe = merge(recipe, config.model.suited(seconds, dropout))
-        if config.train.optimizer == "adam":  # which has no decay
+        if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
             recipe["train"]["weight_decay"] = 0.0
     chosen = Config.check(merge(recipe, given), source="the options")
     return chosen, _say(chosen, summary.characters)

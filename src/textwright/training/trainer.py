@@ -29,7 +29,9 @@ from textwright.models.lora import trained
 from textwright.models.loss import PADDING_TARGET
 from textwright.training.dataset import Layout
 from textwright.training.micro_batches import micro_batches_that_fit
-from textwright.training.optimizer import Adam
+from textwright.training.optimizer import Adam, Muon
+
+BY_TOKEN = ("embedding", "positions", "output")  # parameters whose rows belong to single tokens
 
 
 @dataclass(frozen=True)
@@ -364,15 +366,21 @@ class Trainer:
 
 
 def _optimizer(model: LanguageModel, options: TrainOptions) -> Adam:
-    """Adam or AdamW, with weight decay on matrices only, not on biases and norms."""
-    parameters = list(trained(model).values())
-    decay = options.weight_decay if options.optimizer == "adamw" else 0.0
+    """Adam, AdamW, or Muon on the matrices of layers and AdamW on all else; weight decay on matrices
+    only, not on biases and norms."""
+    named = trained(model)
+    orthogonal: list[Tensor] = []
+    others: list[Tensor] = []
+    for name, parameter in named.items():
+        inner = parameter.dim() == 2 and not name.startswith(BY_TOKEN)
+        (orthogonal if inner and options.optimizer == "muon" else others).append(parameter)
+    decay = options.weight_decay if options.optimizer != "adam" else 0.0
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {"params": orthogonal, "weight_decay": decay, "orthogonal": True},
+        {"params": [p for p in others if p.dim() >= 2], "weight_decay": decay},
+        {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0},
     ]
-    betas = (options.beta1, options.beta2)
-    return Adam(groups, options.learning_rate, betas, options.epsilon)
+    return Muon(groups, options.learning_rate, (options.beta1, options.beta2), options.epsilon)
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
