@@ -11,7 +11,7 @@ import torch
 from textwright.config import DataOptions, TrainOptions
 from textwright.errors import TrainingError
 from textwright.evaluation.scores import Scores
-from textwright.families import LSTMOptions
+from textwright.families import GPTOptions, LSTMOptions
 from textwright.models import build
 from textwright.training.dataset import cut
 from textwright.training.encoded import Documents
@@ -205,10 +205,28 @@ def test_decay_is_for_matrices_only():
     assert "output.weight" in named
 
 
-def test_muon_is_for_the_matrices_of_layers():
-    made = trainer(optimizer="muon", weight_decay=0.1)
-    named = {id(p): name for name, p in made.model.named_parameters()}
-    groups = made.optimizer.param_groups
-    moved = {named[id(p)] for g in groups if g.get("orthogonal") for p in g["params"]}
-    assert moved == {"layers.0.input_weight", "layers.0.recurrent_weight"}
-    assert sorted(map(id, (p for g in groups for p in g["params"]))) == sorted(named)
+@pytest.mark.parametrize(
+    ("options", "joined"),
+    [
+        (
+            LSTMOptions(embedding_size=6, hidden_size=10),
+            {"layers.0.input_weight": [10] * 4, "layers.0.recurrent_weight": [10] * 4},
+        ),
+        (
+            GPTOptions(layers=1, heads=4, key_value_heads=2, width=8, activation="swiglu"),
+            {
+                "blocks.0.attention.input.weight": [8, 4, 4],
+                "blocks.0.feedforward.input.weight": [32, 32],
+            },
+        ),
+    ],
+)
+def test_muon_moves_the_matrices_of_layers(options, joined):
+    model = build(options, VOCABULARY, 8)
+    data = cut(documents(), DataOptions(layout="rows", context_length=6), 8, seed=0)
+    made = Trainer(model, data, TrainOptions(optimizer="muon"), None)
+    made.train_step()
+    moved = {name for name, p in model.named_parameters() if "momentum" in made.optimizer.state[p]}
+    layers = ("layers.", "blocks.")
+    assert moved == {n for n, p in model.named_parameters() if n.startswith(layers) and p.dim() > 1}
+    assert joined.items() <= model.joined_matrices().items()

@@ -84,6 +84,10 @@ class LanguageModel(nn.Module, ABC):
     def output_bias(self) -> Tensor | None:
         """The output bias (V,), or None."""
 
+    def joined_matrices(self) -> dict[str, list[int]]:
+        """Parameters that hold several matrices with one input: the rows of each, by name."""
+        return {}
+
     def project(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) → logits (..., V)."""
         return nn.functional.linear(hidden, self.output_weight, self.output_bias)

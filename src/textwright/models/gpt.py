@@ -168,8 +168,8 @@ class Attention(nn.Module):
         key, value = options.head_widths
         self.heads, self.value = (options.heads, options.shared_heads), value
         # Queries, keys and values of all heads.
-        width = self.heads[0] * key + self.heads[1] * (key + value)
-        self.input = nn.Linear(options.width, width, bias=options.biases != "none")
+        self.joined = [self.heads[0] * key, self.heads[1] * key, self.heads[1] * value]
+        self.input = nn.Linear(options.width, sum(self.joined), bias=options.biases != "none")
         self.output = nn.Linear(options.heads * value, options.width, bias=options.biases == "all")
         self.query_norm = nn.RMSNorm(key, options.norm_epsilon) if options.query_key_norm else None
         self.key_norm = nn.RMSNorm(key, options.norm_epsilon) if options.query_key_norm else None
@@ -190,7 +190,8 @@ class FeedForward(nn.Module):
         super().__init__()
         bias, self.gated = options.biases == "all", options.activation == "swiglu"
         inner = options.inner_width
-        self.input = nn.Linear(options.width, 2 * inner if self.gated else inner, bias=bias)
+        self.joined = [inner, inner] if self.gated else [inner]
+        self.input = nn.Linear(options.width, sum(self.joined), bias=bias)
         kinds = {"gelu": nn.GELU("tanh"), "relu": nn.ReLU(), "swiglu": nn.SiLU()}
         self.activation = kinds[options.activation]
         self.output = nn.Linear(inner, options.width, bias=bias)
@@ -262,6 +263,10 @@ class GPT(LanguageModel):
     @property
     def output_bias(self) -> Tensor | None:
         return self.output["bias"] if self.options.output_bias else None
+
+    def joined_matrices(self) -> dict[str, list[int]]:
+        parts = (m for m in self.named_modules() if isinstance(m[1], Attention | FeedForward))
+        return {f"{name}.input.weight": part.joined for name, part in parts}
 
     def encode(
         self, ids: Tensor, state: KeyValueState | None = None, lengths: Tensor | None = None

@@ -115,42 +115,69 @@ def _update(
 
 
 class Muon(Adam):
-    """Muon on groups that are said to be `orthogonal`, Adam on the others.
+    """Muon on some matrices, Adam on all else.
 
-    A matrix moves along its mean gradient with all singular values made 1, so that directions which
-    few tokens pull in are learned as fast as those that all do. An update has the size of Adam's, so
-    that one learning rate and one decay suit all groups (Liu et al. 2025).
-    state: of each matrix that has had a gradient, `momentum`.
+    A matrix moves along its mean gradient with all singular values made 1, so that directions in
+    which few tokens pull are learned as fast as those in which all do. Its move has the size of
+    Adam's, so that one learning rate and one decay suit all parameters (Liu et al. 2025).
+    state: of each of these matrices that has had a gradient, `momentum`.
     """
+
+    def __init__(
+        self, groups: Sequence[dict[str, Any]], parts: dict[Tensor, Sequence[int]], *args: Any
+    ):
+        """parts: of each matrix that Muon moves, the rows of the matrices that it consists of; the
+        singular values are those of each. groups and what follows: as for Adam."""
+        super().__init__(groups, *args)
+        self._parts = parts
 
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        if not group.get("orthogonal"):
-            return super()._move(parameters, group)
-        for parameter in parameters:
-            gradient = parameter.grad
-            if parameter not in self.state:
-                self.state[parameter] = {"momentum": torch.zeros_like(parameter)}
-            mean = self.state[parameter]["momentum"]
-            mean.lerp_(gradient, 1 - MOMENTUM)
-            update = orthogonal(gradient.lerp(mean, MOMENTUM))  # one step ahead, as Nesterov
-            size = ADAMS_SIZE * math.sqrt(max(parameter.shape))
-            parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(update, alpha=-group["lr"] * size)
+        matrices = [p for p in parameters if p in self._parts]
+        if others := [p for p in parameters if p not in self._parts]:
+            super()._move(others, group)
+        moves = [self._mean_gradient(matrix) for matrix in matrices]
+        parts = [
+            part
+            for matrix, move in zip(matrices, moves, strict=True)
+            for part in move.split(self._parts[matrix])
+        ]
+        for part, found in zip(parts, orthogonal(parts), strict=True):
+            torch.mul(found, ADAMS_SIZE * math.sqrt(max(part.shape)), out=part)
+        for matrix, move in zip(matrices, moves, strict=True):
+            matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(move, alpha=group["lr"])
+
+    def _mean_gradient(self, matrix: Tensor) -> Tensor:
+        """One step ahead (Nesterov)."""
+        assert matrix.grad is not None
+        if matrix not in self.state:
+            self.state[matrix] = {"momentum": torch.zeros_like(matrix)}
+        mean = self.state[matrix]["momentum"]
+        mean.lerp_(matrix.grad, 1 - MOMENTUM)
+        return matrix.grad.lerp(mean, MOMENTUM)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """The matrix (M, N) with its singular values made 1, as nearly as `POLYNOMIALS` do.
+def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """The matrices with their singular values made 1, as nearly as `POLYNOMIALS` do."""
+    wide = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
+    found: list[Tensor] = list(wide)
+    for shape in {matrix.shape for matrix in wide}:
+        places = [place for place, matrix in enumerate(wide) if matrix.shape == shape]
+        together = _orthogonal(torch.stack([wide[place] for place in places]))
+        for place, result in zip(places, together, strict=True):
+            found[place] = result
+    pairs = zip(matrices, found, strict=True)
+    return [one if one.shape == matrix.shape else one.T for matrix, one in pairs]
 
-    All products but two are of X·Xᵀ, square and of the smaller side.
-    """
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonal(matrix.T).T
-    matrix = matrix / (matrix.norm() + 1e-7)  # so that no singular value is above 1
-    square = matrix @ matrix.T
-    product = torch.eye(len(square), dtype=square.dtype, device=square.device)
+
+def _orthogonal(x: Tensor) -> Tensor:
+    """x (matrices, M, N) with M ≤ N. All products but two are of X·Xᵀ (M, M)."""
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)  # no singular value is above 1
+    square = x @ x.mT
+    product = factor = None
     for a, b, c in POLYNOMIALS:
-        factor = (square @ square).mul_(c).add_(square, alpha=b)
-        factor.diagonal().add_(a)
-        product = factor @ product
-        square = square @ factor @ factor
-    return product @ matrix
+        if factor is not None:
+            square = square @ factor @ factor
+        factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        product = factor if product is None else factor @ product
+    return product @ x

@@ -366,21 +366,21 @@ class Trainer:
 
 
 def _optimizer(model: LanguageModel, options: TrainOptions) -> Adam:
-    """Adam, AdamW, or Muon on the matrices of layers and AdamW on all else; weight decay on matrices
-    only, not on biases and norms."""
+    """Adam, AdamW, or Muon on the matrices of layers and AdamW on all else. Weight decay is for
+    matrices only, not for biases and norms."""
     named = trained(model)
-    orthogonal: list[Tensor] = []
-    others: list[Tensor] = []
-    for name, parameter in named.items():
-        inner = parameter.dim() == 2 and not name.startswith(BY_TOKEN)
-        (orthogonal if inner and options.optimizer == "muon" else others).append(parameter)
+    parameters = list(named.values())
     decay = options.weight_decay if options.optimizer != "adam" else 0.0
     groups = [
-        {"params": orthogonal, "weight_decay": decay, "orthogonal": True},
-        {"params": [p for p in others if p.dim() >= 2], "weight_decay": decay},
-        {"params": [p for p in others if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return Muon(groups, options.learning_rate, (options.beta1, options.beta2), options.epsilon)
+    how = (options.learning_rate, (options.beta1, options.beta2), options.epsilon)
+    if options.optimizer != "muon":
+        return Adam(groups, *how)
+    joined = model.joined_matrices()
+    inner = {name: p for name, p in named.items() if p.dim() == 2 and not name.startswith(BY_TOKEN)}
+    return Muon(groups, {p: joined.get(name, [len(p)]) for name, p in inner.items()}, *how)
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
