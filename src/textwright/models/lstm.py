@@ -220,14 +220,6 @@ class LSTM(LanguageModel):
     def output_bias(self) -> Tensor:
         return self.output["bias"]
 
-    def joined_matrices(self) -> dict[str, list[int]]:
-        width = self.options.hidden_size
-        return {
-            name: [width] * (len(matrix) // width)
-            for name, matrix in self.named_parameters()
-            if name.startswith("layers.") and matrix.dim() == 2
-        }
-
     def encode(
         self, ids: Tensor, state: RecurrentState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, RecurrentState]:
