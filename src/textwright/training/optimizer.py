@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -158,26 +159,25 @@ class Muon(Adam):
 
 def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
     """The matrices with their singular values made 1, as nearly as `POLYNOMIALS` do."""
-    wide = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
-    found: list[Tensor] = list(wide)
-    for shape in {matrix.shape for matrix in wide}:
-        places = [place for place, matrix in enumerate(wide) if matrix.shape == shape]
-        together = _orthogonal(torch.stack([wide[place] for place in places]))
+    found = list(matrices)
+    for shape in {matrix.shape for matrix in matrices}:  # those of one shape together
+        places = [place for place, matrix in enumerate(matrices) if matrix.shape == shape]
+        together = _orthogonal(torch.stack([matrices[place] for place in places]))
         for place, result in zip(places, together, strict=True):
             found[place] = result
-    pairs = zip(matrices, found, strict=True)
-    return [one if one.shape == matrix.shape else one.T for matrix, one in pairs]
+    return found
 
 
 def _orthogonal(x: Tensor) -> Tensor:
-    """x (matrices, M, N) with M ≤ N. All products but two are of X·Xᵀ (M, M)."""
+    """x (matrices, M, N). All products but two are of X·Xᵀ or Xᵀ·X, whichever is smaller."""
+    if x.shape[1] > x.shape[2]:
+        return _orthogonal(x.mT).mT
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)  # no singular value is above 1
     square = x @ x.mT
-    product = factor = None
+    factors: list[Tensor] = []
     for a, b, c in POLYNOMIALS:
-        if factor is not None:
-            square = square @ factor @ factor
-        factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
-        factor.diagonal(dim1=1, dim2=2).add_(a)
-        product = factor if product is None else factor @ product
-    return product @ x
+        if factors:
+            square = square @ factors[-1] @ factors[-1]
+        factors.append(torch.baddbmm(square, square, square, beta=b, alpha=c))
+        factors[-1].diagonal(dim1=1, dim2=2).add_(a)
+    return reduce(torch.matmul, reversed(factors)) @ x
