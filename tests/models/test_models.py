@@ -14,7 +14,7 @@ from torch import nn
 
 from textwright.compute.device import autocast
 from textwright.families import FAMILIES, LSTMOptions
-from textwright.models import TorchBackend, build
+from textwright.models import TorchBackend, build, lstm
 from textwright.models.loss import BLOCK_ELEMENTS, next_token_loss
 from textwright.models.lstm import LSTM
 
@@ -178,6 +178,18 @@ def test_the_zero_recurrent_bias_is_neither_saved_nor_counted():
     }
     assert "layers.0.recurrent_bias" not in names["lstm"]
     assert "layers.0.recurrent_bias" in names["gru"]
+
+
+def test_without_a_bf16_lstm_its_layers_are_float32(monkeypatch):
+    """As on a processor without AVX-512, where PyTorch's kernel raises."""
+    monkeypatch.setattr(lstm, "_has_bf16_lstm", lambda: False)
+    made = build(LSTMOptions(embedding_size=6, hidden_size=10), 9, 8)
+    ids = torch.randint(9, (2, 7))
+    with autocast(torch.device("cpu"), torch.bfloat16):
+        hidden, state = made.encode(ids[:, :4])
+        rest, _ = made.encode(ids[:, 4:], state, torch.tensor([3, 2]))
+    whole, _ = made.encode(ids)
+    torch.testing.assert_close(torch.cat([hidden, rest], 1)[0], whole[0], rtol=1e-5, atol=1e-6)
 
 
 def test_gates_are_named_and_bounded():

@@ -22,6 +22,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any, cast
 
@@ -235,7 +236,7 @@ class LSTM(LanguageModel):
         hiddens, cells = [], []
         for index, layer in enumerate(self.layers):
             cell = None if state.cell is None else state.cell[index]
-            with torch.autocast("cuda", enabled=False):  # it always takes fp16 here
+            with _kernel_precision(x.device.type):
                 x, hidden, cell = layer(x, state.hidden[index], cell, lengths)
             hiddens.append(hidden)
             cells.append(cell)
@@ -267,3 +268,22 @@ class LSTM(LanguageModel):
             gates.append(cast(Layer, layer).trace(x))
             x = self._drop(gates[-1]["h"])
         return Trace(hidden=self._projected(x), gates=gates)
+
+
+def _kernel_precision(device: str) -> torch.autocast:
+    """bf16 in recurrent layers where it is asked for and there are kernels; CUDA's take fp16."""
+    asked = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=asked and device == "cpu" and _has_bf16_lstm())
+
+
+@cache
+def _has_bf16_lstm() -> bool:
+    """Whether PyTorch has an LSTM in bf16 for this processor: oneDNN's needs AVX-512."""
+    weights = [torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4)]
+    start = torch.zeros(1, 1, 1)
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            torch.lstm(start, (start, start), weights, True, 1, 0.0, False, False, True)
+    except RuntimeError:
+        return False
+    return True

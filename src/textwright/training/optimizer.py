@@ -65,7 +65,7 @@ class Adam:
 
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         beta1, beta2 = self._betas
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]  # all of them
         states = [self._state_of(p) for p in parameters]
         means, squares, steps = (
             [state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "step")
