@@ -122,6 +122,7 @@ def test_each_polynomial_is_the_best_for_what_the_one_before_leaves():
 def test_matrices_move_as_torchs_muon_moves_them(decay, monkeypatch):
     """With its polynomials, which it computes in bf16."""
     monkeypatch.setattr(optimizer, "POLYNOMIALS", [(3.4445, -4.775, 2.0315)] * 5)
+    monkeypatch.setattr(optimizer, "INTERVAL", 1)
     starts = [torch.randn(shape) for shape in [(24, 24), (16, 40), (64, 20)]]
     own, theirs = ([start.clone().requires_grad_() for start in starts] for _ in range(2))
     mine = Muon([{"params": own, "weight_decay": decay}], {p: [len(p)] for p in own}, 0.01)
@@ -146,10 +147,31 @@ def test_what_muon_does_not_move_is_moved_by_adam():
     take_steps(ours(theirs, 0.1), theirs, 0, 20)
     assert all(map(torch.equal, own, theirs))
     assert matrix.abs().max() > 0
-    assert set(made.state[matrix]) == {"momentum"}
+    assert set(made.state[matrix]) == {"step", "momentum"}
 
 
-def test_matrices_that_are_joined_move_as_they_would_apart():
+def test_muon_moves_at_every_second_step_twice_as_far():
+    gradients = torch.randn(3, 6, 4)
+
+    def after(steps):
+        matrix = torch.ones(6, 4).requires_grad_()
+        made = Muon([{"params": [matrix], "weight_decay": 0.5}], {matrix: [6]}, 0.01)
+        for gradient in gradients[:steps]:
+            matrix.grad = gradient
+            made.step()
+        return matrix.detach(), made.state[matrix]["momentum"]
+
+    assert torch.equal(after(1)[0], torch.ones(6, 4))
+    assert torch.equal(after(2)[0], after(3)[0])
+    mean = after(2)[1]
+    torch.testing.assert_close(mean, 0.05 * (gradients[1] + 0.95 * gradients[0]))
+    [move] = orthogonal([0.05 * gradients[1] + 0.95 * mean])
+    expected = (1 - 0.02 * 0.5) - 0.02 * 0.2 * 6**0.5 * move
+    torch.testing.assert_close(after(2)[0], expected)
+
+
+def test_matrices_that_are_joined_move_as_they_would_apart(monkeypatch):
+    monkeypatch.setattr(optimizer, "INTERVAL", 1)
     gradient = torch.randn(14, 6)
     joined, *apart = (torch.zeros(rows, 6).requires_grad_() for rows in (14, 6, 6, 2))
     joined.grad = gradient

@@ -18,6 +18,7 @@ from torch import Tensor
 FUSED = ("cpu", "cuda")  # devices where torch updates all parameters in one pass over memory
 
 MOMENTUM = 0.95  # Muon's share of the mean gradient that is kept
+INTERVAL = 2  # steps from one move of Muon to the next, which goes as many times as far
 ADAMS_SIZE = 0.2  # root mean square of the entries of Adam's updates (Liu et al. 2025)
 # Polynomials x·(a + b·x² + c·x⁴) which, one after another, bring all numbers between 0.01 and 1 as
 # near to 1 as three of degree 5 can, 0.73 to 1.27: each is the best for what the one before leaves
@@ -120,8 +121,10 @@ class Muon(Adam):
 
     A matrix moves along its mean gradient with all singular values made 1, so that directions in
     which few tokens pull are learned as fast as those in which all do. Its move has the size of
-    Adam's, so that one learning rate and one decay suit all parameters (Liu et al. 2025).
-    state: of each of these matrices that has had a gradient, `momentum`.
+    Adam's, so that one learning rate and one decay suit all parameters (Liu et al. 2025). As the
+    mean changes slowly and its singular values cost as much as a third of a small model's step,
+    matrices move at every second step, twice as far.
+    state: of each of these matrices that has had a gradient, `step` and `momentum`.
     """
 
     def __init__(
@@ -133,28 +136,30 @@ class Muon(Adam):
         self._parts = parts
 
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        matrices = [p for p in parameters if p in self._parts]
         if others := [p for p in parameters if p not in self._parts]:
             super()._move(others, group)
-        moves = [self._mean_gradient(matrix) for matrix in matrices]
-        parts = [
-            part
-            for matrix, move in zip(matrices, moves, strict=True)
-            for part in move.split(self._parts[matrix])
-        ]
+        moves: dict[Tensor, Tensor] = {}
+        for matrix in (p for p in parameters if p in self._parts):
+            state, gradient = self._state_of(matrix), matrix.grad
+            assert gradient is not None
+            state["step"] += 1
+            state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+            if state["step"] % INTERVAL == 0:  # a step ahead (Nesterov)
+                moves[matrix] = gradient.lerp(state["momentum"], MOMENTUM)
+        parts = [part for p, move in moves.items() for part in move.split(self._parts[p])]
         for part, found in zip(parts, orthogonal(parts), strict=True):
             torch.mul(found, ADAMS_SIZE * math.sqrt(max(part.shape)), out=part)
-        for matrix, move in zip(matrices, moves, strict=True):
-            matrix.mul_(1 - group["lr"] * group["weight_decay"]).sub_(move, alpha=group["lr"])
+        rate = INTERVAL * group["lr"]
+        for matrix, move in moves.items():
+            matrix.mul_(1 - rate * group["weight_decay"]).sub_(move, alpha=rate)
 
-    def _mean_gradient(self, matrix: Tensor) -> Tensor:
-        """One step ahead (Nesterov)."""
-        assert matrix.grad is not None
-        if matrix not in self.state:
-            self.state[matrix] = {"momentum": torch.zeros_like(matrix)}
-        mean = self.state[matrix]["momentum"]
-        mean.lerp_(matrix.grad, 1 - MOMENTUM)
-        return matrix.grad.lerp(mean, MOMENTUM)
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        if parameter not in self._parts:
+            return super()._state_of(parameter)
+        if parameter not in self.state:
+            momentum = torch.zeros_like(parameter)
+            self.state[parameter] = {"step": torch.zeros(()), "momentum": momentum}
+        return self.state[parameter]
 
 
 def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
