@@ -92,6 +92,7 @@ def test_a_text_that_is_written_meanwhile_stays(window):
     expect(one.locator("#token-9")).to_be_attached()
     write(other)
     expect(texts(one)).to_have_count(2, timeout=30_000)  # it is busy showing tokens
+    expect(one.locator("#halt")).to_be_enabled(timeout=30_000)
     press(one, "#halt")
     expect(texts(other)).to_have_count(2, timeout=30_000)
     assert one.locator("#text .token").count() > 20
