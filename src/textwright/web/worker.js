@@ -1,12 +1,13 @@
 // The engine in a worker, so that the page never stalls. Answers {number, call, argument} with
 // {number, result} or {number, error}; of `write`, with the tokens since the last answer, and `done`.
+// A text goes on only while the page asks for `more`: a fast model would write more than it can show.
 
 import { Engine } from "./engine.js";
 import { readArrays } from "./weights.js";
 
 const INTERVAL = 30; // milliseconds between two answers of a text: what the page can show
 let engine;
-const writing = new Set(); // numbers of texts that are being written
+const writing = new Map(); // by number of a text that is being written: what takes whether it goes on
 
 const CALLS = {
   async open({ described, parts }) {
@@ -15,7 +16,11 @@ const CALLS = {
   tokenize: (request) => engine.tokenize(request),
   alternatives: (request) => engine.alternatives(request),
   inside: (request) => engine.inside(request),
-  end: (number) => writing.delete(number),
+  more: (number) => writing.get(number)?.(true),
+  end(number) {
+    writing.get(number)?.(false);
+    writing.delete(number);
+  },
 };
 
 onmessage = async ({ data: { number, call, argument } }) => {
@@ -28,32 +33,20 @@ onmessage = async ({ data: { number, call, argument } }) => {
 };
 
 async function write(number, request) {
-  writing.add(number);
   let tokens = [];
+  let wanted = true;
   let told = performance.now();
   for (const token of engine.write(request)) {
     tokens.push(token);
     if (performance.now() - told < INTERVAL) continue;
+    if (!(await wanted)) return; // meanwhile other calls come in
     postMessage({ number, tokens });
+    wanted = new Promise((resolve) => writing.set(number, resolve));
     tokens = [];
-    await breath(); // other calls come in
-    if (!writing.has(number)) return;
     told = performance.now();
   }
   writing.delete(number);
   postMessage({ number, tokens, done: true });
-}
-
-/** Let what waits be done; a timer would wait four milliseconds each time. */
-function breath() {
-  const { port1, port2 } = new MessageChannel();
-  return new Promise((resolve) => {
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
 }
 
 /** The bytes of gzip in base64, given in parts. */

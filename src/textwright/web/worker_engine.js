@@ -48,6 +48,7 @@ export class WorkerEngine {
         if (error) throw new Error(error);
         yield* tokens;
         if (done) return;
+        this.ask("more", number);
       }
     } finally {
       signal?.removeEventListener("abort", stop);
