@@ -94,11 +94,13 @@ def cache(
 
 
 @pytest.fixture
-def command_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def tw(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:
-    """The command line in this process → exit code, stdout, stderr."""
+    """The command line in this process, in a folder of its own → exit code, stdout, stderr."""
     from textwright.cli import main
+
+    monkeypatch.chdir(tmp_path)
 
     def run(*argv: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["textwright", *map(str, argv)])
@@ -112,6 +114,33 @@ def command_line(
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def tw_json(tw: Callable[..., tuple[int, str, str]]) -> Callable[..., Any]:
+    """A command with --json: stdout holds one document, and nothing else."""
+
+    def run(*argv: object) -> Any:
+        code, out, err = tw(*argv, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+    return run
+
+
+@pytest.fixture
+def flags(tiny: list[str]) -> list[str]:
+    """Arguments of the command line for a training that takes a moment."""
+    return [part for setting in tiny for part in ("--set", setting)]
+
+
+def refused(result: tuple[int, str, str]) -> str:
+    """The one sentence of a command that was refused."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    sentence = err.strip().splitlines()[-1]
+    assert sentence.startswith(("textwright: ", "Error: "))
+    return sentence
 
 
 @pytest.fixture(scope="session")

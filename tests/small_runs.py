@@ -1,4 +1,4 @@
-"""Runs of small models with random weights, for what is told by no training."""
+"""Small runs with random weights, for what is told by no training; and whether two are the same."""
 
 import torch
 
@@ -35,3 +35,23 @@ def make_run(path, options, kind="word", origin=None, corpus=None, **tokenizer):
     run.keep_weights({name: tensor.numpy() for name, tensor in model.state_dict().items()})
     run.keep_held_out(("test", text) for text in DOCUMENTS)
     return run
+
+
+def metrics(folder):
+    """Every line without its seconds, except when training began or was resumed."""
+    kept = [m for m in Run.load(folder).metrics() if m["event"] != "ready"]
+    return [{k: v for k, v in m.items() if k != "seconds"} for m in kept]
+
+
+def assert_same_run(one, other):
+    """All files the same, to the bit; apart from timings, and the name on the model card."""
+    files = sorted(file.name for file in one.iterdir())
+    assert files == sorted(file.name for file in other.iterdir())
+    for file in sorted({*files} - {"checkpoints", "metrics.jsonl", "README.md"}):
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+    assert metrics(one) == metrics(other)
+    saved = [sorted(f.name for f in (run / "checkpoints").iterdir()) for run in (one, other)]
+    assert saved[0][-1] == saved[1][-1] == "step-00000020"
+    for file in ("model.safetensors", "trainer.safetensors"):
+        last = f"checkpoints/step-00000020/{file}"
+        assert (one / last).read_bytes() == (other / last).read_bytes(), last

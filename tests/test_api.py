@@ -17,8 +17,6 @@ from textwright.training.session import train_run
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 @pytest.fixture
 def writer(trained):

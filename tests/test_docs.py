@@ -39,8 +39,6 @@ FOREIGN = {
     *("--max-examples", "--checks", "--phases"),
 }
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 def read(page: str) -> str:
     return (ROOT / page).read_text("utf-8")

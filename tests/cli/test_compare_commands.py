@@ -8,12 +8,12 @@ import shutil
 import pytest
 
 
-def test_compare_writes_a_table_a_page_and_json(command_line, trained, tmp_path):
+def test_compare_writes_a_table_a_page_and_json(tw, trained, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(trained, other)
     short = ["--no-easy", "--documents", "6", "--characters", "30", "--prompt", "Take"]
     page = tmp_path / "report.html"
-    code, out, err = command_line("compare", trained, other, *short, "--out", page)
+    code, out, err = tw("compare", trained, other, *short, "--out", page)
     assert code == 0, err
     assert re.search(r"other\s+\d\.\d{4}\s+\d\.\d{4} to \d\.\d{4}", out)
     assert "bytes charged: " in out
@@ -21,7 +21,7 @@ def test_compare_writes_a_table_a_page_and_json(command_line, trained, tmp_path)
     assert "The report: " in out
     html = page.read_text("utf-8")
     assert all(f">{title}</h2>" in html for title in ("Scores", "Differences", "Protocol", "Texts"))
-    code, out, _ = command_line("compare", trained, other, *short, "--json")
+    code, out, _ = tw("compare", trained, other, *short, "--json")
     found = json.loads(out)
     assert code == 0
     assert f"{found['runs'][0]['bits_per_character']:.4f}" in html
@@ -29,41 +29,39 @@ def test_compare_writes_a_table_a_page_and_json(command_line, trained, tmp_path)
     assert found["prompts"] == ["Take"]
 
 
-def test_the_report_says_more_of_each_run_where_it_is_asked_to(command_line, trained, tmp_path):
+def test_the_report_says_more_of_each_run_where_it_is_asked_to(tw, trained, tmp_path):
     page = tmp_path / "report.md"
     moved = tmp_path / "moved"  # its training text cannot be found from there
     shutil.copytree(trained, moved)
     shutil.rmtree(moved / "checkpoints")
     short = ["--no-easy", "--documents", "2", "--characters", "5", "--prompt", "Take"]
     looks = ["--with", "inside", "--with", "memorisation"]
-    code, _, err = command_line("compare", moved, *short, *looks, "--out", page)
+    code, _, err = tw("compare", moved, *short, *looks, "--out", page)
     assert code == 0, err
     said = page.read_text("utf-8")
     inside = said.partition("## Inside moved")[2]
     assert "Surprisal" in inside and "Saliency" in inside
     assert "## What moved has memorized" in said
     assert said.index("## Texts") < said.index("## Inside moved")
-    code, _, err = command_line("compare", trained, *short, "--with", "inside")
+    code, _, err = tw("compare", trained, *short, "--with", "inside")
     assert code == 2
     assert "name its file with --out" in err
 
 
-def test_the_json_has_the_audit_of_what_a_run_has_memorized_where_it_is_asked_for(
-    command_line, trained
-):
+def test_the_json_has_the_audit_of_what_a_run_has_memorized_where_it_is_asked_for(tw, trained):
     short = ["--no-easy", "--documents", "2", "--characters", "5", "--json"]
-    code, out, err = command_line("compare", trained, *short, "--with", "memorisation")
+    code, out, err = tw("compare", trained, *short, "--with", "memorisation")
     assert code == 0, err
     audit = json.loads(out)["runs"][0]["memorisation"]
     assert {"propensity", "capability", "checkpoints"} <= audit.keys()
-    code, out, _ = command_line("memorisation", trained, "--json")
+    code, out, _ = tw("memorisation", trained, "--json")
     assert json.loads(out) == audit
-    code, out, err = command_line("compare", trained, *short, "--with", "sweep")
+    code, out, err = tw("compare", trained, *short, "--with", "sweep")
     assert code == 2
     assert "name its file with --out" in err
 
 
-def test_bits_tells_how_far_it_is_in_one_long_text(command_line, trained, tmp_path, monkeypatch):
+def test_bits_tells_how_far_it_is_in_one_long_text(tw, trained, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(
         "textwright.cli.display.progress.Progression.show",
@@ -71,7 +69,7 @@ def test_bits_tells_how_far_it_is_in_one_long_text(command_line, trained, tmp_pa
     )
     novel = tmp_path / "novel.txt"
     novel.write_text("Now peel the long carrots and wait. " * 120, "utf-8")
-    code, _, err = command_line("bits", trained, novel)
+    code, _, err = tw("bits", trained, novel)
     assert code == 0, err
     scored = [(done, total) for stage, done, total in told if stage.startswith("Scoring")]
     assert len(scored) > 3
@@ -79,24 +77,24 @@ def test_bits_tells_how_far_it_is_in_one_long_text(command_line, trained, tmp_pa
     assert scored[-1][0] == scored[-1][1] > 500  # tokens
 
 
-def test_a_full_disk_does_not_take_the_scores_with_it(command_line, trained, tmp_path, monkeypatch):
+def test_a_full_disk_does_not_take_the_scores_with_it(tw, trained, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("textwright.report.page.write_text", full)
     short = ["--no-easy", "--documents", "2", "--characters", "5", "--prompt", "Take"]
-    code, out, err = command_line("compare", trained, *short, "--out", tmp_path / "a.html")
+    code, out, err = tw("compare", trained, *short, "--out", tmp_path / "a.html")
     assert code == 2
     assert "bytes charged: " in out
     assert "the disk is full; name another file" in err
     assert not (tmp_path / "a.html").exists()
 
 
-def test_bits_prints_the_proof(command_line, trained):
-    code, out, err = command_line("bits", trained, "--documents", "3")
+def test_bits_prints_the_proof(tw, trained):
+    code, out, err = tw("bits", trained, "--documents", "3")
     assert code == 0, err
     assert "restored byte for byte by a decoder" in out
-    code, out, _ = command_line("bits", trained, "--documents", "3", "--json")
+    code, out, _ = tw("bits", trained, "--documents", "3", "--json")
     found = json.loads(out)
     assert code == 0
     assert found["proof"]["documents"] == 3
@@ -118,9 +116,9 @@ def test_bits_prints_the_proof(command_line, trained):
         (["bits", "{run}", "nothing.txt"], "nothing.txt"),
     ],
 )
-def test_wrong_use_is_one_sentence(command_line, trained, tmp_path, arguments, sentence):
+def test_wrong_use_is_one_sentence(tw, trained, tmp_path, arguments, sentence):
     names = {"run": trained, "empty": tmp_path}
-    code, out, err = command_line(*(argument.format(**names) for argument in arguments))
+    code, out, err = tw(*(argument.format(**names) for argument in arguments))
     assert code == 2
     assert sentence in err
     assert "Traceback" not in err

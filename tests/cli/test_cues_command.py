@@ -10,11 +10,10 @@ PAIRS = "Slow onions for six.\tSlow carrots for six.\nQuick rice for two.\tQuick
 
 
 @pytest.fixture
-def tw(command_line, monkeypatch, tmp_path):
-    """The command line, beside a file of pairs → exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
+def tw(tw, tmp_path):
+    """`textwright cues`, beside a file of pairs → exit code, stdout, stderr."""
     (tmp_path / "pairs.tsv").write_text(PAIRS, "utf-8")
-    return partial(command_line, "cues")
+    return partial(tw, "cues")
 
 
 def test_runs_stand_beside_each_other_by_distance(tw, trained, formed):

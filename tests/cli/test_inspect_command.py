@@ -1,6 +1,5 @@
 """`textwright inspect`: its tables, views, JSON, page, and one sentence for wrong use."""
 
-import json
 import re
 import shutil
 from functools import partial
@@ -14,23 +13,11 @@ from textwright.inspection.next_tokens import Candidate, NextTokens, Token
 from textwright.inspection.text import Reading
 from textwright.training.session import train_run
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 @pytest.fixture
-def tw(command_line):
+def tw(tw):
     """`textwright inspect` → exit code, stdout, stderr."""
-    return partial(command_line, "inspect")
-
-
-@pytest.fixture
-def tw_json(tw):
-    def run(*argv):
-        code, out, err = tw(*argv, "--json")
-        assert code == 0, err
-        return json.loads(out)
-
-    return run
+    return partial(tw, "inspect")
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,13 @@ from textwright.config import Config
 from textwright.memorisation import capability, memorisation
 from textwright.training.session import train_run
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 @pytest.fixture
-def tw(command_line, monkeypatch, tmp_path):
-    """The command line, in a folder of its own → exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
+def tw(tw, monkeypatch):
+    """The command line, with few passages → exit code, stdout, stderr."""
     for module in (capability, memorisation):
         monkeypatch.setattr(module, "PASSAGES", 40)
-    return command_line
+    return tw
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,6 @@ from textwright.cli import main
 from textwright.run.lock import locked
 from textwright.server.listen import name_address
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 @pytest.fixture
 def refused(monkeypatch, capsys):
@@ -72,7 +70,7 @@ def test_a_key_that_nobody_can_send_is_a_sentence(key, refused, trained):
 
 
 @pytest.fixture
-def started(command_line, monkeypatch):
+def started(tw, monkeypatch):
     """Run `textwright serve` up to where it would answer → its app, and what it said."""
 
     def go(*arguments):
@@ -81,7 +79,7 @@ def started(command_line, monkeypatch):
             "textwright.server.listen.serve",
             lambda app, bound, seconds, on_start: (apps.append(app), on_start()),
         )
-        code, _, err = command_line("serve", *arguments, "--port", 0)
+        code, _, err = tw("serve", *arguments, "--port", 0)
         assert code == 0, err
         return apps[0], err
 

@@ -6,6 +6,7 @@ import tomllib
 from functools import partial
 
 import pytest
+from conftest import refused
 
 from textwright import grammar
 from textwright.api import load
@@ -14,30 +15,19 @@ from textwright.run import Run
 from textwright.training.session import train_run
 from textwright.writing.sampling_options import SamplingOptions
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 FEW = ("--temperatures", "0.5,1", "--texts", "10", "--max-new-tokens", "12", "--device", "cpu")
 
 
 @pytest.fixture
-def tw(command_line, monkeypatch, tmp_path):
-    """`textwright sweep` in a folder of its own → exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    return partial(command_line, "sweep")
+def tw(tw):
+    """`textwright sweep` → exit code, stdout, stderr."""
+    return partial(tw, "sweep")
 
 
 @pytest.fixture
 def mine(trained, tmp_path):
     """A run of one's own."""
     return shutil.copytree(trained, tmp_path / "mine")
-
-
-def refused(result):
-    code, out, err = result
-    assert (code, out) == (2, "")
-    sentence = err.strip().splitlines()[-1]
-    assert sentence.startswith("textwright: ")
-    return sentence
 
 
 @pytest.mark.parametrize("kind", ["neural", "counts", "mixture"])

@@ -20,7 +20,7 @@ from textwright.training.trainer import Evaluation, Step
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 
-pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("cache")]
+pytestmark = pytest.mark.gpu
 
 GPT = ["model.family=gpt", "model.layers=2", "model.heads=2", "model.width=32"]
 FAMILIES = {"lstm": [], "stream": ["data.layout=stream"], "gpt": GPT}

@@ -192,7 +192,7 @@ def interruptible():
 
 
 @pytest.fixture
-def watched(command_line, monkeypatch):
+def watched(tw, monkeypatch):
     """A command line that is watched: (owner of a function, its name, command…) → exit code,
     stdout, stderr, number of calls. stop: the call at which Ctrl-C comes."""
 
@@ -207,7 +207,7 @@ def watched(command_line, monkeypatch):
 
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, counted)
-            return *command_line(*command), len(calls)
+            return *tw(*command), len(calls)
 
     return run
 
@@ -303,7 +303,7 @@ for command in json.loads(sys.argv[1]):
 """
 
 
-def test_what_is_kept_is_told_without_torch(command_line, formed, tmp_path):
+def test_what_is_kept_is_told_without_torch(tw, formed, tmp_path):
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("Peel 3 onions and wait.\tPeel 4 onions and wait.\n", "utf-8")
     commands = [
@@ -316,7 +316,7 @@ def test_what_is_kept_is_told_without_torch(command_line, formed, tmp_path):
     commands = [[*map(str, command), "--json"] for command in commands]
     told = ""
     for command in commands:
-        code, out, err = command_line(*command)
+        code, out, err = tw(*command)
         assert code == 0, err
         told += out
     again = subprocess.run(

@@ -342,9 +342,9 @@ def test_a_private_run_is_checked_on_texts_that_it_writes(gpt2, tmp_path):
 
 
 @pytest.fixture
-def tw(command_line):
+def tw(tw):
     """`textwright export` → exit code, stdout, stderr."""
-    return partial(command_line, "export")
+    return partial(tw, "export")
 
 
 def test_the_command_prints_what_it_wrote(tw, gpt2, tmp_path):

@@ -24,8 +24,6 @@ from textwright.run import Run
 from textwright.training.dataset import choose_layout
 from textwright.training.encoded import Documents
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 class FadingOptions(Family):
     """A family of one layer without any matrix."""

@@ -36,8 +36,6 @@ from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions, sampling_options
 from textwright.writing.stream import Sample
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 SEEN, UNSEEN = list(grammar.documents(400, seed=1)), list(grammar.documents(400, seed=2))
 
 

@@ -30,8 +30,6 @@ from textwright.training import survey
 from textwright.training.session import train_run
 from textwright.training.trainer import Evaluation, Step
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 STOP = "<|endoftext|>"
 TEXTS = [
     "After years of  two  spaces,\ttabs\u00a0and\r\n\r\nlines   ",

@@ -25,8 +25,6 @@ from textwright.run.origin import choose_config
 from textwright.training.session import train_run
 from textwright.training.trainer import Evaluation
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 CONTEXT = 64
 KINDS = {
     "llama": ("Llama", {"num_key_value_heads": 2, "tie_word_embeddings": True}),

@@ -23,8 +23,6 @@ from textwright.run.lock import locked
 from textwright.training import session
 from textwright.training.session import train_run
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 ROOT = Path(__file__).parents[2]
 
 

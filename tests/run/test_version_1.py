@@ -22,8 +22,6 @@ from textwright.training.session import train_run
 FOLDER = Path(__file__).with_name("version_1")
 EXPECTED = json.loads((FOLDER / "expected.json").read_text("utf-8"))
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from textwright.api import load
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,6 @@ from textwright.inspection.next_tokens import predict
 from textwright.run import Run
 from textwright.server import looking
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 @pytest.fixture(scope="module")
 def app(trained):

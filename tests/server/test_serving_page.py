@@ -14,8 +14,6 @@ from textwright.server.limits import Limits
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^<!-- asks the server -->\n```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.M)
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 @pytest.fixture(scope="module")
 def url(trained):

@@ -32,8 +32,6 @@ MIXTURE = Mixture(
     np.random.default_rng(5).normal(0.0, 0.3, (1 + len(EVIDENCE), 3)), Shares(0.5, 0.3, 0.2)
 )
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 
 @pytest.fixture
 def train(notes, tiny, tmp_path, monkeypatch):

@@ -11,8 +11,6 @@ from textwright.training.recipe import choose_recipe
 from textwright.training.session import Ready, train_run
 from textwright.training.survey import survey
 
-pytestmark = pytest.mark.usefixtures("cache")
-
 WORDS = ("the", "a", "river", "carried", "old", "wooden", "boats", "slowly", "towards", "sea")
 
 

@@ -12,7 +12,7 @@ from textwright.run import Run
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 expect = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
+pytestmark = pytest.mark.browser
 
 PHONE, WIDE = {"width": 360, "height": 740}, {"width": 1300, "height": 900}
 
@@ -122,10 +122,10 @@ LOOKS = {
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_the_page_of_a_look(page, command_line, formed, tmp_path, look):
+def test_the_page_of_a_look(page, tw, formed, tmp_path, look):
     out = tmp_path / "look.html"
     flag = "--out" if look in ("compare", "sweep") else "--html"
-    code, _, err = command_line(look, formed, *LOOKS[look], flag, out)
+    code, _, err = tw(look, formed, *LOOKS[look], flag, out)
     assert code == 0, err
     page.goto(out.as_uri())
     check(page)

@@ -17,7 +17,7 @@ from textwright.run.curve import read_curve
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
+pytestmark = pytest.mark.browser
 
 CAREFUL, BOLD = {"temperature": 0.5, "top_p": 0.9}, {"temperature": 1.2, "top_p": 0.98}
 PROMPT = "Warm butter"

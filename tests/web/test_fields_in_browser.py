@@ -26,7 +26,7 @@ from textwright.writing.stream import Sample
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
+pytestmark = pytest.mark.browser
 
 TEMPLATE = "{course} : {pans} : {note}"
 VALUES = {"course": "Soup", "pans": "3.5-quart pot", "note": "Serve; don't wait!"}

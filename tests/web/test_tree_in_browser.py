@@ -13,7 +13,7 @@ from textwright.run import Run
 from textwright.run.about import about
 from textwright.writing.sampling_options import explain, sampling_options
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
+pytestmark = pytest.mark.browser
 
 TEXT = {"id": 1, "parent": None, "place": 0, "run": "notes", "prompt": "The", "options": {}}
 TEXT |= {"seed": "1", "name": "", "kept": False, "tokens": []}

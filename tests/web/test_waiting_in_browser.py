@@ -10,7 +10,7 @@ from web_engine import open_on_phone, wait_for_status
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ Worker.prototype.postMessage = function (message) {
   setTimeout(() => send.call(this, message), message.call === "more" ? 1000 : 0);
 };
 """
-"""The page asks for more of a text once a second, so that it is short however fast the machine is."""
+"""The page asks for more of a text once a second: it is short, however fast the machine is."""
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("cache")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
