@@ -13,7 +13,7 @@ from test_generator import CHARACTERS, RuleBackend, SeenState, table, whole_cont
 from test_sampling import SETTINGS
 
 from textwright.backends.counts import CountsBackend, MixedBackend
-from textwright.backends.numpy_gpt import NumpyKeyValueState
+from textwright.backends.key_values import NumpyKeyValueState
 from textwright.counts.kneser_ney import count_ngrams, smooth
 from textwright.counts.mixture import Mixture
 from textwright.errors import GenerationError

@@ -20,8 +20,8 @@ from textwright.run import Run
 from textwright.writing.backend import Backend, moves, padded, window_start
 from textwright.writing.sampling_steps import log_probabilities
 
-Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Ids = NDArray[np.int64]
 Logits = NDArray[np.float32]
 
 

@@ -11,150 +11,18 @@ C columns of a state, S slots.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from textwright.backends.weights import Floats, NumpyWeights, Output, product
+from textwright.backends.key_values import NumpyKeyValueState, View
+from textwright.backends.positions import rotary_waves, sinusoids
+from textwright.backends.weights import Floats, Ids, NumpyWeights, Output, product
 from textwright.families import GPTOptions
 
-Ids = NDArray[np.int64]
 Waves = tuple[Floats, Floats] | None  # cosines and sines (N, 1, K/2) of the places in work
 
-_ROOM = 64  # columns of a store that grows; for fewer, it would have to grow again and again
 _GELU = np.float32(np.sqrt(2 / np.pi))
-
-
-class _Store:
-    """Keys and values of many rows, each in a slot of its own, one column per id from the left.
-
-    A slot is free when no state names it any more, so rows come and go without a copy of others.
-    """
-
-    def __init__(self, layers: list[tuple[Floats, Floats]], ends: Ids) -> None:
-        self.layers = layers  # keys (slots, G, room, K), values (slots, G, room, U)
-        self.ends = ends  # (slots,) columns written by any of the states that share a slot
-        self.free: list[int] = []
-
-    def reserve(self, count: int, columns: int) -> None:
-        """Make sure of so many free slots, and room for so many columns."""
-        slots, _, room, _ = self.layers[0][0].shape
-        lacking = count - len(self.free)
-        if lacking <= 0 and columns <= room:
-            return
-        more = slots if lacking > 0 and lacking < slots else max(0, lacking)
-        room = room if columns <= room else max(2 * room, columns, _ROOM)
-
-        def larger(array: Floats) -> Floats:
-            shape = (slots + more, array.shape[1], room, array.shape[3])
-            copied = np.zeros(shape, np.float32)
-            copied[:slots, :, : array.shape[2]] = array
-            return copied
-
-        self.layers = [(larger(keys), larger(values)) for keys, values in self.layers]
-        self.ends = np.append(self.ends, np.zeros(more, np.int64))
-        self.free += range(slots, slots + more)
-
-    def take(self, source: _Store, slots: Ids, lengths: Ids) -> list[_Lease]:
-        """Copy rows of a store, which may be this one, to free slots of this one."""
-        longest = int(lengths.max())
-        self.reserve(len(slots), longest)
-        self.free.sort(reverse=True)
-        leases = [_Lease(self, self.free.pop()) for _ in slots]
-        new = [lease.slot for lease in leases]
-        for ours, theirs in zip(self.layers, source.layers, strict=True):
-            for own, other in zip(ours, theirs, strict=True):
-                own[new, :, :longest] = other[slots, :, :longest]
-        self.ends[new] = lengths
-        return leases
-
-
-class _Lease:
-    """A slot that some state names."""
-
-    __slots__ = ("slot", "store")
-
-    def __init__(self, store: _Store, slot: int) -> None:
-        self.store, self.slot = store, slot
-
-    def __del__(self) -> None:
-        self.store.free.append(self.slot)
-
-
-class _Rows:
-    """Which slots the rows of a state have. States that follow each other share it."""
-
-    def __init__(self, leases: list[_Lease]) -> None:
-        self.leases = leases
-        self.slots = np.array([lease.slot for lease in leases], np.int64)
-        self.first = np.zeros(len(leases), bool)  # (B,): no row before it has the same slot
-        self.first[np.unique(self.slots, return_index=True)[1]] = True
-        self.count = int(self.slots.max()) + 1  # S: the slots up to the last of these
-        self.whole = np.array_equal(self.slots, np.arange(self.count))
-
-
-class NumpyKeyValueState:
-    """Keys and values of all ids that each row has read, in slots of a store.
-
-    States share slots: choosing rows copies none. New columns are written after the old ones; a row
-    that another has already continued, or that is named twice, moves to a slot of its own first.
-    """
-
-    def __init__(self, rows: _Rows, lengths: Ids) -> None:
-        self.rows = rows
-        self.lengths = lengths  # (B,) ids read so far
-        self.store = rows.leases[0].store
-
-    @classmethod
-    def of(cls, layers: list[tuple[Floats, Floats]], lengths: Ids) -> Self:
-        """The state of rows whose keys and values fill new arrays."""
-        store = _Store(layers, lengths.copy())
-        return cls(_Rows([_Lease(store, slot) for slot in range(len(lengths))]), lengths)
-
-    def select(self, rows: ArrayLike) -> Self:
-        """The state of these rows, in this order; a row may be named twice."""
-        rows = np.asarray(rows, np.int64)
-        leases = [self.rows.leases[row] for row in rows.tolist()]
-        return type(self)(_Rows(leases), self.lengths[rows])
-
-    @classmethod
-    def concat(cls, states: Sequence[Self]) -> Self:
-        """One state of all rows, in order; the rows of smaller stores move to the largest."""
-        store = max((state.store for state in states), key=lambda store: len(store.ends))
-        leases: list[_Lease] = []
-        for state in states:
-            rows, own = state.rows, state.store is store
-            leases += rows.leases if own else store.take(state.store, rows.slots, state.lengths)
-        return cls(_Rows(leases), np.concatenate([state.lengths for state in states]))
-
-    @property
-    def nbytes(self) -> int:
-        return sum(keys.nbytes + values.nbytes for keys, values in self.store.layers)
-
-    def columns(self, layer: int) -> tuple[Floats, Floats]:
-        """A copy of what a layer keeps of rows of one length: keys (B, G, C, K), values."""
-        keys, values = (array[self.rows.slots] for array in self.store.layers[layer])
-        return keys[:, :, : self.lengths[0]], values[:, :, : self.lengths[0]]
-
-    def with_column(self) -> Self:
-        """The state after one more id per row, with a free column for it."""
-        rows, store = self.rows, self.store
-        if len(rows.slots) <= len(store.ends) // 4:  # most of the store is free or others'
-            arrays = [(k[rows.slots], v[rows.slots]) for k, v in store.layers]
-            return type(self).of(arrays, self.lengths).with_column()
-        own = rows.first & (store.ends[rows.slots] == self.lengths)
-        if not own.all():
-            moved = np.flatnonzero(~own)
-            leases = rows.leases.copy()
-            new = store.take(store, rows.slots[moved], self.lengths[moved])
-            for row, lease in zip(moved.tolist(), new, strict=True):
-                leases[row] = lease
-            rows = _Rows(leases)
-        after = type(self)(rows, self.lengths + 1)
-        store.reserve(0, int(after.lengths.max()))
-        store.ends[rows.slots] = after.lengths
-        return after
 
 
 class NumpyGPT:
@@ -203,7 +71,7 @@ class NumpyGPT:
         """Read one more id per row, (B,) → logits (B, V)."""
         x, waves = self._embed(ids, state.lengths), self._waves_at(state.lengths)
         after = state.with_column()
-        view = _View(after)
+        view = View(after)
         for block, (keys, values) in zip(self._blocks, after.store.layers, strict=True):
             x = block.step(x, keys, values, view, waves)
         return self._project(self._finish(x)), after
@@ -267,39 +135,6 @@ def _in_order(
     return hidden, NumpyKeyValueState.concat([state for _, state in reads]).select(back)
 
 
-class _View:
-    """The slots up to the last that a state names, and the columns up to its longest row's end.
-
-    Attention is computed for all of these slots; what it finds for those of no row is dropped,
-    which costs less than to gather the keys and values of the others.
-    """
-
-    def __init__(self, state: NumpyKeyValueState) -> None:
-        self.rows, self.newest = state.rows, state.lengths - 1
-        self.columns = int(state.lengths.max())
-        self.foreign: NDArray[np.bool_] | None = None  # (S, 1, C): columns to be ignored
-        ends = state.store.ends[: self.rows.count]
-        if ends.min() < self.columns:
-            self.foreign = np.arange(self.columns) >= np.maximum(ends, 1)[:, None, None]
-
-    def of(self, array: Floats, newest: Floats) -> Floats:
-        """What is seen of keys or values, with the newest (B, G, …) in the last column."""
-        array[self.rows.slots, :, self.newest] = newest
-        return array[: self.rows.count, :, : self.columns]
-
-    def spread(self, rows: Floats) -> Floats:
-        """Rows (B, …) to their slots (S, …)."""
-        if self.rows.whole:
-            return rows
-        spread = np.zeros((self.rows.count, *rows.shape[1:]), np.float32)
-        spread[self.rows.slots] = rows
-        return spread
-
-    def gather(self, found: Floats) -> Floats:
-        """What was found for slots (S, …), for the rows (B, …)."""
-        return found if self.rows.whole else found[self.rows.slots]
-
-
 class _Block:
     """Attention and feed-forward of one block."""
 
@@ -333,7 +168,7 @@ class _Block:
             self.query_norm = _RMSNorm(named, prefix + "attention.query_norm.", key, epsilon)
             self.key_norm = _RMSNorm(named, prefix + "attention.key_norm.", key, epsilon)
 
-    def step(self, x: Floats, keys: Floats, values: Floats, view: _View, waves: Waves) -> Floats:
+    def step(self, x: Floats, keys: Floats, values: Floats, view: View, waves: Waves) -> Floats:
         """x (B, D); keys and values of all slots, with a free column for each row."""
         q, k, v = self._queries_keys_values(x, waves)  # (B, H or G, K or U)
         keys, values = view.of(keys, k), view.of(values, v)
@@ -484,35 +319,3 @@ def _rotated(x: Floats, waves: Waves) -> Floats:
     np.subtract(first * cosines, second * sines, out=turned[..., :half])
     np.add(second * cosines, first * sines, out=turned[..., half:])
     return turned
-
-
-def rotary_waves(options: GPTOptions) -> tuple[Floats, Floats]:
-    """Cosines and sines (C, K/2) of the angles of each place (Su et al. 2021)."""
-    places = np.arange(options.context_length, dtype=np.float32)
-    plain, stretch = rotary_frequencies(options)
-    angles = places[:, None] * (plain / stretch)
-    return np.cos(angles), np.sin(angles)
-
-
-def rotary_frequencies(options: GPTOptions) -> tuple[Floats, Floats]:
-    """Radians from place to place of each pair (K/2,), and by what to divide them (K/2,).
-
-    Llama 3 stretches the waves that do not fit `rotary_low` times into the original context, keeps
-    those that fit `rotary_high` times, and interpolates between the two.
-    """
-    width = options.head_widths[0]
-    pairs = np.arange(0, width, 2, dtype=np.float32)
-    frequencies = 1 / np.float32(options.rotary_base) ** (pairs / np.float32(width))
-    low, high = options.rotary_low, options.rotary_high
-    fits = options.rotary_original * frequencies / (2 * np.pi)
-    kept = np.clip((fits - low) / (high - low), 0, 1)
-    stretch = 1 / ((1 - kept) / options.rotary_factor + kept)
-    return frequencies.astype(np.float32), stretch.astype(np.float32)
-
-
-def sinusoids(count: int, width: int) -> Floats:
-    """Positions (count, width) as waves of falling frequency, sine and cosine (Vaswani et al.)."""
-    pairs = np.arange(0, width, 2)
-    angles = np.arange(count)[:, None] * np.exp(-np.log(10_000) * pairs / width)
-    waves = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(count, -1)
-    return waves[:, :width].astype(np.float32)

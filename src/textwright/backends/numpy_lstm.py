@@ -13,11 +13,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from textwright.backends.weights import REMEDY, Floats, NumpyWeights, Output
+from textwright.backends.weights import REMEDY, Floats, Ids, NumpyWeights, Output
 from textwright.errors import RunError
 from textwright.families import LSTMOptions
-
-Ids = NDArray[np.int64]
 
 _CELLS = {4: "lstm", 3: "gru", 1: "rnn"}
 # An id's input to the first layer's gates is computed once and kept, if those of the whole

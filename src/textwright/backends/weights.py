@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from textwright.errors import RunError
 
 Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
 
 # Up to this many rows, one product per row is faster than one product for all: for the latter,
 # BLAS first rearranges the whole matrix, which costs as much as two or three vector products.

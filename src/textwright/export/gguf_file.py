@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tokenizers import pre_tokenizers
 
-from textwright.backends.numpy_gpt import rotary_frequencies
+from textwright.backends.positions import rotary_frequencies
 from textwright.errors import ConfigError, ExportError
 from textwright.export.card import context_note, write_card
 from textwright.export.check import TOKENS, Reloaded

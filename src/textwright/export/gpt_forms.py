@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textwright.backends.numpy_gpt import rotary_waves
+from textwright.backends.positions import rotary_waves
 from textwright.errors import ConfigError
 from textwright.export.forms import custom_config
 from textwright.export.onnx_graph import Graph

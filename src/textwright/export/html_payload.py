@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from textwright.backends.numpy_gpt import rotary_frequencies, sinusoids
+from textwright.backends.positions import rotary_frequencies, sinusoids
 from textwright.counts.kneser_ney import KneserNey
 from textwright.families import GPTOptions
 from textwright.run import Arrays, Run

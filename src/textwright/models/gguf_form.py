@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from textwright.backends.numpy_gpt import rotary_frequencies
+from textwright.backends.positions import rotary_frequencies
 from textwright.families import GPTOptions
 from textwright.models.gguf_header import Header
 from textwright.models.places import Places

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from textwright.backends.numpy_gpt import rotary_waves, sinusoids
+from textwright.backends.positions import rotary_waves, sinusoids
 from textwright.compute.memory import memory_errors
 from textwright.families import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
