@@ -26,7 +26,7 @@ FADING = 0.15
 DECAYS = (0.1, 1.5)
 
 # Up to so many epochs: dropout.
-DROPOUT = {2: 0.0, 6: 0.1, 25: 0.2, math.inf: 0.3}
+DROPOUT = {5: 0.0, 10: 0.1, 25: 0.2, math.inf: 0.3}
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
     "epochs": 40,  # after which held-out loss no longer falls, however small the corpus
