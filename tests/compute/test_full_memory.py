@@ -8,7 +8,7 @@ from small_models import SMALL
 from textwright.compute.memory import memory_errors
 from textwright.errors import GenerationError
 from textwright.models import TorchBackend, build
-from textwright.models.gpt import KeyValueState
+from textwright.models.key_values import KeyValueState
 from textwright.models.lstm import RecurrentState
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.generator import Generator
