@@ -35,6 +35,27 @@ TINY = [
 ]
 
 
+# Another value than the default for every option of sampling, but for those that name tokens.
+SAMPLING: dict[str, Any] = {
+    "temperature": 0.5,
+    "top_k": 40,
+    "top_p": 0.9,
+    "min_p": 0.01,
+    "typical_p": 0.95,
+    "repetition_penalty": 1.2,
+    "presence_penalty": 0.1,
+    "frequency_penalty": 0.2,
+    "no_repeat_ngram": 3,
+    "no_copy": 8,
+    "min_new_tokens": 2,
+    "max_new_tokens": 9,
+    "stop": ["."],
+    "beams": 4,
+    "length_penalty": 0.5,
+    "early_stopping": "never",
+}
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("corpora") and not os.environ.get("TEXTWRIGHT_CORPORA"):
         pytest.skip("reads the real corpora: set TEXTWRIGHT_CORPORA to the folder that holds them")
@@ -134,12 +155,14 @@ def flags(tiny: list[str]) -> list[str]:
     return [part for setting in tiny for part in ("--set", setting)]
 
 
-def refused(result: tuple[int, str, str]) -> str:
-    """The one sentence of a command that was refused."""
+def refused(
+    result: tuple[int, str, str], speakers: tuple[str, ...] = ("textwright: ", "Error: ")
+) -> str:
+    """The one sentence of a command that was refused, by textwright or, first, by typer."""
     code, out, err = result
     assert (code, out) == (2, "")
     sentence = err.strip().splitlines()[-1]
-    assert sentence.startswith(("textwright: ", "Error: "))
+    assert sentence.startswith(speakers)
     return sentence
 
 
@@ -147,6 +170,22 @@ def refused(result: tuple[int, str, str]) -> str:
 def trained(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run trained for 20 steps on the notes. For reading only: copy it to change it."""
     return train_tiny(notes, TINY, tmp_path_factory)
+
+
+@pytest.fixture
+def writer(trained: Path) -> Any:
+    """What writes with it."""
+    from textwright.api import load
+
+    return load(trained)
+
+
+@pytest.fixture(scope="module")
+def app(trained: Path) -> Any:
+    """A server of it."""
+    from serving import make_app
+
+    return make_app(trained)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from typing import get_type_hints
 
 import numpy as np
 import pytest
+from conftest import SAMPLING
 from seeds import count_differences
 
 import textwright
@@ -16,11 +17,6 @@ from textwright.run import Run
 from textwright.training.session import train_run
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
-
-
-@pytest.fixture
-def writer(trained):
-    return textwright.load(trained)
 
 
 def test_train_and_write(notes, tiny, tmp_path):
@@ -151,26 +147,7 @@ def test_every_parameter_of_a_public_call_has_a_line(call):
 @pytest.mark.parametrize("name", ["stream", "generate", "fill"])
 def test_every_sampling_option_reaches_the_sampler(writer, formed, monkeypatch, name):
     writer = textwright.load(formed) if name == "fill" else writer
-    given = {
-        "temperature": 0.5,
-        "top_k": 40,
-        "top_p": 0.9,
-        "min_p": 0.01,
-        "typical_p": 0.95,
-        "repetition_penalty": 1.2,
-        "presence_penalty": 0.1,
-        "frequency_penalty": 0.2,
-        "no_repeat_ngram": 3,
-        "no_copy": 8,
-        "logit_bias": {2: 1.5},
-        "forbid": [3],
-        "min_new_tokens": 2,
-        "max_new_tokens": 9,
-        "stop": ["."],
-        "beams": 4,
-        "length_penalty": 0.5,
-        "early_stopping": "never",
-    }
+    given = {**SAMPLING, "logit_bias": {2: 1.5}, "forbid": [3]}
     assert given.keys() == SamplingOptions.model_fields.keys()
     caught = []
 

@@ -1,14 +1,12 @@
 """`textwright cache`: what it lists, what it clears, and what stays."""
 
 import json
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from rich.filesize import decimal
 
-from textwright.cli import main
 from textwright.corpus import Corpus
 from textwright.evaluation.kept import KeptResults
 from textwright.tokenizer import Tokenizer, TokenizerOptions
@@ -30,13 +28,13 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tw(capsys, monkeypatch):
+def tw(tw):
+    """`textwright cache`, which succeeds → stdout."""
+
     def run(*argv):
-        monkeypatch.setattr(sys, "argv", ["textwright", "cache", *argv])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert not ended.value.code
-        return capsys.readouterr().out
+        code, out, _ = tw("cache", *argv)
+        assert code == 0
+        return out
 
     return run
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import SAMPLING
 
 import textwright
 from textwright.api import load
@@ -82,26 +83,7 @@ def test_flags_and_the_python_call_have_the_same_defaults():
 
 
 def test_every_sampling_flag_reaches_the_sampler(tw, trained):
-    values = {
-        "temperature": 0.5,
-        "top_k": 40,
-        "top_p": 0.9,
-        "min_p": 0.01,
-        "typical_p": 0.95,
-        "repetition_penalty": 1.2,
-        "presence_penalty": 0.1,
-        "frequency_penalty": 0.2,
-        "no_repeat_ngram": 3,
-        "no_copy": 8,
-        "logit_bias": {"=": 1.5},
-        "forbid": ["rice"],
-        "min_new_tokens": 2,
-        "max_new_tokens": 9,
-        "stop": ["."],
-        "beams": 4,
-        "length_penalty": 0.5,
-        "early_stopping": "never",
-    }
+    values = {**SAMPLING, "logit_bias": {"=": 1.5}, "forbid": ["rice"]}
     assert set(values) == set(SamplingOptions.model_fields)
     given = []
     for name, value in values.items():

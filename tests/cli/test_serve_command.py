@@ -13,23 +13,18 @@ import urllib.request
 import pytest
 from serving import ask, get
 
-from textwright.cli import main
 from textwright.run.lock import locked
 from textwright.server.listen import name_address
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys):
+def refused(tw):
     """Run `textwright serve` with arguments that it refuses → its sentence."""
 
     def go(*arguments) -> str:
-        monkeypatch.setattr(sys, "argv", ["textwright", "serve", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 2
-        shown = capsys.readouterr()
-        assert shown.out == ""
-        *progress, sentence = shown.err.splitlines()
+        code, out, err = tw("serve", *arguments)
+        assert (code, out) == (2, "")
+        *progress, sentence = err.splitlines()
         assert progress in ([], ["Opening runs …"])
         return sentence
 

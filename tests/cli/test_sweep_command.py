@@ -5,8 +5,8 @@ import shutil
 import tomllib
 from functools import partial
 
+import conftest
 import pytest
-from conftest import refused
 
 from textwright import grammar
 from textwright.api import load
@@ -16,6 +16,8 @@ from textwright.training.session import train_run
 from textwright.writing.sampling_options import SamplingOptions
 
 FEW = ("--temperatures", "0.5,1", "--texts", "10", "--max-new-tokens", "12", "--device", "cpu")
+
+refused = partial(conftest.refused, speakers=("textwright: ",))
 
 
 @pytest.fixture

@@ -13,16 +13,6 @@ from textwright.run import Run
 from textwright.writing.engine import Engine
 
 
-@pytest.fixture(scope="module")
-def app(trained):
-    return make_app(trained)
-
-
-@pytest.fixture
-def writer(trained):
-    return load(trained)
-
-
 def texts(answer) -> list[str]:
     return [choice["text"] for choice in answer["choices"]]
 

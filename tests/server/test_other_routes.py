@@ -5,21 +5,10 @@ import pytest
 from conftest import TINY, train_tiny
 from serving import ask, complete, get, make_app
 
-from textwright.api import load
 from textwright.inspection import inner
 from textwright.inspection.saliency import saliency
 from textwright.run import Run
 from textwright.server import answers
-
-
-@pytest.fixture(scope="module")
-def app(trained):
-    return make_app(trained)
-
-
-@pytest.fixture
-def writer(trained):
-    return load(trained)
 
 
 def test_tokens_are_read_and_given_back_as_clients_of_vllm_expect(mixed):

@@ -10,11 +10,6 @@ import pytest
 from serving import ask, complete, events, get, make_app
 
 
-@pytest.fixture(scope="module")
-def app(trained):
-    return make_app(trained)
-
-
 @pytest.mark.parametrize(
     ("body", "status", "param", "sentence"),
     [

@@ -56,42 +56,24 @@ for case in cases:
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
+STEP = "textwright.training.trainer:Trainer.train_step"
+EVALUATION = "textwright.training.trainer:Trainer._evaluate"
 ROWS = ["train.checkpoint_every=5"]
 STREAM = ["data.layout=stream", "train.checkpoint_every=3", "train.batch_size=4"]
 STRIKES = {
     "reading the corpus": (ROWS, "textwright.corpus:Corpus.scan", 1, "SIGKILL"),
     "learning the vocabulary": (ROWS, "textwright.tokenizer:Tokenizer.train", 1, "SIGKILL"),
     "measuring what is lost": (ROWS, "textwright.run.folder:Run.keep_escape", 1, "SIGKILL"),
-    "after the first checkpoint": (
-        ROWS,
-        "textwright.training.trainer:Trainer._evaluate",
-        1,
-        "SIGKILL",
-    ),
+    "after the first checkpoint": (ROWS, EVALUATION, 1, "SIGKILL"),
     "amid a checkpoint": (ROWS, "textwright.run.arrays:save_file", 6, "SIGKILL"),
     "after an evaluation": (ROWS, "textwright.run.folder:Run.keep_weights", 2, "SIGKILL"),
-    "amid an epoch of rows": (
-        ROWS,
-        "textwright.training.trainer:Trainer.train_step",
-        14,
-        "SIGKILL",
-    ),
-    "amid a carried state": (
-        STREAM,
-        "textwright.training.trainer:Trainer.train_step",
-        15,
-        "SIGKILL",
-    ),
+    "amid an epoch of rows": (ROWS, STEP, 14, "SIGKILL"),
+    "amid a carried state": (STREAM, STEP, 15, "SIGKILL"),
     "before the end": (STREAM, "textwright.training.session:draw_loss_curve", 1, "SIGKILL"),
     "Ctrl-C while reading": (ROWS, "textwright.corpus:Corpus.scan", 1, "SIGINT"),
-    "Ctrl-C amid an epoch": (
-        STREAM,
-        "textwright.training.trainer:Trainer.train_step",
-        11,
-        "SIGINT",
-    ),
-    "Ctrl-C at an evaluation": (ROWS, "textwright.training.trainer:Trainer._evaluate", 2, "SIGINT"),
-    "Ctrl-C twice": (ROWS, "textwright.training.trainer:Trainer.train_step", 8, "SIGINT SIGINT"),
+    "Ctrl-C amid an epoch": (STREAM, STEP, 11, "SIGINT"),
+    "Ctrl-C at an evaluation": (ROWS, EVALUATION, 2, "SIGINT"),
+    "Ctrl-C twice": (ROWS, STEP, 8, "SIGINT SIGINT"),
 }
 
 

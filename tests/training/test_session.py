@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import assert_same_run
+from small_runs import FILES, assert_same_run
 
 import textwright.run.arrays
 import textwright.training.session
@@ -34,22 +34,6 @@ from textwright.training import preparation
 from textwright.training.cache import encode_corpus
 from textwright.training.session import Preview, Ready, train_run
 from textwright.training.trainer import Evaluation, Finished, Step, Trainer
-
-FILES = {
-    ".lock",
-    "README.md",
-    "checkpoints",
-    "checksums.json",
-    "config.toml",
-    "corpus.json",
-    "escape.json.gz",
-    "heldout.jsonl.gz",
-    "metrics.jsonl",
-    "model.safetensors",
-    "samples.md",
-    "tokenizer.json",
-    "train_hashes.bin",
-}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ The model of Foster's book (Generative Deep Learning, ch. 9) is one setting; GPT
 Qwen3 are others.
 
 Letters: B batch, T time, D width, V vocabulary, H heads, G heads of keys and values, K key width,
-U value width of a head, C columns of a state, S rows of its tensors.
+U value width of a head, C context length.
 """
 
 from __future__ import annotations
