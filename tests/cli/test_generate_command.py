@@ -18,8 +18,6 @@ from textwright.cli.sampling_flags import with_sampling_flags
 from textwright.cli.write_commands import generate
 from textwright.writing.sampling_options import SamplingOptions
 
-MAIN = [sys.executable, "-c", "from textwright.cli import main; main()"]  # a process of its own
-
 
 def test_generate(tw, tw_json, trained):
     argv = ["generate", trained, "--prompt", "Slow", "--prompt", "", "--num", "2", "--seed", "7"]
