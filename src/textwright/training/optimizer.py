@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 from typing import Any
 
 import torch
@@ -128,12 +127,17 @@ class Muon(Adam):
     """
 
     def __init__(
-        self, groups: Sequence[dict[str, Any]], parts: dict[Tensor, Sequence[int]], *args: Any
+        self,
+        groups: Sequence[dict[str, Any]],
+        parts: dict[Tensor, Sequence[int]],
+        *args: Any,
+        dtype: torch.dtype = torch.float32,
     ):
         """parts: of each matrix that Muon moves, the rows of the matrices that it consists of; the
-        singular values are those of each. groups and what follows: as for Adam."""
+        singular values are those of each · groups and what follows: as for Adam · dtype: of the
+        products that change singular values."""
         super().__init__(groups, *args)
-        self._parts = parts
+        self._parts, self._dtype = parts, dtype
 
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         if others := [p for p in parameters if p not in self._parts]:
@@ -147,7 +151,7 @@ class Muon(Adam):
             if state["step"] % INTERVAL == 0:  # a step ahead (Nesterov)
                 moves[matrix] = gradient.lerp(state["momentum"], MOMENTUM)
         parts = [part for p, move in moves.items() for part in move.split(self._parts[p])]
-        for part, found in zip(parts, orthogonal(parts), strict=True):
+        for part, found in zip(parts, orthogonal(parts, self._dtype), strict=True):
             torch.mul(found, ADAMS_SIZE * math.sqrt(max(part.shape)), out=part)
         rate = INTERVAL * group["lr"]
         for matrix, move in moves.items():
@@ -162,27 +166,28 @@ class Muon(Adam):
         return self.state[parameter]
 
 
-def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """The matrices with their singular values made 1, as nearly as `POLYNOMIALS` do."""
+def orthogonal(matrices: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """The matrices with their singular values made 1, as nearly as `POLYNOMIALS` do.
+
+    dtype: of the products; bf16 does.
+    """
     found = list(matrices)
     for shape in {matrix.shape for matrix in matrices}:  # those of one shape together
         places = [place for place, matrix in enumerate(matrices) if matrix.shape == shape]
-        together = _orthogonal(torch.stack([matrices[place] for place in places]))
+        together = _orthogonal(torch.stack([matrices[place] for place in places]), dtype)
         for place, result in zip(places, together, strict=True):
             found[place] = result
     return found
 
 
-def _orthogonal(x: Tensor) -> Tensor:
-    """x (matrices, M, N). All products but two are of X·Xᵀ or Xᵀ·X, whichever is smaller."""
+def _orthogonal(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """x (matrices, M, N), of which the smaller squares are taken: X·Xᵀ or Xᵀ·X."""
     if x.shape[1] > x.shape[2]:
-        return _orthogonal(x.mT).mT
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)  # no singular value is above 1
-    square = x @ x.mT
-    factors: list[Tensor] = []
+        return _orthogonal(x.mT, dtype).mT
+    size = torch.linalg.matrix_norm(x, keepdim=True) + 1e-7
+    found = (x / size).to(dtype)  # no singular value is above 1
     for a, b, c in POLYNOMIALS:
-        if factors:
-            square = square @ factors[-1] @ factors[-1]
-        factors.append(torch.baddbmm(square, square, square, beta=b, alpha=c))
-        factors[-1].diagonal(dim1=1, dim2=2).add_(a)
-    return reduce(torch.matmul, reversed(factors)) @ x
+        square = found @ found.mT
+        factor = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        found = torch.baddbmm(found, factor, found, beta=a)
+    return found.to(x)

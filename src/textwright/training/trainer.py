@@ -120,7 +120,7 @@ class Trainer:
         self.evaluate, self.dtype, self.evaluate_first = evaluate, dtype, evaluate_first
         self.device = next(model.parameters()).device
         model.recompute_blocks = options.recompute_blocks
-        self.optimizer = _optimizer(model, options)
+        self.optimizer = _optimizer(model, options, dtype)
         self.progress = Progress()
         self.states: list[ModelState | None] = [None] * options.accumulate
         steps = math.ceil(options.epochs * layout.steps_per_epoch)
@@ -365,7 +365,7 @@ class Trainer:
         return state.select(np.argsort(order).tolist())
 
 
-def _optimizer(model: LanguageModel, options: TrainOptions) -> Adam:
+def _optimizer(model: LanguageModel, options: TrainOptions, dtype: torch.dtype) -> Adam:
     """Adam, AdamW, or Muon on the matrices of layers and AdamW on all else. Weight decay is for
     matrices only, not for biases and norms."""
     named = trained(model)
@@ -380,7 +380,8 @@ def _optimizer(model: LanguageModel, options: TrainOptions) -> Adam:
         return Adam(groups, *how)
     joined = model.joined_matrices()
     inner = {name: p for name, p in named.items() if p.dim() == 2 and not name.startswith(BY_TOKEN)}
-    return Muon(groups, {p: joined.get(name, [len(p)]) for name, p in inner.items()}, *how)
+    parts = {p: joined.get(name, [len(p)]) for name, p in inner.items()}
+    return Muon(groups, parts, *how, dtype=dtype)
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
