@@ -64,6 +64,22 @@ def test_trace_shows_what_each_head_looks_at(norm):
         assert (layer.triu(1) == 0).all()
 
 
+@pytest.mark.parametrize("shared", [4, 2])
+def test_a_short_and_a_long_text_attend_alike(shared, monkeypatch):
+    """By products of all queries with all keys, and by PyTorch's kernel."""
+    model, ids = gpt(heads=4, key_value_heads=shared), ids_of(3, 12)
+
+    def read():
+        model.zero_grad()
+        hidden = model.encode(ids)[0]
+        hidden.square().sum().backward()
+        return [hidden, *(parameter.grad for parameter in model.blocks.parameters())]
+
+    by_products = read()
+    monkeypatch.setattr("textwright.models.gpt.BY_PRODUCTS", 0)
+    torch.testing.assert_close(by_products, read(), rtol=1e-4, atol=1e-4)
+
+
 def test_a_state_can_be_read_on_twice():
     model = gpt()
     ids = ids_of(2, 9)

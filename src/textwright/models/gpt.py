@@ -41,6 +41,7 @@ from textwright.models.key_values import KeyValueState
 from textwright.models.norms import RMSNorm, Rotation, cut_heads
 
 INITIAL_SPREAD = 0.02  # standard deviation of fresh weights, as in GPT-2
+BY_PRODUCTS = 512  # places up to which a processor attends to all at once
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """queries (B, H, T, K), keys (B, G, T, K), values (B, G, T, U) → weighted values (B, H, T, U)."""
@@ -179,7 +180,7 @@ class GPT(LanguageModel):
             if not before:  # padding is on the right, where nothing attends
                 if not recompute:
                     layers.append((k, v))
-                return _attention(q, k, v, is_causal=True)
+                return _causal_attention(q, k, v)
             keys, values = state.layers[len(layers)]
             keys[rows, :, before:end], values[rows, :, before:end] = k.to(keys), v.to(values)
             layers.append((keys, values))
@@ -257,6 +258,24 @@ class GPT(LanguageModel):
 def _norm(options: GPTOptions) -> nn.Module:
     kind = {"layer": nn.LayerNorm, "rms": RMSNorm}[options.normalization]
     return kind(options.width, options.norm_epsilon)
+
+
+def _causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`_attention` where each place attends to those up to itself.
+
+    On a processor, PyTorch's kernel pays for long texts. For shorter ones, the product of all
+    queries with all keys takes less time: with bf16, less than half.
+    """
+    count = q.shape[2]
+    if q.device.type != "cpu" or count > BY_PRODUCTS:
+        return _attention(q, k, v, is_causal=True)
+    if q.shape[1] != k.shape[1]:
+        k, v = (part.repeat_interleave(q.shape[1] // part.shape[1], 1) for part in (k, v))
+    later = torch.full((count, count), -math.inf).triu(1)
+    queries = q.flatten(0, 1) / math.sqrt(q.shape[-1])
+    scores = torch.baddbmm(later, queries, k.flatten(0, 1).mT)
+    found = scores.softmax(-1) @ v.flatten(0, 1)
+    return found.unflatten(0, q.shape[:2])
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
