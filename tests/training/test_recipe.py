@@ -55,7 +55,20 @@ def test_what_is_set_stays(tmp_path):
 def test_more_steps_have_a_smaller_weight_decay(tmp_path):
     file = novel(tmp_path, 8_000)
     quick, long = (chosen(file, f"train.time_budget={time}")[0] for time in ("1m", "10m"))
-    assert 0.1 <= long.train.weight_decay < quick.train.weight_decay <= 1.5
+    assert 0.1 <= long.train.weight_decay < quick.train.weight_decay <= 4
+
+
+def test_a_corpus_that_is_read_often_has_a_larger_weight_decay(tmp_path):
+    small, large = (chosen(novel(tmp_path, count))[0] for count in (2_000, 8_000))
+    assert large.train.weight_decay < small.train.weight_decay <= 4
+
+
+def test_products_in_bf16_read_a_corpus_more_often(tmp_path):
+    file = novel(tmp_path, 20_000)
+    settings = ("train.device=cpu", "train.time_budget=5m")
+    slow, fast = (chosen(file, *settings, f"train.dtype={dtype}")[0] for dtype in ("fp32", "bf16"))
+    assert slow.model.dropout < fast.model.dropout
+    assert slow.train.weight_decay > fast.train.weight_decay
 
 
 @pytest.mark.parametrize("family", ["gpt", "lstm"])

@@ -9,27 +9,31 @@ import math
 from collections import Counter
 from typing import Any
 
+import torch
+
+from textwright.compute.device import choose_device, choose_dtype
 from textwright.config import AUTO, Config, merge
 from textwright.corpus import Corpus
 from textwright.wording import clock
 
 SECONDS = 600.0
 SAMPLED = 2_000_000  # characters, from which the alphabet is counted
-# Tokens that two cores read in a second, by which epochs are foreseen. It may be wrong by a factor
-# of two without harm.
-TOKENS_A_SECOND = 10_000
+# Tokens that two cores read in a second with products of this type, within a factor of two. By them
+# it is foreseen how often a corpus will be read.
+TOKENS_A_SECOND = {torch.float32: 8_000, torch.bfloat16: 20_000}
 TOKENS_A_STEP = 1_024
 
-# What a step writes into the weights fades by weight decay over this share of the steps (Wang &
-# Aitchison 2024), which are foreseen as the epochs are; within what was tried.
+# What a step writes into the weights fades by weight decay over this share of the training (Wang &
+# Aitchison 2024), of which ten epochs count at most; within what was tried.
 FADING = 0.15
-DECAYS = (0.1, 1.5)
+COUNTED_EPOCHS = 10
+DECAYS = (0.1, 4.0)
 
 # Up to so many epochs: dropout.
 DROPOUT = {5: 0.0, 10: 0.1, 25: 0.2, math.inf: 0.3}
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
-    "epochs": 40,  # after which held-out loss no longer falls, however small the corpus
+    "epochs": 32,  # after which held-out loss hardly falls, however small the corpus
     "batch_size": 8,
     "learning_rate": 3e-3,
     "beta2": 0.99,
@@ -54,11 +58,12 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     recipe: dict[str, Any] = {"tokenizer": {"kind": "bpe", "vocab_size": vocab_size}}
     if not config.model.counted:
         tokens = summary.characters / spelled
-        epochs = min(TOKENS_A_SECOND * seconds / tokens, TRAINING["epochs"])
+        dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
+        epochs = min(TOKENS_A_SECOND[dtype] * seconds / tokens, TRAINING["epochs"])
         dropout = next(rate for most, rate in DROPOUT.items() if epochs <= most)
         training = {
             **TRAINING,
-            "weight_decay": _weight_decay(epochs * tokens / TOKENS_A_STEP),
+            "weight_decay": _weight_decay(min(epochs, COUNTED_EPOCHS) * tokens / TOKENS_A_STEP),
             "time_budget": seconds,
             "evaluate_every": max(50, round(seconds)),  # some ten times, whatever the time
         }
