@@ -83,8 +83,8 @@ def _weight_decay(steps: float) -> float:
 def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
     """A size of the vocabulary, and how many characters a token of it spells on average.
 
-    A token should occur often enough to be learned, so the vocabulary grows with the text, a little
-    more slowly; and a script of thousands of signs needs room for them.
+    A token should occur often enough to be learned, so the vocabulary grows with the text; and a
+    script of thousands of signs needs room for them.
     """
     signs: Counter[str] = Counter()
     for piece in corpus.pieces("train"):
@@ -92,9 +92,9 @@ def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
         if signs.total() >= SAMPLED:
             break
     common = sum(count >= 10 for count in signs.values())
-    size = 2 ** round(math.log2(1_024 * (characters / 600_000) ** 0.8))
+    size = 2 ** round(math.log2(1_024 * (characters / 600_000) ** 1.3))
     room = 2 ** math.ceil(math.log2(2 * common + 256))
-    size = min(8_192, max(512, min(4_096, size), room))
+    size = min(8_192, max(512, size, room))
     return size, 2.5 + 0.4 * math.log2(size / 1_024) if common < 500 else 1.2
 
 
