@@ -29,8 +29,10 @@ FADING = 0.15
 COUNTED_EPOCHS = 10
 DECAYS = (0.1, 4.0)
 
+EVALUATIONS = 10  # on the way, as foreseen
+
 # Up to so many epochs: dropout.
-DROPOUT = {5: 0.0, 10: 0.1, 25: 0.2, math.inf: 0.3}
+DROPOUT = {5: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
     "epochs": 32,  # after which held-out loss hardly falls, however small the corpus
@@ -61,11 +63,12 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
         dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
         epochs = min(TOKENS_A_SECOND[dtype] * seconds / tokens, TRAINING["epochs"])
         dropout = next(rate for most, rate in DROPOUT.items() if epochs <= most)
+        an_epoch = tokens / TOKENS_A_STEP
         training = {
             **TRAINING,
-            "weight_decay": _weight_decay(min(epochs, COUNTED_EPOCHS) * tokens / TOKENS_A_STEP),
+            "weight_decay": _weight_decay(min(epochs, COUNTED_EPOCHS) * an_epoch),
             "time_budget": seconds,
-            "evaluate_every": max(50, round(seconds)),  # some ten times, whatever the time
+            "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
         }
         recipe |= {"counts": {"longest": LONGEST}, "train": training}
         recipe = merge(recipe, config.model.suited(seconds, dropout))
