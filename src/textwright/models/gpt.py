@@ -272,9 +272,10 @@ def _causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.shape[1] != k.shape[1]:
         k, v = (part.repeat_interleave(q.shape[1] // part.shape[1], 1) for part in (k, v))
     later = torch.full((count, count), -math.inf).triu(1)
-    queries = q.flatten(0, 1) / math.sqrt(q.shape[-1])
-    scores = torch.baddbmm(later, queries, k.flatten(0, 1).mT)
-    found = scores.softmax(-1) @ v.flatten(0, 1)
+    # Of their own, so that what is kept for gradients grows by the same with each row.
+    queries, keys, values = (part.contiguous().flatten(0, 1) for part in (q, k, v))
+    scores = torch.baddbmm(later, queries, keys.mT, alpha=1 / math.sqrt(q.shape[-1]))
+    found = scores.softmax(-1) @ values
     return found.unflatten(0, q.shape[:2])
 
 
