@@ -115,6 +115,7 @@ def seeds_that_differ(sides, first):
 
 def rate(page, sides, seed):
     """Choose the text of the first side, by keyboard."""
+    expect(page.locator("#first-better")).to_be_visible()  # those of a pair that is over are hidden
     expect(page.locator("#first-better")).to_be_enabled(timeout=30_000)
     shown, written = texts_of(page, "#pair .story"), written_by(sides, seed)
     assert sorted(shown) == sorted(written)
