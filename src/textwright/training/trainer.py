@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
@@ -380,7 +380,7 @@ def _optimizer(model: LanguageModel, options: TrainOptions, dtype: torch.dtype) 
         return Adam(groups, *how)
     joined = model.joined_matrices()
     inner = {name: p for name, p in named.items() if p.dim() == 2 and not name.startswith(BY_TOKEN)}
-    parts = {p: joined.get(name, [len(p)]) for name, p in inner.items()}
+    parts: dict[Tensor, Sequence[int]] = {p: joined.get(n, [len(p)]) for n, p in inner.items()}
     return Muon(groups, parts, *how, dtype=dtype)
 
 
