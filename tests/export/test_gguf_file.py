@@ -56,8 +56,8 @@ def cut_otherwise(run, cut):
     tokenizer = run.tokenizer
     tokens = tokenizer.tokens(range(tokenizer.vocab_size))
     tokens[-1] = "<|im_end|>"  # the last merge's
-    merges = [tuple(pair) for pair in gguf_file.merges_of(run)[:-1]]
-    run.keep_tokenizer(rebuild(tokens, list(map(" ".join, merges)), cut, "<|endoftext|>"))
+    merges = list(map(" ".join, tokenizer.merges[:-1]))
+    run.keep_tokenizer(rebuild(tokens, merges, cut, "<|endoftext|>"))
 
 
 def test_the_file_holds_every_weight_and_the_tokenizer(run, without_llama, tmp_path):

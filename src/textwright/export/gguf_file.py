@@ -5,7 +5,6 @@ Weights stay float32; `llama-quantize` makes smaller ones.
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -96,30 +95,23 @@ def _add_tokenizer(writer: Any, run: Run) -> None:
 
     tokenizer = run.tokenizer
     stop_id, tokens = tokenizer.stop_id, tokenizer.tokens(range(tokenizer.vocab_size))
-    merges = merges_of(run)
     kinds = [TokenType.NORMAL] * len(tokens)
-    for at in _unspellable(tokenizer, tokens, merges):
+    for at in _unspellable(tokenizer, tokens):
         kinds[at] = TokenType.CONTROL
         (tokens[at],) = tokenizer.texts([at])  # stored in plain letters, not as bytes
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(tokenizer.treatment.cut)
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer.merges])
     writer.add_bos_token_id(stop_id)
     writer.add_eos_token_id(stop_id)
     writer.add_add_bos_token(True)
 
 
-def merges_of(run: Run) -> list[list[str]]:
-    """The two parts of each merge of a run's byte-level BPE, in order."""
-    model = json.loads((run.path / "tokenizer.json").read_text("utf-8"))["model"]
-    return list(model["merges"])
-
-
-def _unspellable(tokenizer: Tokenizer, tokens: list[str], merges: list[list[str]]) -> list[int]:
+def _unspellable(tokenizer: Tokenizer, tokens: list[str]) -> list[int]:
     """Ids of the tokens that no text is encoded to: the stop, and others that came with weights."""
-    spelled = {*pre_tokenizers.ByteLevel.alphabet(), *map("".join, merges)}
+    spelled = {*pre_tokenizers.ByteLevel.alphabet(), *map("".join, tokenizer.merges)}
     found = [at for at, token in enumerate(tokens) if token not in spelled]
     # Llama 3's pieces that are tokens need no merges.
     alone = tokenizer.encode_batch(tokenizer.texts(found))

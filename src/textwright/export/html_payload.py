@@ -129,6 +129,6 @@ def _tokenizer(run: Run) -> dict[str, Any]:
     }
     if tokenizer.kind == "bpe":
         model = json.loads((run.path / "tokenizer.json").read_text("utf-8"))["model"]
-        described["merges"] = [" ".join(pair) for pair in model["merges"]]
+        described["merges"] = [" ".join(pair) for pair in tokenizer.merges]
         described["ignore_merges"] = bool(model.get("ignore_merges"))
     return described

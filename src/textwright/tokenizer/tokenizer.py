@@ -177,6 +177,21 @@ class Tokenizer:
         content = json.dumps(json.loads(self._rust.to_str()), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
+    @cached_property
+    def merges(self) -> list[tuple[str, str]]:
+        """The two tokens of each merge, in their order; none for a kind that merges nothing."""
+        model = json.loads(self._rust.to_str())["model"]
+        return [(left, right) for left, right in model.get("merges", [])]
+
+    @cached_property
+    def halves(self) -> np.ndarray:
+        """The ids of the two tokens that each token was merged from, (V, 2); −1 for one that was
+        not."""
+        halves = np.full((self.vocab_size, 2), -1)
+        for left, right in self.merges:
+            halves[self._ids[left + right]] = self._ids[left], self._ids[right]
+        return halves
+
     def encode(self, text: str) -> np.ndarray:
         """Ids (T,) int64 of one text, without stop ids."""
         return self.encode_batch([text])[0]
