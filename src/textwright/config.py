@@ -162,6 +162,13 @@ class TrainOptions(Options):
     )
     stall_factor: float = Field(0.5, gt=0, lt=1, description="Factor by which the rate is cut.")
     clip_norm: float = Field(1.0, ge=0, description="Largest gradient norm; 0: no limit.")
+    split_tokens: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the tokens of layout windows that are read as the two that were "
+        "merged into them, at first; it falls to 0. For a small corpus that is read many times.",
+    )
     evaluate_every: int = Field(0, ge=0, description="Steps between evaluations; 0: an epoch.")
     checkpoint_every: int = Field(
         0, ge=0, description="Steps between checkpoints besides those at evaluations; 0: none."
@@ -219,9 +226,20 @@ class Config(Options):
                 raise ValueError(f"train.{name} works with model.family {able} only; leave it out")
         if self.train.weight_decay and self.train.optimizer == "adam":
             raise ValueError("train.weight_decay has no effect on Adam; set train.optimizer=adamw")
+        undecided = self.preset == AUTO and layout == "auto"
+        if self.train.split_tokens and not (self.splittable or undecided):
+            raise ValueError(
+                "train.split_tokens needs data.layout windows and a tokenizer that merges (bpe or "
+                "pretrained); leave it out"
+            )
         if any(isinstance(token, int) for token in self.sample.logit_bias):
             raise ValueError("sample.logit_bias takes tokens by their text, not by their id")
         return self
+
+    @property
+    def splittable(self) -> bool:
+        """Whether tokens can be split into what was merged."""
+        return self.data.layout == "windows" and self.tokenizer.kind in ("bpe", "pretrained")
 
     @classmethod
     def resolve(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from textwright.corpus import Corpus
+from textwright.errors import ConfigError
 from textwright.run import Run
 from textwright.run.origin import choose_config
 from textwright.training.recipe import choose_recipe
@@ -75,6 +76,18 @@ def test_products_in_bf16_read_a_corpus_more_often(tmp_path):
 def test_adam_has_no_weight_decay(tmp_path, family):
     config, _ = chosen(novel(tmp_path, 400), "train.optimizer=adam", f"model.family={family}")
     assert (config.train.optimizer, config.train.weight_decay) == ("adam", 0.0)
+
+
+def test_a_corpus_that_is_read_often_is_split_where_its_tokens_can_be(tmp_path):
+    small = novel(tmp_path, 400)
+    assert chosen(small)[0].train.split_tokens > 0
+    assert chosen(small, "train.split_tokens=0.1")[0].train.split_tokens == 0.1
+    for setting in ("tokenizer.kind=char", "data.layout=rows", "model.family=lstm"):
+        assert chosen(small, setting)[0].train.split_tokens == 0
+    with pytest.raises(ConfigError, match="a tokenizer that merges"):
+        chosen(small, "tokenizer.kind=char", "train.split_tokens=0.1")
+    large = novel(tmp_path, 60_000)
+    assert chosen(large, "train.time_budget=1m")[0].train.split_tokens == 0
 
 
 def test_a_longer_time_trains_a_larger_model(tmp_path):

@@ -15,9 +15,12 @@ from textwright.families import GPTOptions, LSTMOptions
 from textwright.models import build
 from textwright.training.dataset import cut
 from textwright.training.encoded import Documents
+from textwright.training.splitting import Splitter
 from textwright.training.trainer import Evaluation, Finished, Step, Trainer
 
 VOCABULARY = 9
+# Tokens 5 to 8, as if merged from smaller ones.
+HALVES = np.array([*[(-1, -1)] * 5, (1, 4), (2, 4), (3, 4), (5, 3)])
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +41,12 @@ def scores(loss):
     return Scores(loss, math.exp(loss), loss, loss, 1, 1, (loss, loss), loss, loss)
 
 
-def trainer(layout="rows", evaluate=lambda: scores(1.0), seed=0, batch=8, **options):
+def trainer(layout="rows", evaluate=lambda: scores(1.0), seed=0, batch=8, splitter=None, **options):
     options = {"schedule": "constant", "clip_norm": 0.0, **options}
     torch.manual_seed(seed)
     model = build(LSTMOptions(embedding_size=6, hidden_size=10, dropout=0.2), VOCABULARY, 8)
     data = cut(documents(), DataOptions(layout=layout, context_length=6), batch, seed=0)
-    return Trainer(model, data, TrainOptions(**options), evaluate)
+    return Trainer(model, data, TrainOptions(**options), evaluate, splitter=splitter)
 
 
 def weights(trained):
@@ -67,7 +70,8 @@ def test_the_loss_falls():
 def test_training_goes_on_bit_by_bit(layout, optimizer, interrupted):
     def make():
         options = {"optimizer": optimizer, "clip_norm": 1.0, "stall_patience": 1, "seed": 3}
-        return trainer(layout, epochs=4, max_steps=19, **options)
+        splitter = Splitter(HALVES, 0.5, seed=3) if layout == "windows" else None
+        return trainer(layout, epochs=4, max_steps=19, splitter=splitter, **options)
 
     whole = make()
     expected = losses(whole.run())
@@ -92,8 +96,11 @@ def test_a_snapshot_is_not_touched_by_further_steps():
 
 @pytest.mark.parametrize("layout", ["rows", "windows", "stream"])
 def test_accumulated_parts_take_the_step_of_the_whole_batch(layout):
+    splitter = Splitter(HALVES, 0.5, seed=0) if layout == "windows" else None
+
     def train(parts):
-        made = trainer(layout, accumulate=parts, max_steps=6, learning_rate=0.01)
+        options = {"accumulate": parts, "max_steps": 6, "learning_rate": 0.01}
+        made = trainer(layout, splitter=splitter, **options)
         made.model.dropout.p = 0.0  # its masks are drawn a part
         return losses(made.run()), weights(made)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,6 +16,8 @@ from textwright.compute.device import choose_device, choose_dtype
 from textwright.config import AUTO, Config, merge
 from textwright.corpus import Corpus
 from textwright.wording import clock
+
+Value = TypeVar("Value")
 
 SECONDS = 600.0
 SAMPLED = 2_000_000  # characters, from which the alphabet is counted
@@ -33,6 +36,9 @@ EVALUATIONS = 10  # on the way, as foreseen
 
 # Up to so many epochs: dropout.
 DROPOUT = {5: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
+# Up to so many epochs, if as many were read as there is time for: share of the tokens that are split
+# at first, and dropout beside it.
+SPLIT = {12: (0.0, 0.0), 40: (0.2, 0.2), 100: (0.3, 0.2), math.inf: (0.4, 0.3)}
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
     "epochs": 32,  # after which held-out loss hardly falls, however small the corpus
@@ -57,12 +63,14 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     summary = corpus.scan()
     seconds = config.train.time_budget or SECONDS
     vocab_size, spelled = _vocabulary(corpus, summary.characters)
+    often = 0.0
     recipe: dict[str, Any] = {"tokenizer": {"kind": "bpe", "vocab_size": vocab_size}}
     if not config.model.counted:
         tokens = summary.characters / spelled
         dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
-        epochs = min(TOKENS_A_SECOND[dtype] * seconds / tokens, TRAINING["epochs"])
-        dropout = next(rate for most, rate in DROPOUT.items() if epochs <= most)
+        often = TOKENS_A_SECOND[dtype] * seconds / tokens
+        epochs = min(often, TRAINING["epochs"])
+        dropout = _up_to(DROPOUT, epochs)
         an_epoch = tokens / TOKENS_A_STEP
         training = {
             **TRAINING,
@@ -75,7 +83,15 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
         if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
             recipe["train"]["weight_decay"] = 0.0
     chosen = Config.check(merge(recipe, given), source="the options")
+    split, beside = _up_to(SPLIT, often)
+    if split and chosen.splittable:
+        recipe = merge(recipe, {"train": {"split_tokens": split}, "model": {"dropout": beside}})
+        chosen = Config.check(merge(recipe, given), source="the options")
     return chosen, _say(chosen, summary.characters)
+
+
+def _up_to(table: Mapping[float, Value], epochs: float) -> Value:
+    return next(value for most, value in table.items() if epochs <= most)
 
 
 def _weight_decay(steps: float) -> float:

@@ -48,6 +48,7 @@ from textwright.training.events import Ready as Ready
 from textwright.training.events import TrainingEvent as TrainingEvent
 from textwright.training.events import TrainingEvents as TrainingEvents
 from textwright.training.preparation import OnProgress, Prepared, prepare_run
+from textwright.training.splitting import Splitter
 from textwright.training.start import Start, alone_in, choose_start, open_run
 from textwright.training.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
 from textwright.writing.generator import Generator as TextGenerator
@@ -137,6 +138,10 @@ def _build_trainer(
     predictor: Predictor = NeuralPredictor(model)
     if counts is not None:
         predictor = MixedPredictor(model, counts, fits=True)
+    splitter = None
+    if config.train.split_tokens:
+        halves = prepared.tokenizer.halves
+        splitter = Splitter(halves, config.train.split_tokens, config.train.seed)
     trainer = Trainer(
         model,
         cut(prepared.train, config.data, config.train.batch_size, config.train.seed),
@@ -144,6 +149,7 @@ def _build_trainer(
         lambda: evaluate(predictor.score, prepared.held_out, row_length=row_length),
         dtype,
         evaluate_first=config.origin is not None,
+        splitter=splitter,
     )
     return trainer, predictor
 

@@ -27,9 +27,10 @@ from textwright.evaluation.scores import Scores
 from textwright.models import LanguageModel, ModelState
 from textwright.models.lora import trained
 from textwright.models.loss import PADDING_TARGET
-from textwright.training.dataset import Layout
+from textwright.training.dataset import Batch, Layout
 from textwright.training.micro_batches import micro_batches_that_fit
 from textwright.training.optimizer import Adam, Muon
+from textwright.training.splitting import Splitter
 
 BY_TOKEN = ("embedding", "positions", "output")  # parameters whose rows belong to single tokens
 
@@ -114,9 +115,10 @@ class Trainer:
         evaluate: Callable[[], Scores] | None,
         dtype: torch.dtype = torch.float32,
         evaluate_first: bool = False,
+        splitter: Splitter | None = None,
     ):
         """evaluate_first: also evaluate before the first step, for weights trained before."""
-        self.model, self.layout, self.options = model, layout, options
+        self.model, self.layout, self.options, self.splitter = model, layout, options, splitter
         self.evaluate, self.dtype, self.evaluate_first = evaluate, dtype, evaluate_first
         self.device = next(model.parameters()).device
         model.recompute_blocks = options.recompute_blocks
@@ -148,10 +150,7 @@ class Trainer:
         """The rate of the coming step: warm-up, then the schedule, times any cuts on stalls."""
         options, done = self.options, self.progress
         warmup = min(1.0, (done.step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
-        over = (done.step - options.warmup_steps) / max(1, self.total_steps - options.warmup_steps)
-        if options.time_budget:  # whichever end comes first
-            over = max(over, done.seconds / options.time_budget)
-        over = min(1.0, max(0.0, over))
+        over = self._done(options.warmup_steps)
         shape = {
             "constant": 1.0,
             "linear": 1 - over,
@@ -159,6 +158,14 @@ class Trainer:
         }[options.schedule]
         fall = options.final_rate + (1 - options.final_rate) * shape
         return options.learning_rate * warmup * fall * done.rate_scale
+
+    def _done(self, first: int = 0) -> float:
+        """The share of the training that is over, counted from the step `first`."""
+        done = self.progress
+        share = (done.step - first) / max(1, self.total_steps - first)
+        if self.options.time_budget:  # whichever end comes first
+            share = max(share, done.seconds / self.options.time_budget)
+        return min(1.0, max(0.0, share))
 
     def _evaluation_is_due(self) -> bool:
         done = self.progress
@@ -250,7 +257,7 @@ class Trainer:
         """Gradients of the mean over all targets of all processes → (nats, targets)."""
         rank, world = processes.rank_and_world()
         first, shares = rank * micro_batches, world * micro_batches
-        batches = [self.layout.batch(step, first + n, shares) for n in range(micro_batches)]
+        batches = [self._batch(step, first + n, shares) for n in range(micro_batches)]
         own = sum(int(np.count_nonzero(b.targets != PADDING_TARGET)) for b in batches)
         count = int(processes.total(torch.tensor(float(own), dtype=torch.float64)))
         nats = torch.zeros((), dtype=torch.float64)
@@ -269,6 +276,12 @@ class Trainer:
                 self.states[number] = state.detach()
         processes.sum_gradients(self.model)
         return float(processes.total(nats)), count
+
+    def _batch(self, step: int, share: int, shares: int) -> Batch:
+        batch = self.layout.batch(step, share, shares)
+        if self.splitter is None:
+            return batch
+        return self.splitter.split(batch, step, share, shares, self._done())
 
     def _carried(self, micro_batch: int, starts: np.ndarray) -> ModelState | None:
         """The state that the rows of a micro-batch continue; None: all of them start anew."""
