@@ -36,8 +36,8 @@ EVALUATIONS = 10  # on the way, as foreseen
 
 # Up to so many epochs: dropout.
 DROPOUT = {5: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
-# Up to so many epochs, if as many were read as there is time for: share of the tokens that are split
-# at first, and dropout beside it.
+# Up to so many epochs, if as many were read as there is time for: share of the tokens that are
+# split at first, and dropout beside it.
 SPLIT = {12: (0.0, 0.0), 40: (0.2, 0.2), 100: (0.3, 0.2), math.inf: (0.4, 0.3)}
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
@@ -61,33 +61,35 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
         return config, ""
     given = config.model_dump(exclude_unset=True)
     summary = corpus.scan()
-    seconds = config.train.time_budget or SECONDS
     vocab_size, spelled = _vocabulary(corpus, summary.characters)
-    often = 0.0
     recipe: dict[str, Any] = {"tokenizer": {"kind": "bpe", "vocab_size": vocab_size}}
     if not config.model.counted:
-        tokens = summary.characters / spelled
-        dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
-        often = TOKENS_A_SECOND[dtype] * seconds / tokens
-        epochs = min(often, TRAINING["epochs"])
-        dropout = _up_to(DROPOUT, epochs)
-        an_epoch = tokens / TOKENS_A_STEP
-        training = {
-            **TRAINING,
-            "weight_decay": _weight_decay(min(epochs, COUNTED_EPOCHS) * an_epoch),
-            "time_budget": seconds,
-            "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
-        }
-        recipe |= {"counts": {"longest": LONGEST}, "train": training}
-        recipe = merge(recipe, config.model.suited(seconds, dropout))
-        if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
-            recipe["train"]["weight_decay"] = 0.0
+        recipe |= _training(config, given, summary.characters / spelled)
     chosen = Config.check(merge(recipe, given), source="the options")
-    split, beside = _up_to(SPLIT, often)
-    if split and chosen.splittable:
-        recipe = merge(recipe, {"train": {"split_tokens": split}, "model": {"dropout": beside}})
-        chosen = Config.check(merge(recipe, given), source="the options")
     return chosen, _say(chosen, summary.characters)
+
+
+def _training(config: Config, given: dict[str, Any], tokens: float) -> dict[str, Any]:
+    """What a neural model, beside counts, needs for so many tokens; given: what was set."""
+    seconds = config.train.time_budget or SECONDS
+    dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
+    often = TOKENS_A_SECOND[dtype] * seconds / tokens
+    epochs = min(often, TRAINING["epochs"])
+    an_epoch = tokens / TOKENS_A_STEP
+    training = {
+        **TRAINING,
+        "weight_decay": _weight_decay(min(epochs, COUNTED_EPOCHS) * an_epoch),
+        "time_budget": seconds,
+        "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
+    }
+    recipe = {"counts": {"longest": LONGEST}, "train": training}
+    recipe = merge(recipe, config.model.suited(seconds, _up_to(DROPOUT, epochs)))
+    if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
+        recipe["train"]["weight_decay"] = 0.0
+    split, dropout = _up_to(SPLIT, often)
+    if split and Config.check(merge(recipe, given), source="the options").splittable:
+        recipe = merge(recipe, {"train": {"split_tokens": split}, "model": {"dropout": dropout}})
+    return recipe
 
 
 def _up_to(table: Mapping[float, Value], epochs: float) -> Value:
