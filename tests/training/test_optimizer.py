@@ -1,5 +1,7 @@
 """Adam, AdamW and Muon move parameters as torch's own optimizers do."""
 
+import math
+
 import pytest
 import torch
 
@@ -122,7 +124,13 @@ def test_each_polynomial_is_the_best_for_what_the_one_before_leaves():
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it since 2.9")
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_matrices_move_as_torchs_muon_moves_them(decay, monkeypatch):
-    """With its polynomials, which it computes in bf16."""
+    """With its polynomials, which it computes in bf16, and as its neurons move."""
+
+    def as_they_are(self, parts, state):
+        for part in parts:
+            part.mul_(optimizer.ADAMS_SIZE * math.sqrt(max(part.shape)))
+
+    monkeypatch.setattr(Muon, "_even_out", as_they_are)
     monkeypatch.setattr(optimizer, "POLYNOMIALS", [(3.4445, -4.775, 2.0315)] * 5)
     monkeypatch.setattr(optimizer, "INTERVAL", 1)
     starts = [torch.randn(shape) for shape in [(24, 24), (16, 40), (64, 20)]]
@@ -150,7 +158,7 @@ def test_what_muon_does_not_move_is_moved_by_adam():
     take_steps(ours(theirs, 0.1), theirs, 0, 20)
     assert all(map(torch.equal, own, theirs))
     assert matrix.abs().max() > 0
-    assert set(made.state[matrix]) == {"step", "momentum"}
+    assert set(made.state[matrix]) == {"step", "momentum", "squares"}
 
 
 def test_muon_moves_at_every_second_step_twice_as_far():
@@ -169,8 +177,41 @@ def test_muon_moves_at_every_second_step_twice_as_far():
     mean = after(2)[1]
     torch.testing.assert_close(mean, 0.05 * (gradients[1] + 0.95 * gradients[0]))
     [move] = orthogonal([0.05 * gradients[1] + 0.95 * mean])
-    expected = (1 - 0.02 * 0.5) - 0.02 * 0.2 * 6**0.5 * move
+    move /= move.square().mean(1, keepdim=True).sqrt()
+    expected = (1 - 0.02 * 0.5) - 0.02 * 0.2 * move
     torch.testing.assert_close(after(2)[0], expected)
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (5, 12), (6, 6)])
+def test_neurons_move_equally_far_in_the_long_run(shape, monkeypatch):
+    """Against the equations of NorMuon, one neuron after another; of a wide matrix, its columns."""
+    monkeypatch.setattr(optimizer, "INTERVAL", 1)
+    monkeypatch.setattr(optimizer, "MOMENTUM", 0.0)
+    torch.manual_seed(0)
+    matrix = torch.zeros(shape).requires_grad_()
+    expected, means = torch.zeros(shape), torch.zeros(max(shape))
+    made = Muon([{"params": [matrix], "weight_decay": 0.0}], {matrix: [shape[0]]}, 0.01)
+    for step in range(30):
+        matrix.grad = torch.randn(shape) * torch.logspace(-2, 0, shape[1])
+        made.step()
+        [move] = orthogonal([matrix.grad])
+        neurons = move if shape[0] >= shape[1] else move.T
+        for number, neuron in enumerate(neurons):
+            square = neuron.square().mean()
+            means[number] = 0.95 * means[number] + 0.05 * square if step else square
+            neuron /= means[number].sqrt()
+        expected -= 0.01 * 0.2 * move / move.square().mean().sqrt()
+        torch.testing.assert_close(matrix.detach(), expected)
+
+
+def test_a_matrix_whose_gradient_is_zero_stays(monkeypatch):
+    monkeypatch.setattr(optimizer, "INTERVAL", 1)
+    matrix = torch.ones(6, 4).requires_grad_()
+    matrix.grad = torch.zeros(6, 4)
+    made = Muon([{"params": [matrix], "weight_decay": 0.0}], {matrix: [6]}, 0.01)
+    for _ in range(3):
+        made.step()
+    assert torch.equal(matrix, torch.ones(6, 4))
 
 
 def test_matrices_that_are_joined_move_as_they_would_apart(monkeypatch):

@@ -1,5 +1,5 @@
 """Adam (Kingma & Ba 2015, algorithm 1) with the decay of AdamW (Loshchilov & Hutter 2019), and Muon
-(Jordan et al. 2024).
+(Jordan et al. 2024) with moves of one size for all neurons (NorMuon, Li et al. 2025).
 
 torch.optim has both, but its optimizers import torch's compiler when they are made, which takes as
 long as importing torch itself; nothing here is ever compiled.
@@ -18,6 +18,8 @@ FUSED = ("cpu", "cuda")  # devices where torch updates all parameters in one pas
 
 MOMENTUM = 0.95  # Muon's share of the mean gradient that is kept
 INTERVAL = 2  # steps from one move of Muon to the next, which goes as many times as far
+NEURONS_MEMORY = 0.95  # share that is kept of the mean square of what moves one neuron
+TINY = 1e-12
 ADAMS_SIZE = 0.2  # root mean square of the entries of Adam's updates (Liu et al. 2025)
 # Polynomials x·(a + b·x² + c·x⁴) which, one after another, bring all numbers between 0.01 and 1 as
 # near to 1 as three of degree 5 can, 0.73 to 1.27: each is the best for what the one before leaves
@@ -119,11 +121,14 @@ class Muon(Adam):
     """Muon on some matrices, Adam on all else.
 
     A matrix moves along its mean gradient with all singular values made 1, so that directions in
-    which few tokens pull are learned as fast as those in which all do. Its move has the size of
-    Adam's, so that one learning rate and one decay suit all parameters (Liu et al. 2025). As the
-    mean changes slowly and its singular values cost as much as a third of a small model's step,
-    matrices move at every second step, twice as far.
-    state: of each of these matrices that has had a gradient, `step` and `momentum`.
+    which few tokens pull are learned as fast as those in which all do. The rows of such a move, or
+    the columns where they are more, still differ in size: some neurons would hardly learn. So each
+    is divided by the root of its mean square over the last moves (Li et al. 2025). The whole has
+    the size of Adam's move, so that one learning rate and one decay suit all parameters (Liu et al.
+    2025). As the mean changes slowly and its singular values cost as much as a third of a small
+    model's step, matrices move at every second step, twice as far.
+    state: of each of these matrices that has had a gradient, `step` and `momentum`, and once it has
+    moved, `squares`, the means for the rows or columns of its parts.
     """
 
     def __init__(
@@ -152,10 +157,22 @@ class Muon(Adam):
                 moves[matrix] = gradient.lerp(state["momentum"], MOMENTUM)
         parts = [part for p, move in moves.items() for part in move.split(self._parts[p])]
         for part, found in zip(parts, orthogonal(parts, self._dtype), strict=True):
-            torch.mul(found, ADAMS_SIZE * math.sqrt(max(part.shape)), out=part)
+            part.copy_(found)
         rate = INTERVAL * group["lr"]
         for matrix, move in moves.items():
+            self._even_out(move.split(self._parts[matrix]), self.state[matrix])
             matrix.mul_(1 - rate * group["weight_decay"]).sub_(move, alpha=rate)
+
+    def _even_out(self, parts: Sequence[Tensor], state: dict[str, Tensor]) -> None:
+        """Make the moves of all neurons of a part equally large in the long run, and the part's as
+        large as Adam's."""
+        within = [1 if rows >= columns else 0 for rows, columns in (part.shape for part in parts)]
+        squares = [p.square().mean(side) for p, side in zip(parts, within, strict=True)]
+        joined = torch.cat(squares)
+        means = state.setdefault("squares", joined).lerp_(joined, 1 - NEURONS_MEMORY)
+        for part, side, mean in zip(parts, within, means.split([*map(len, squares)]), strict=True):
+            part.mul_(mean.add(TINY).rsqrt_().unsqueeze(side))
+            part.mul_(ADAMS_SIZE * math.sqrt(part.numel()) / (part.norm() + TINY))
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         if parameter not in self._parts:
