@@ -169,6 +169,11 @@ class TrainOptions(Options):
         description="Share of the tokens of layout windows that are read as the two that were "
         "merged into them, at first; it falls to 0. For a small corpus that is read many times.",
     )
+    counted_embedding: bool = Field(
+        False,
+        description="Begin with an embedding that is computed from what stands near each token in "
+        "the corpus, not with a random one. For a training that sees rare tokens a few times.",
+    )
     evaluate_every: int = Field(0, ge=0, description="Steps between evaluations; 0: an epoch.")
     checkpoint_every: int = Field(
         0, ge=0, description="Steps between checkpoints besides those at evaluations; 0: none."

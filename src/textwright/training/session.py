@@ -40,6 +40,7 @@ from textwright.report.model_card import write_model_card
 from textwright.run import SAMPLE_MARK, WEIGHTS, Arrays, Checkpoint, Run
 from textwright.run.origin import Origin, choose_config
 from textwright.tokenizer import Tokenizer
+from textwright.training.counted_embedding import embed_by_neighbors
 from textwright.training.counting import count_orders
 from textwright.training.dataset import choose_layout, cut
 from textwright.training.events import Copied as Copied
@@ -101,7 +102,9 @@ def train_run(
                 yield from _count(run, prepared, threads, choices, on_progress)
                 return
             with _reporting_full_memory():
-                trainer, predictor = _build_trainer(run, start, prepared, device, dtype)
+                trainer, predictor = _build_trainer(
+                    run, start, prepared, device, dtype, on_progress
+                )
                 _take_up(run, start, trainer, predictor, prepared)
                 ready = Ready(
                     run,
@@ -125,14 +128,23 @@ def train_run(
 
 
 def _build_trainer(
-    run: Run, start: Start, prepared: Prepared, device: torch.device, dtype: torch.dtype
+    run: Run,
+    start: Start,
+    prepared: Prepared,
+    device: torch.device,
+    dtype: torch.dtype,
+    on_progress: OnProgress,
 ) -> tuple[Trainer, Predictor]:
     """What trains the model, fresh or with the weights it begins from, and what is scored."""
     config = run.config = choose_layout(run.config, prepared.train)
     if processes.leads():
         run.write_config(config)
     torch.manual_seed(config.train.seed)
-    model = begin(run, config, prepared.tokenizer, start.origin).to(device)
+    model = begin(run, config, prepared.tokenizer, start.origin)
+    if config.train.counted_embedding and start.checkpoint is None and start.origin is None:
+        on_progress("Counting the neighbors of tokens", 0, 0)
+        embed_by_neighbors(model, prepared.train, config.train.seed)
+    model = model.to(device)
     row_length = config.data.row_length
     counts = prepared.counts
     predictor: Predictor = NeuralPredictor(model)
