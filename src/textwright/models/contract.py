@@ -18,6 +18,8 @@ from textwright.compute.memory import memory_errors
 from textwright.families import Family
 from textwright.models import loss
 
+BY_TOKEN = ("embedding", "positions", "output")  # parameters whose rows belong to single tokens
+
 
 class ModelState(Protocol):
     """A model's memory of a batch of rows."""

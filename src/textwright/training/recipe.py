@@ -15,15 +15,17 @@ import torch
 from textwright.compute.device import choose_device, choose_dtype
 from textwright.config import AUTO, Config, merge
 from textwright.corpus import Corpus
+from textwright.models import build
+from textwright.models.contract import BY_TOKEN
 from textwright.wording import clock
 
 Value = TypeVar("Value")
 
 SECONDS = 600.0
 SAMPLED = 2_000_000  # characters, from which the alphabet is counted
-# Tokens that two cores read in a second with products of this type, within a factor of two. By them
-# it is foreseen how often a corpus will be read.
-TOKENS_A_SECOND = {torch.float32: 8_000, torch.bfloat16: 20_000}
+# Weights of a model times tokens that two cores read in a second with products of this type, within
+# a factor of two. By them it is foreseen how often a corpus will be read.
+WEIGHTS_A_SECOND = {torch.float32: 12e9, torch.bfloat16: 30e9}
 TOKENS_A_STEP = 1_024
 
 # What a step writes into the weights fades by weight decay over this share of the training (Wang &
@@ -34,10 +36,13 @@ DECAYS = (0.1, 4.0)
 
 EVALUATIONS = 10  # on the way, as foreseen
 
-# Up to so many epochs: dropout.
-DROPOUT = {5: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
-# Up to so many epochs, if as many were read as there is time for: share of the tokens that are
-# split at first, and dropout beside it.
+# How far a corpus is learned by heart: epochs times the weights in layers, of which the GPT of ten
+# minutes has so many.
+LAYERS = 1.33e6
+# Up to so far: dropout.
+DROPOUT = {4: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
+# Up to so far, if as many epochs were read as there is time for: share of the tokens that are split
+# at first, and dropout beside it.
 SPLIT = {12: (0.0, 0.0), 40: (0.2, 0.2), 100: (0.3, 0.2), math.inf: (0.4, 0.3)}
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
@@ -47,6 +52,7 @@ TRAINING: dict[str, Any] = {
     "beta2": 0.99,
     "schedule": "linear",
     "warmup_steps": 50,
+    "counted_embedding": True,
     "early_stopping": 0,  # the rate reaches 0 at the end of the time, and not before
     "evaluate_characters": 300_000,
 }
@@ -64,16 +70,19 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     vocab_size, spelled = _vocabulary(corpus, summary.characters)
     recipe: dict[str, Any] = {"tokenizer": {"kind": "bpe", "vocab_size": vocab_size}}
     if not config.model.counted:
-        recipe |= _training(config, given, summary.characters / spelled)
+        recipe |= _training(config, given, vocab_size, summary.characters / spelled)
     chosen = Config.check(merge(recipe, given), source="the options")
     return chosen, _say(chosen, summary.characters)
 
 
-def _training(config: Config, given: dict[str, Any], tokens: float) -> dict[str, Any]:
+def _training(
+    config: Config, given: dict[str, Any], vocab_size: int, tokens: float
+) -> dict[str, Any]:
     """What a neural model, beside counts, needs for so many tokens; given: what was set."""
     seconds = config.train.time_budget or SECONDS
     dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
-    often = TOKENS_A_SECOND[dtype] * seconds / tokens
+    weights, layers = _sizes(config, given, seconds, vocab_size)
+    often = seconds * WEIGHTS_A_SECOND[dtype] / weights / tokens
     epochs = min(often, TRAINING["epochs"])
     an_epoch = tokens / TOKENS_A_STEP
     training = {
@@ -83,17 +92,32 @@ def _training(config: Config, given: dict[str, Any], tokens: float) -> dict[str,
         "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
     }
     recipe = {"counts": {"longest": LONGEST}, "train": training}
-    recipe = merge(recipe, config.model.suited(seconds, _up_to(DROPOUT, epochs)))
+    recipe = merge(recipe, config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS)))
     if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
         recipe["train"]["weight_decay"] = 0.0
-    split, dropout = _up_to(SPLIT, often)
+    split, dropout = _up_to(SPLIT, often * layers / LAYERS)
     if split and Config.check(merge(recipe, given), source="the options").splittable:
         recipe = merge(recipe, {"train": {"split_tokens": split}, "model": {"dropout": dropout}})
     return recipe
 
 
-def _up_to(table: Mapping[float, Value], epochs: float) -> Value:
-    return next(value for most, value in table.items() if epochs <= most)
+def _sizes(
+    config: Config, given: dict[str, Any], seconds: float, vocab_size: int
+) -> tuple[int, int]:
+    """The weights of the model that would be trained, and those of its layers, whose rows do not
+    belong to tokens."""
+    suited = config.model.suited(seconds, 0.0)
+    shape = {"model": suited["model"], "data": suited["data"]}
+    config = Config.check(merge(shape, given), source="the options")
+    with torch.device("meta"):
+        model = build(config.model, vocab_size, config.data.context_length)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    layers = sum(size for name, size in sizes.items() if not name.startswith(BY_TOKEN))
+    return sum(sizes.values()), layers
+
+
+def _up_to(table: Mapping[float, Value], much: float) -> Value:
+    return next(value for most, value in table.items() if much <= most)
 
 
 def _weight_decay(steps: float) -> float:
@@ -116,7 +140,7 @@ def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
     size = 2 ** round(math.log2(1_024 * (characters / 600_000) ** 1.3))
     room = 2 ** math.ceil(math.log2(2 * common + 256))
     size = min(8_192, max(512, size, room))
-    return size, 2.5 + 0.4 * math.log2(size / 1_024) if common < 500 else 1.2
+    return size, 2.6 + 0.55 * math.log2(size / 1_024) if common < 500 else 1.2
 
 
 def _say(config: Config, characters: int) -> str:

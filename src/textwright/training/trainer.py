@@ -25,14 +25,13 @@ from textwright.config import TrainOptions
 from textwright.errors import TrainingError
 from textwright.evaluation.scores import Scores
 from textwright.models import LanguageModel, ModelState
+from textwright.models.contract import BY_TOKEN
 from textwright.models.lora import trained
 from textwright.models.loss import PADDING_TARGET
 from textwright.training.dataset import Batch, Layout
 from textwright.training.micro_batches import micro_batches_that_fit
 from textwright.training.optimizer import Adam, Muon
 from textwright.training.splitting import Splitter
-
-BY_TOKEN = ("embedding", "positions", "output")  # parameters whose rows belong to single tokens
 
 
 @dataclass(frozen=True)
