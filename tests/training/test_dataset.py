@@ -63,14 +63,6 @@ def test_rows_are_shuffled_anew_each_epoch(documents):
     assert (first != second).any()
 
 
-def test_rows_have_few_widths_and_none_above_the_context():
-    lengths = np.random.default_rng(0).integers(1, 60, 500)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    layout = Rows(Documents(np.ones(starts[-1], np.uint8), starts, STOP), 50, 8, seed=0)
-    widths = {layout.batch(step).inputs.shape[1] for step in range(layout.steps_per_epoch)}
-    assert widths <= {*range(4, 50, 4), 50} and 50 in widths
-
-
 def test_little_of_a_batch_of_rows_is_padding():
     lengths = np.random.default_rng(0).integers(1, 200, 2000)
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -78,7 +70,7 @@ def test_little_of_a_batch_of_rows_is_padding():
     layout = Rows(documents, 200, 32, seed=0)
     cells = [layout.batch(step).targets for step in range(layout.steps_per_epoch)]
     padding = sum((c == PADDING_TARGET).sum() for c in cells) / sum(c.size for c in cells)
-    assert padding < 0.045  # rows of random order would lose about a half
+    assert padding < 0.03  # rows of random order would lose about a half
 
 
 def test_windows_cover_every_target_of_an_epoch(documents):

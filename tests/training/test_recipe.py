@@ -74,21 +74,6 @@ def test_products_in_bf16_read_a_corpus_more_often(tmp_path):
     assert slow.train.weight_decay > fast.train.weight_decay
 
 
-@pytest.mark.parametrize("more", ["model.width=384", "tokenizer.vocab_size=8192"])
-def test_a_larger_model_reads_a_corpus_less_often(tmp_path, more):
-    file = novel(tmp_path, 20_000)
-    settings = ("train.dtype=fp32", "train.time_budget=2m")
-    small, large = chosen(file, *settings)[0], chosen(file, *settings, more)[0]
-    assert large.train.evaluate_every < small.train.evaluate_every
-
-
-def test_characters_as_tokens_are_more_to_read(tmp_path):
-    file = novel(tmp_path, 20_000)
-    settings = ("train.dtype=fp32", "train.time_budget=5m")
-    bpe, char = chosen(file, *settings)[0], chosen(file, *settings, "tokenizer.kind=char")[0]
-    assert char.model.dropout < bpe.model.dropout
-
-
 @pytest.mark.parametrize("family", ["gpt", "lstm"])
 def test_adam_has_no_weight_decay(tmp_path, family):
     config, _ = chosen(novel(tmp_path, 400), "train.optimizer=adam", f"model.family={family}")
@@ -105,22 +90,6 @@ def test_a_corpus_that_is_read_often_is_split_where_its_tokens_can_be(tmp_path):
         chosen(small, "tokenizer.kind=char", "train.split_tokens=0.1")
     large = novel(tmp_path, 60_000)
     assert chosen(large, "train.time_budget=1m")[0].train.split_tokens == 0
-
-
-def test_each_short_document_is_a_row_unless_tokens_are_split(tmp_path):
-    file = tmp_path / "items.txt"
-    words = [f"{one} {two} {number}" for number in range(900) for one in WORDS for two in WORDS]
-    file.write_text("\n".join(words))
-    settings = ("corpus.unit=line", "train.dtype=fp32", "train.time_budget=1m")
-    short, _ = chosen(file, *settings)
-    assert (short.data.layout, short.train.split_tokens) == ("rows", 0)
-    assert short.train.batch_size > 50
-    kept, _ = chosen(file, *settings, "data.layout=windows")
-    assert (kept.data.layout, kept.train.batch_size) == ("windows", 8)
-    again, _ = chosen(file, "corpus.unit=line", "train.dtype=fp32", "train.time_budget=1h")
-    assert again.data.layout == "windows" and again.train.split_tokens > 0
-    assert chosen(novel(tmp_path, 60_000), *settings[1:])[0].data.layout == "windows"
-    assert chosen(file, *settings, "model.family=lstm")[0].data.layout == "stream"
 
 
 def test_a_longer_time_trains_a_larger_model(tmp_path):

@@ -18,7 +18,6 @@ from textwright.models.loss import PADDING_TARGET
 from textwright.training.encoded import Documents
 
 START_ANEW = 0.01  # share of the rows of a stream that do not carry their state
-WIDTHS = 4  # rows are padded to a multiple: a processor makes bf16 kernels anew for each width
 LENGTH_WINDOW = 50  # batches among which rows of similar length meet
 
 
@@ -44,7 +43,7 @@ def choose_layout(config: Config, documents: Documents) -> Config:
 
 
 class Rows:
-    """One document a row, cut to the context and padded to about the longest of its batch.
+    """One document a row, cut to the context and padded to the longest of its batch.
 
     Documents are shuffled anew each epoch. Inside windows of LENGTH_WINDOW batches, rows of
     similar length are put together, so that there is little padding.
@@ -63,8 +62,7 @@ class Rows:
         epoch, index = divmod(step, self.steps_per_epoch)
         chosen = self.order(epoch)[index][share::shares]
         rows = [self.documents.row(document, self.context_length) for document in chosen]
-        longest = max(map(len, rows), default=2) - 1
-        width = min(self.context_length, -(-longest // WIDTHS) * WIDTHS)
+        width = max(map(len, rows), default=2) - 1
         inputs = np.full((len(rows), width), self.documents.stop_id, dtype=np.int64)
         targets = np.full((len(rows), width), PADDING_TARGET, dtype=np.int64)
         for at, row in enumerate(rows):

@@ -10,9 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from textwright.compute.device import choose_device, choose_dtype
 from textwright.config import AUTO, Config, merge
@@ -22,7 +20,6 @@ from textwright.models.contract import BY_TOKEN
 from textwright.wording import clock
 
 Value = TypeVar("Value")
-Floats = NDArray[np.float64]
 
 SECONDS = 600.0
 SAMPLED = 2_000_000  # characters, from which the alphabet is counted
@@ -30,8 +27,6 @@ SAMPLED = 2_000_000  # characters, from which the alphabet is counted
 # a factor of two. By them it is foreseen how often a corpus will be read.
 WEIGHTS_A_SECOND = {torch.float32: 12e9, torch.bfloat16: 30e9}
 TOKENS_A_STEP = 1_024
-MOST_ROWS = 256  # of a step
-CUT = 0.01  # share of the text that may be cut off where each document is a row
 
 # What a step writes into the weights fades by weight decay over this share of the training (Wang &
 # Aitchison 2024), of which ten epochs count at most; within what was tried.
@@ -71,25 +66,22 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     if config.preset != AUTO:
         return config, ""
     given = config.model_dump(exclude_unset=True)
-    characters, (common, lengths) = corpus.scan().characters, _look(corpus)
-    tokenizer = {"kind": "bpe", "vocab_size": _vocabulary(characters, common)}
-    recipe = {"tokenizer": merge(tokenizer, given.get("tokenizer", {}))}
+    summary = corpus.scan()
+    vocab_size, spelled = _vocabulary(corpus, summary.characters)
+    recipe: dict[str, Any] = {"tokenizer": {"kind": "bpe", "vocab_size": vocab_size}}
     if not config.model.counted:
-        spelled = _spelled(recipe["tokenizer"], common)
-        vocab_size = recipe["tokenizer"]["vocab_size"]
-        recipe |= _training(config, given, vocab_size, characters / spelled, lengths / spelled)
-    chosen = _complete(recipe, given)
-    return chosen, _say(chosen, characters)
+        recipe |= _training(config, given, vocab_size, summary.characters / spelled)
+    chosen = Config.check(merge(recipe, given), source="the options")
+    return chosen, _say(chosen, summary.characters)
 
 
 def _training(
-    config: Config, given: dict[str, Any], vocab_size: int, tokens: float, lengths: Floats
+    config: Config, given: dict[str, Any], vocab_size: int, tokens: float
 ) -> dict[str, Any]:
-    """What a neural model, beside counts, needs for so many tokens, in documents of these lengths;
-    given: what was set."""
+    """What a neural model, beside counts, needs for so many tokens; given: what was set."""
     seconds = config.train.time_budget or SECONDS
-    weights, layers = _sizes(config, given, seconds, vocab_size)
     dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
+    weights, layers = _sizes(config, given, seconds, vocab_size)
     often = seconds * WEIGHTS_A_SECOND[dtype] / weights / tokens
     epochs = min(often, TRAINING["epochs"])
     an_epoch = tokens / TOKENS_A_STEP
@@ -99,31 +91,14 @@ def _training(
         "time_budget": seconds,
         "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
     }
-    recipe = merge(
-        {"counts": {"longest": LONGEST}, "train": training},
-        config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS)),
-    )
+    recipe = {"counts": {"longest": LONGEST}, "train": training}
+    recipe = merge(recipe, config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS)))
     if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
         recipe["train"]["weight_decay"] = 0.0
     split, dropout = _up_to(SPLIT, often * layers / LAYERS)
-    if split and _complete(recipe, given).splittable:
+    if split and Config.check(merge(recipe, given), source="the options").splittable:
         recipe = merge(recipe, {"train": {"split_tokens": split}, "model": {"dropout": dropout}})
-    elif config.model.layouts[-1] == "windows" and _short(lengths, _complete(recipe, given)):
-        recipe["data"]["layout"] = "rows"
-    if _complete(recipe, given).data.layout == "rows":
-        rows = round(TOKENS_A_STEP / (lengths.mean() + 1))  # each with its stop
-        recipe["train"]["batch_size"] = min(MOST_ROWS, max(TRAINING["batch_size"], rows))
     return recipe
-
-
-def _complete(recipe: dict[str, Any], given: dict[str, Any]) -> Config:
-    return Config.check(merge(recipe, given), source="the options")
-
-
-def _short(lengths: Floats, config: Config) -> bool:
-    """Whether nearly all of the text is in documents that a row can hold."""
-    beyond = (lengths - config.data.context_length).clip(0)
-    return bool(beyond.sum() <= CUT * lengths.sum())
 
 
 def _sizes(
@@ -132,9 +107,10 @@ def _sizes(
     """The weights of the model that would be trained, and those of its layers, whose rows do not
     belong to tokens."""
     suited = config.model.suited(seconds, 0.0)
-    found = _complete({key: suited[key] for key in ("model", "data")}, given)
+    shape = {"model": suited["model"], "data": suited["data"]}
+    config = Config.check(merge(shape, given), source="the options")
     with torch.device("meta"):
-        model = build(found.model, vocab_size, found.data.context_length)
+        model = build(config.model, vocab_size, config.data.context_length)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     layers = sum(size for name, size in sizes.items() if not name.startswith(BY_TOKEN))
     return sum(sizes.values()), layers
@@ -149,38 +125,22 @@ def _weight_decay(steps: float) -> float:
     return round(min(most, max(least, 1 / (TRAINING["learning_rate"] * FADING * steps))), 2)
 
 
-def _look(corpus: Corpus) -> tuple[int, Floats]:
-    """The number of different characters that occur ten times or more, and the characters of each
-    document, in the first part of the corpus."""
+def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
+    """A size of the vocabulary, and how many characters a token of it spells on average.
+
+    A token should occur often enough to be learned, so the vocabulary grows with the text; and a
+    script of thousands of signs needs room for them.
+    """
     signs: Counter[str] = Counter()
-    lengths = [0]
     for piece in corpus.pieces("train"):
-        text = piece.text[: SAMPLED - signs.total()]
-        signs.update(text)
-        lengths[-1] += len(text)
+        signs.update(piece.text[: SAMPLED - signs.total()])
         if signs.total() >= SAMPLED:
             break
-        if piece.last:
-            lengths.append(0)
-    complete = lengths[:-1] or lengths  # the last one was cut, or is none
-    return sum(count >= 10 for count in signs.values()), np.array(complete, np.float64)
-
-
-def _vocabulary(characters: int, common: int) -> int:
-    """A token should occur often enough to be learned, so the vocabulary grows with the text; and a
-    script of thousands of signs needs room for them."""
+    common = sum(count >= 10 for count in signs.values())
     size = 2 ** round(math.log2(1_024 * (characters / 600_000) ** 1.3))
     room = 2 ** math.ceil(math.log2(2 * common + 256))
-    return min(8_192, max(512, size, room))
-
-
-def _spelled(tokenizer: Mapping[str, Any], common: int) -> float:
-    """How many characters a token spells on average."""
-    if tokenizer["kind"] == "char":
-        return 1.0
-    if common >= 500:
-        return 1.2
-    return max(1.0, 2.6 + 0.55 * math.log2(tokenizer["vocab_size"] / 1_024))
+    size = min(8_192, max(512, size, room))
+    return size, 2.6 + 0.55 * math.log2(size / 1_024) if common < 500 else 1.2
 
 
 def _say(config: Config, characters: int) -> str:
