@@ -74,6 +74,21 @@ def test_products_in_bf16_read_a_corpus_more_often(tmp_path):
     assert slow.train.weight_decay > fast.train.weight_decay
 
 
+@pytest.mark.parametrize("more", ["model.width=384", "tokenizer.vocab_size=8192"])
+def test_a_larger_model_reads_a_corpus_less_often(tmp_path, more):
+    file = novel(tmp_path, 20_000)
+    settings = ("train.dtype=fp32", "train.time_budget=2m")
+    small, large = chosen(file, *settings)[0], chosen(file, *settings, more)[0]
+    assert large.train.evaluate_every < small.train.evaluate_every
+
+
+def test_characters_as_tokens_are_more_to_read(tmp_path):
+    file = novel(tmp_path, 20_000)
+    settings = ("train.dtype=fp32", "train.time_budget=5m")
+    bpe, char = chosen(file, *settings)[0], chosen(file, *settings, "tokenizer.kind=char")[0]
+    assert char.model.dropout < bpe.model.dropout
+
+
 @pytest.mark.parametrize("family", ["gpt", "lstm"])
 def test_adam_has_no_weight_decay(tmp_path, family):
     config, _ = chosen(novel(tmp_path, 400), "train.optimizer=adam", f"model.family={family}")

@@ -66,13 +66,14 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     if config.preset != AUTO:
         return config, ""
     given = config.model_dump(exclude_unset=True)
-    summary = corpus.scan()
-    vocab_size, spelled = _vocabulary(corpus, summary.characters)
-    recipe: dict[str, Any] = {"tokenizer": {"kind": "bpe", "vocab_size": vocab_size}}
+    characters, common = corpus.scan().characters, _common_signs(corpus)
+    tokenizer = {"kind": "bpe", "vocab_size": _vocabulary(characters, common)}
+    recipe = {"tokenizer": merge(tokenizer, given.get("tokenizer", {}))}
     if not config.model.counted:
-        recipe |= _training(config, given, vocab_size, summary.characters / spelled)
-    chosen = Config.check(merge(recipe, given), source="the options")
-    return chosen, _say(chosen, summary.characters)
+        tokens = characters / _spelled(recipe["tokenizer"], common)
+        recipe |= _training(config, given, recipe["tokenizer"]["vocab_size"], tokens)
+    chosen = _complete(recipe, given)
+    return chosen, _say(chosen, characters)
 
 
 def _training(
@@ -80,8 +81,8 @@ def _training(
 ) -> dict[str, Any]:
     """What a neural model, beside counts, needs for so many tokens; given: what was set."""
     seconds = config.train.time_budget or SECONDS
-    dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
     weights, layers = _sizes(config, given, seconds, vocab_size)
+    dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
     often = seconds * WEIGHTS_A_SECOND[dtype] / weights / tokens
     epochs = min(often, TRAINING["epochs"])
     an_epoch = tokens / TOKENS_A_STEP
@@ -91,14 +92,20 @@ def _training(
         "time_budget": seconds,
         "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
     }
-    recipe = {"counts": {"longest": LONGEST}, "train": training}
-    recipe = merge(recipe, config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS)))
+    recipe = merge(
+        {"counts": {"longest": LONGEST}, "train": training},
+        config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS)),
+    )
     if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
         recipe["train"]["weight_decay"] = 0.0
     split, dropout = _up_to(SPLIT, often * layers / LAYERS)
-    if split and Config.check(merge(recipe, given), source="the options").splittable:
+    if split and _complete(recipe, given).splittable:
         recipe = merge(recipe, {"train": {"split_tokens": split}, "model": {"dropout": dropout}})
     return recipe
+
+
+def _complete(recipe: dict[str, Any], given: dict[str, Any]) -> Config:
+    return Config.check(merge(recipe, given), source="the options")
 
 
 def _sizes(
@@ -107,10 +114,9 @@ def _sizes(
     """The weights of the model that would be trained, and those of its layers, whose rows do not
     belong to tokens."""
     suited = config.model.suited(seconds, 0.0)
-    shape = {"model": suited["model"], "data": suited["data"]}
-    config = Config.check(merge(shape, given), source="the options")
+    found = _complete({key: suited[key] for key in ("model", "data")}, given)
     with torch.device("meta"):
-        model = build(config.model, vocab_size, config.data.context_length)
+        model = build(found.model, vocab_size, found.data.context_length)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     layers = sum(size for name, size in sizes.items() if not name.startswith(BY_TOKEN))
     return sum(sizes.values()), layers
@@ -125,22 +131,31 @@ def _weight_decay(steps: float) -> float:
     return round(min(most, max(least, 1 / (TRAINING["learning_rate"] * FADING * steps))), 2)
 
 
-def _vocabulary(corpus: Corpus, characters: int) -> tuple[int, float]:
-    """A size of the vocabulary, and how many characters a token of it spells on average.
-
-    A token should occur often enough to be learned, so the vocabulary grows with the text; and a
-    script of thousands of signs needs room for them.
-    """
+def _common_signs(corpus: Corpus) -> int:
+    """The number of different characters that occur ten times or more."""
     signs: Counter[str] = Counter()
     for piece in corpus.pieces("train"):
         signs.update(piece.text[: SAMPLED - signs.total()])
         if signs.total() >= SAMPLED:
             break
-    common = sum(count >= 10 for count in signs.values())
+    return sum(count >= 10 for count in signs.values())
+
+
+def _vocabulary(characters: int, common: int) -> int:
+    """A token should occur often enough to be learned, so the vocabulary grows with the text; and a
+    script of thousands of signs needs room for them."""
     size = 2 ** round(math.log2(1_024 * (characters / 600_000) ** 1.3))
     room = 2 ** math.ceil(math.log2(2 * common + 256))
-    size = min(8_192, max(512, size, room))
-    return size, 2.6 + 0.55 * math.log2(size / 1_024) if common < 500 else 1.2
+    return min(8_192, max(512, size, room))
+
+
+def _spelled(tokenizer: Mapping[str, Any], common: int) -> float:
+    """How many characters a token spells on average."""
+    if tokenizer["kind"] == "char":
+        return 1.0
+    if common >= 500:
+        return 1.2
+    return max(1.0, 2.6 + 0.55 * math.log2(tokenizer["vocab_size"] / 1_024))
 
 
 def _say(config: Config, characters: int) -> str:
