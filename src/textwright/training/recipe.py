@@ -114,7 +114,8 @@ def _sizes(
     """The weights of the model that would be trained, and those of its layers, whose rows do not
     belong to tokens."""
     suited = config.model.suited(seconds, 0.0)
-    found = _complete({key: suited[key] for key in ("model", "data")}, given)
+    shape = {table: options for table, options in suited.items() if table != "train"}
+    found = _complete(shape, given)
     with torch.device("meta"):
         model = build(found.model, vocab_size, found.data.context_length)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
