@@ -16,6 +16,7 @@ __all__ = [
     "TorchBackend",
     "Trace",
     "build",
+    "build_empty",
     "build_with",
     "fill",
     "load",
@@ -33,13 +34,18 @@ def build(options: Family, vocab_size: int, context_length: int) -> LanguageMode
     return model
 
 
+def build_empty(options: Family, vocab_size: int, context_length: int) -> LanguageModel:
+    """A model whose parameters have shapes but no values; nothing is allocated."""
+    with torch.device("meta"):
+        return build(options, vocab_size, context_length)
+
+
 def build_with(
     weights: Arrays, path: Path, options: Family, vocab_size: int, context_length: int
 ) -> LanguageModel:
     """A model that takes over arrays that were read from `path`, without a copy, so that memory
     need not hold them twice. Raises RunError if they do not fit."""
-    with torch.device("meta"):
-        model = build(options, vocab_size, context_length)
+    model = build_empty(options, vocab_size, context_length)
     fill(model, weights, path, assign=True)
     return model
 

@@ -8,7 +8,7 @@ import torch
 
 from textwright.errors import ConfigError
 from textwright.families import Family
-from textwright.models import build
+from textwright.models import build_empty
 
 
 def parameter_table(options: Family, vocab_size: int, context_length: int) -> dict[str, Any]:
@@ -20,8 +20,7 @@ def parameter_table(options: Family, vocab_size: int, context_length: int) -> di
         raise ConfigError(
             f"A model of family {options.family} has no parameters: it is counted from a corpus."
         )
-    with torch.device("meta"):
-        model = build(options, vocab_size, context_length)
+    model = build_empty(options, vocab_size, context_length)
     layers: dict[str, list[torch.Tensor]] = {}
     for name, parameter in model.named_parameters():
         layers.setdefault(name.rpartition(".")[0] or name, []).append(parameter)

@@ -15,7 +15,7 @@ from torch import Tensor
 from textwright.compute.memory import free_memory
 from textwright.errors import PretrainedError
 from textwright.families import Family
-from textwright.models import build
+from textwright.models import build_empty
 from textwright.run import Arrays
 
 Shape = tuple[int, ...]
@@ -43,8 +43,7 @@ Places = Mapping[str, Place]
 
 def shapes_of(options: Family, vocab_size: int) -> dict[str, Shape]:
     """The shape of each of our arrays, by canonical name. The options name their context."""
-    with torch.device("meta"):
-        state = build(options, vocab_size, 0).state_dict()
+    state = build_empty(options, vocab_size, 0).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 

@@ -166,7 +166,7 @@ class Muon(Adam):
     def _even_out(self, parts: Sequence[Tensor], state: dict[str, Tensor]) -> None:
         """Make the moves of all neurons of a part equally large in the long run, and the part's as
         large as Adam's."""
-        within = [1 if rows >= columns else 0 for rows, columns in (part.shape for part in parts)]
+        within = [int(part.shape[0] >= part.shape[1]) for part in parts]  # the shorter side
         squares = [p.square().mean(side) for p, side in zip(parts, within, strict=True)]
         joined = torch.cat(squares)
         means = state.setdefault("squares", joined).lerp_(joined, 1 - NEURONS_MEMORY)

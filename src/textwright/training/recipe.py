@@ -15,7 +15,7 @@ import torch
 from textwright.compute.device import choose_device, choose_dtype
 from textwright.config import AUTO, Config, merge
 from textwright.corpus import Corpus
-from textwright.models import build
+from textwright.models import build_empty
 from textwright.models.contract import BY_TOKEN
 from textwright.wording import clock
 
@@ -116,8 +116,7 @@ def _sizes(
     suited = config.model.suited(seconds, 0.0)
     shape = {table: options for table, options in suited.items() if table != "train"}
     found = _complete(shape, given)
-    with torch.device("meta"):
-        model = build(found.model, vocab_size, found.data.context_length)
+    model = build_empty(found.model, vocab_size, found.data.context_length)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     layers = sum(size for name, size in sizes.items() if not name.startswith(BY_TOKEN))
     return sum(sizes.values()), layers
