@@ -57,9 +57,10 @@ class DataOptions(Options):
 
     layout: Literal["auto", "rows", "windows", "stream"] = Field(
         "auto",
-        description="rows: one document each; windows: cut anywhere; stream: one continuous text, "
-        "the state carried from batch to batch; auto: rows if most documents fit the context, else "
-        "stream (windows for a family that cannot carry its state)",
+        description="rows: one document each; windows: one document after another, cut anywhere (a "
+        "GPT looks back within a document only); stream: one continuous text, the state carried "
+        "from batch to batch; auto: rows if most documents fit the context, else stream (windows "
+        "for a family that cannot carry its state)",
     )
     context_length: int = Field(
         128, ge=2, description="Tokens that a training row holds; longer documents are cut."

@@ -1,6 +1,7 @@
 """The attention family: published parameters, its cache, the attention that a trace shows."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,6 +79,22 @@ def test_a_short_and_a_long_text_attend_alike(shared, monkeypatch):
     by_products = read()
     monkeypatch.setattr("textwright.models.gpt.BY_PRODUCTS", 0)
     torch.testing.assert_close(by_products, read(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("by_products", [0, 512])
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+def test_each_document_of_a_row_is_read_as_if_alone(positions, by_products, monkeypatch):
+    monkeypatch.setattr("textwright.models.gpt.BY_PRODUCTS", by_products)
+    model, ids = gpt(heads=4, key_value_heads=2, positions=positions), ids_of(3, 12)
+    begins = torch.zeros(3, 12, dtype=torch.bool)
+    begins[0, [0, 4, 9]] = begins[1, 5] = True  # the first row begins with a document's begin
+
+    hidden = model.encode(ids, begins=begins)[0]
+
+    for row, cuts in enumerate([(0, 4, 9, 12), (0, 5, 12), (0, 12)]):
+        for first, end in pairwise(cuts):
+            alone = model.encode(ids[row, None, first:end])[0][0]
+            torch.testing.assert_close(hidden[row, first:end], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_a_state_can_be_read_on_twice():
@@ -204,7 +221,8 @@ def test_halved_precision_trains_every_block_without_a_warning():
         losses = []
         for dtype in (torch.float32, torch.bfloat16):
             with autocast(torch.device("cpu"), dtype):
-                nats, count = model.next_token_loss(model.encode(ids)[0], ids)
+                hidden = model.encode(ids, begins=ids == 0)[0]
+                nats, count = model.next_token_loss(hidden, ids)
             (nats / count).backward()
             losses.append((nats / count).item())
         assert losses[1] == pytest.approx(losses[0], rel=0.01)

@@ -41,10 +41,21 @@ def scores(loss):
     return Scores(loss, math.exp(loss), loss, loss, 1, 1, (loss, loss), loss, loss)
 
 
-def trainer(layout="rows", evaluate=lambda: scores(1.0), seed=0, batch=8, splitter=None, **options):
+RECURRENT = LSTMOptions(embedding_size=6, hidden_size=10, dropout=0.2)
+
+
+def trainer(
+    layout="rows",
+    evaluate=lambda: scores(1.0),
+    seed=0,
+    batch=8,
+    splitter=None,
+    model=RECURRENT,
+    **options,
+):
     options = {"schedule": "constant", "clip_norm": 0.0, **options}
     torch.manual_seed(seed)
-    model = build(LSTMOptions(embedding_size=6, hidden_size=10, dropout=0.2), VOCABULARY, 8)
+    model = build(model, VOCABULARY, 8)
     data = cut(documents(), DataOptions(layout=layout, context_length=6), batch, seed=0)
     return Trainer(model, data, TrainOptions(**options), evaluate, splitter=splitter)
 
@@ -107,6 +118,21 @@ def test_accumulated_parts_take_the_step_of_the_whole_batch(layout):
     (one_loss, one), (three_loss, three) = train(1), train(3)
     assert one_loss == pytest.approx(three_loss, rel=1e-5)
     torch.testing.assert_close(one, three, rtol=1e-3, atol=1e-5)
+
+
+def test_in_windows_a_gpt_reads_each_document_as_if_alone():
+    made = trainer("windows", model=GPTOptions(layers=2, heads=2, width=8))
+    model, batch = made.model.eval(), made.layout.batch(0)
+    nats = 0.0
+    for inputs, targets in zip(batch.inputs, batch.targets, strict=True):
+        stops = np.flatnonzero(inputs == 0)
+        for part in np.split(np.arange(len(inputs)), stops):
+            if len(part):
+                hidden, _ = model.encode(torch.from_numpy(inputs[part])[None])
+                summed, _ = model.next_token_loss(hidden, torch.from_numpy(targets[part])[None])
+                nats += summed.item()
+    assert (batch.inputs[:, 1:] == 0).any()
+    assert made.train_step().loss == pytest.approx(nats / batch.targets.size, rel=1e-5)
 
 
 def test_rows_of_a_stream_that_start_anew_are_read_without_a_state():

@@ -61,11 +61,17 @@ class LanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(
-        self, ids: Tensor, state: Any | None = None, lengths: Tensor | None = None
+        self,
+        ids: Tensor,
+        state: Any | None = None,
+        lengths: Tensor | None = None,
+        begins: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """ids (B, T) → hidden (B, T, D) and the state after each row's last id.
 
-        Rows shorter than T are padded on the right; `lengths` (B,) gives their lengths.
+        Rows shorter than T are padded on the right; `lengths` (B,) gives their lengths. begins
+        (B, T) bool, of rows without a state: where another document begins. A model that chooses
+        what it looks back on does not look back past such a place.
         """
 
     @abstractmethod

@@ -156,23 +156,35 @@ class GPT(LanguageModel):
         return {f"{name}.input.weight": part.joined for name, part in parts}
 
     def encode(
-        self, ids: Tensor, state: KeyValueState | None = None, lengths: Tensor | None = None
+        self,
+        ids: Tensor,
+        state: KeyValueState | None = None,
+        lengths: Tensor | None = None,
+        begins: Tensor | None = None,
     ) -> tuple[Tensor, KeyValueState]:
         """ids (B, T) → hidden (B, T, D) and the state after them.
 
         A row, with the ids in its state, may have at most `context_length` ids. Rows shorter than T
-        are padded on the right and their lengths (B,) given. If blocks are recomputed, the returned
-        state is empty.
+        are padded on the right and their lengths (B,) given. begins (B, T) bool, without a state:
+        where a row's next document begins, which is read as if alone. If blocks are recomputed, the
+        returned state is empty.
         """
         count = ids.shape[1]
         recompute = self.recompute_blocks and self.training and torch.is_grad_enabled()
         state = self.start(len(ids)) if state is None else state.with_room(count)
         before, end = state.columns, state.columns + count
-        mask = state.mask(count) if before else None
         rows = slice(None) if state.slots is None else state.slots
         places = torch.arange(count, device=ids.device)[None]
         if before:
+            mask = state.mask(count)
             places = places + state.lengths[:, None]
+        else:
+            mask = _within_documents(begins)
+            attend_anew = _from_the_start(ids, mask, self.options.heads)
+            if (
+                begins is not None and self.options.positions != "rotary"
+            ):  # of which distances count
+                places = places - torch.where(begins, places, 0).cummax(1).values
         rotation = self._rotation(places)
         layers: list[tuple[Tensor, Tensor]] = []
 
@@ -180,7 +192,7 @@ class GPT(LanguageModel):
             if not before:  # padding is on the right, where nothing attends
                 if not recompute:
                     layers.append((k, v))
-                return _causal_attention(q, k, v)
+                return attend_anew(q, k, v)
             keys, values = state.layers[len(layers)]
             keys[rows, :, before:end], values[rows, :, before:end] = k.to(keys), v.to(values)
             layers.append((keys, values))
@@ -260,21 +272,38 @@ def _norm(options: GPTOptions) -> nn.Module:
     return kind(options.width, options.norm_epsilon)
 
 
-def _causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """`_attention` where each place attends to those up to itself.
+def _within_documents(begins: Tensor | None) -> Tensor | None:
+    """begins (B, T): where documents begin → the places that each place may look at, those of its
+    own document up to itself, (B, 1, T, T); None: all up to itself."""
+    if begins is None or not begins[:, 1:].any():
+        return None
+    document = begins.cumsum(1)
+    return (document[:, :, None] == document[:, None]).tril_()[:, None]
+
+
+def _from_the_start(ids: Tensor, mask: Tensor | None, heads: int) -> Attend:
+    """Attention among the places of ids (B, T): each to those of the mask, or to all up to itself.
 
     On a processor, PyTorch's kernel pays for long texts. For shorter ones, the product of all
     queries with all keys takes less time: with bf16, less than half.
     """
-    count = q.shape[2]
-    if q.device.type != "cpu" or count > BY_PRODUCTS:
-        return _attention(q, k, v, is_causal=True)
+    rows, count = ids.shape
+    if ids.device.type != "cpu" or count > BY_PRODUCTS:
+        return partial(_attention, is_causal=mask is None, attn_mask=mask)
+    if mask is None:
+        return partial(_by_products, torch.full((count, count), -math.inf).triu(1))
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+    hidden = torch.zeros(rows, heads, count, count, dtype=kind).masked_fill_(~mask, -math.inf)
+    return partial(_by_products, hidden.flatten(0, 1))
+
+
+def _by_products(added: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(Q·Kᵀ/√K + added)·V; added: (T, T), or (B·H, T, T)."""
     if q.shape[1] != k.shape[1]:
         k, v = (part.repeat_interleave(q.shape[1] // part.shape[1], 1) for part in (k, v))
-    later = torch.full((count, count), -math.inf).triu(1)
     # Of their own, so that what is kept for gradients grows by the same with each row.
     queries, keys, values = (part.contiguous().flatten(0, 1) for part in (q, k, v))
-    scores = torch.baddbmm(later, queries, keys.mT, alpha=1 / math.sqrt(q.shape[-1]))
+    scores = torch.baddbmm(added, queries, keys.mT, alpha=1 / math.sqrt(q.shape[-1]))
     found = scores.softmax(-1) @ values
     return found.unflatten(0, q.shape[:2])
 

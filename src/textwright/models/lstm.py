@@ -222,12 +222,17 @@ class LSTM(LanguageModel):
         return self.output["bias"]
 
     def encode(
-        self, ids: Tensor, state: RecurrentState | None = None, lengths: Tensor | None = None
+        self,
+        ids: Tensor,
+        state: RecurrentState | None = None,
+        lengths: Tensor | None = None,
+        begins: Tensor | None = None,
     ) -> tuple[Tensor, RecurrentState]:
         """ids (B, T) → hidden (B, T, H), or (B, T, E) after a projection, and the state.
 
         Rows shorter than T are padded on the right; `lengths` (B,) gives their lengths, and the
-        state is the one after each row's last real id.
+        state is the one after each row's last real id. The state goes on where a document begins,
+        so begins is not read.
         """
         if state is None:
             state = self.start(len(ids))

@@ -24,11 +24,13 @@ LENGTH_WINDOW = 50  # batches among which rows of similar length meet
 @dataclass(frozen=True)
 class Batch:
     """inputs, targets (B, T) int64; a target of −100 is not counted. starts (B,) bool: rows that do
-    not continue those of the batch before, whose states they would carry."""
+    not continue those of the batch before, whose states they would carry. stop_id: where a row may
+    hold several documents, the id before each of them."""
 
     inputs: np.ndarray
     targets: np.ndarray
     starts: np.ndarray
+    stop_id: int | None = None
 
 
 def choose_layout(config: Config, documents: Documents) -> Config:
@@ -139,7 +141,8 @@ class Windows:
         width = self.context_length
         rows = [self.stream.read(epoch, first + w * width, width + 1) for w in windows.tolist()]
         ids = np.stack(rows) if rows else np.empty((0, width + 1), dtype=np.int64)
-        return Batch(ids[:, :-1], ids[:, 1:], np.ones(len(ids), bool))
+        starts, stop_id = np.ones(len(ids), bool), self.stream.documents.stop_id
+        return Batch(ids[:, :-1], ids[:, 1:], starts, stop_id)
 
     def _shuffle(self, epoch: int) -> tuple[int, np.ndarray]:
         random = np.random.default_rng((self.seed, epoch, 1))

@@ -8,7 +8,7 @@ whole tokens, the share that is split falls while a model trains, and at the end
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Splitter:
         for number, row in enumerate(rows):
             random = np.random.default_rng((self.seed, step, share + number * shares))
             rows[number] = self._split(row, rate, random)
-        return Batch(rows[:, :-1], rows[:, 1:], batch.starts)
+        return replace(batch, inputs=rows[:, :-1], targets=rows[:, 1:])
 
     def _split(self, row: np.ndarray, rate: float, random: np.random.Generator) -> np.ndarray:
         whole = row

@@ -266,8 +266,9 @@ class Trainer:
             inputs = torch.from_numpy(batch.inputs).to(self.device, non_blocking=True)
             targets = torch.from_numpy(batch.targets).to(self.device, non_blocking=True)
             state = self._carried(number, batch.starts)
+            begins = None if batch.stop_id is None else inputs == batch.stop_id
             with autocast(self.device, self.dtype):
-                hidden, state = self.model.encode(inputs, state)
+                hidden, state = self.model.encode(inputs, state, begins=begins)
                 summed, _ = self.model.next_token_loss(hidden, targets)
             (summed / count).backward()
             nats += summed.detach().cpu().double()
