@@ -55,7 +55,7 @@ class Fading(LanguageModel):
     output_weight = property(lambda self: self.embedding)
     output_bias = property(lambda self: None)
 
-    def encode(self, ids, state=None, lengths=None):
+    def encode(self, ids, state=None, lengths=None, begins=None):
         vectors = nn.functional.embedding(ids, self.embedding)
         state = self.start(len(ids)) if state is None else state
         hidden, steps = state.hidden[0], []

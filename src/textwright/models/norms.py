@@ -58,8 +58,8 @@ def cut_heads(
 
     layer: D → H·K + G·K + G·U · heads: H and G · value: U · norms: of queries and keys, before they
     are turned. The pairs (x_i, x_{i+K/2}) are turned by the angle of their place (Su et al. 2021).
-    On a processor all three are float32, and the two of a pair become neighbors, which changes no
-    product of a query with a key.
+    On a processor all three have the type of the layer's output, and the two of a pair become
+    neighbors, which changes no product of a query with a key.
     """
     if x.device.type != "cpu" or not (norms or rotation):
         return _cut_by_parts(layer, x, heads, value, norms, rotation)
@@ -157,27 +157,36 @@ class _Heads(torch.autograd.Function):
             found = unit.view(batch, time, size) * weight
         if turn is not None:
             _pairs(found).mul_(turn)
-        values = joined[..., size:].float().unflatten(-1, (shared, value))
+        values = joined[..., size:].unflatten(-1, (shared, value))
         ctx.save_for_backward(unit, scale, weight, turn)
-        ctx.dtype = joined.dtype
-        queries, keys = found.unflatten(-1, (own + shared, -1)).split(heads, 2)
-        return queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
+        ctx.heads, ctx.dtype = heads, joined.dtype
+        queries, keys = found.unflatten(-1, (own + shared, -1)).transpose(1, 2).split(heads, 1)
+        queries, keys = (
+            part.to(joined.dtype, memory_format=torch.contiguous_format) for part in (queries, keys)
+        )
+        return queries, keys, values.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         unit, scale, weight, turn = ctx.saved_tensors
         d_queries, d_keys, d_values = (grad.transpose(1, 2) for grad in grads)
-        found = torch.cat([d_queries, d_keys], 2)  # (B, T, H + G, K)
+        own, shared = ctx.heads
+        batch, time, _, width = d_queries.shape
+        found = torch.empty(batch, time, own + shared, width, dtype=torch.float32)
+        found[:, :, :own], found[:, :, own:] = d_queries, d_keys
         if turn is not None:
             _pairs(found.flatten(2)).mul_(turn.conj())
         d_weight = None
         if weight is not None:
             product = found * unit
-            own, by_head = d_queries.shape[2], product.sum((0, 1))
+            by_head = product.sum((0, 1))
             d_weight = torch.stack([by_head[:own].sum(0), by_head[own:].sum(0)])
             weight = weight.view_as(by_head)
             found = _back(found.mul_(weight), product.mul_(weight), unit, scale)
-        joined = torch.cat([found.flatten(2), d_values.flatten(2)], -1).to(ctx.dtype)
+        size, more = (part[0, 0].numel() for part in (found, d_values))
+        joined = torch.empty(batch, time, size + more, dtype=ctx.dtype)
+        joined[..., :size] = found.flatten(2)
+        joined[..., size:].view_as(d_values).copy_(d_values)
         return joined, None, None, d_weight, None, None
 
 
