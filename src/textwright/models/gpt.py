@@ -275,7 +275,7 @@ def _norm(options: GPTOptions) -> nn.Module:
 
 def _within_documents(begins: Tensor | None) -> Tensor | None:
     """begins (B, T): where documents begin → the places that each place may look at, those of its
-    own document up to itself, (B, 1, T, T); None: all up to itself."""
+    own document up to itself (Zhao et al. 2024), (B, 1, T, T); None: all up to itself."""
     if begins is None or not begins[:, 1:].any():
         return None
     document = begins.cumsum(1)
