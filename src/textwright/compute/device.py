@@ -59,6 +59,12 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
+def product_dtype(x: torch.Tensor) -> torch.dtype:
+    """The type of products with x: that of the context it is in, else its own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
 def set_threads(count: int) -> int:
     """Use this many processor threads (0: PyTorch's choice, one per core) → the number in use."""
     if count:

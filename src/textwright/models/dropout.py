@@ -16,7 +16,7 @@ class Dropout(nn.Module):
     PyTorch draws the places one by one, which at the widths of a laptop takes longer than the
     products between them. Here one draw of 64 random bits serves four places, so on a processor
     the rate is rounded to a multiple of 1/65,536; and NumPy, with a seed that PyTorch draws, takes
-    a third of PyTorch's time for it.
+    half of PyTorch's time for it.
     """
 
     def __init__(self, p: float):
@@ -37,6 +37,6 @@ def kept_places(x: Tensor, rate: float) -> Tensor:
     random = np.random.default_rng(int(torch.randint(2**63 - 1, ())))
     bits = torch.from_numpy(random.integers(2**64, size=(x.numel() + 3) // 4, dtype=np.uint64))
     places = bits.view(torch.int16)[: x.numel()].view(x.shape)
-    # Written as numbers of x's type at once: booleans take ten times as long.
+    # Written as numbers of x's type at once: booleans take five times as long.
     kept = torch.ge(places, dropped - _STEPS // 2, out=torch.empty_like(x))
     return kept.mul_(_STEPS / (_STEPS - dropped))

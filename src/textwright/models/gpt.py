@@ -34,6 +34,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from textwright.backends.positions import rotary_waves, sinusoids
+from textwright.compute.device import product_dtype
 from textwright.families import GPTOptions
 from textwright.models.contract import LanguageModel, Trace
 from textwright.models.dropout import Dropout
@@ -181,16 +182,15 @@ class GPT(LanguageModel):
             places = places + state.lengths[:, None]
         else:
             mask = _within_documents(begins)
-            attend_anew = _from_the_start(ids, mask, self.options.heads)
-            if (
-                begins is not None and self.options.positions != "rotary"
-            ):  # of which distances count
+            # Of places that turn queries and keys, only the distances count.
+            if begins is not None and self.options.positions != "rotary":
                 places = places - torch.where(begins, places, 0).cummax(1).values
-        rotation = self._rotation(places)
+        rotation, x = self._rotation(places), self._embed(ids, places)
+        attend_anew = None if before else _from_the_start(x, mask, self.options.heads)
         layers: list[tuple[Tensor, Tensor]] = []
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            if not before:  # padding is on the right, where nothing attends
+            if attend_anew is not None:  # padding is on the right, where nothing attends
                 if not recompute:
                     layers.append((k, v))
                 return attend_anew(q, k, v)
@@ -200,7 +200,6 @@ class GPT(LanguageModel):
             q = state.spread(q)
             return _attention(q, keys[:, :, :end], values[:, :, :end], attn_mask=mask)[rows]
 
-        x = self._embed(ids, places)
         for block in self.blocks:
             call = partial(checkpoint, block, use_reentrant=False) if recompute else block
             x = call(x, attend, rotation)
@@ -282,19 +281,18 @@ def _within_documents(begins: Tensor | None) -> Tensor | None:
     return (document[:, :, None] == document[:, None]).tril_()[:, None]
 
 
-def _from_the_start(ids: Tensor, mask: Tensor | None, heads: int) -> Attend:
-    """Attention among the places of ids (B, T): each to those of the mask, or to all up to itself.
+def _from_the_start(x: Tensor, mask: Tensor | None, heads: int) -> Attend:
+    """Attention among the places of x (B, T, D): each to those of the mask, or to all up to itself.
 
     On a processor, PyTorch's kernel pays for long texts. For shorter ones, the product of all
     queries with all keys takes less time: with bf16, less than half.
     """
-    count = ids.shape[1]
-    if ids.device.type != "cpu" or count > BY_PRODUCTS:
+    count = x.shape[1]
+    if x.device.type != "cpu" or count > BY_PRODUCTS:
         return partial(_attention, is_causal=mask is None, attn_mask=mask)
     if mask is None:
         return partial(_by_products, torch.full((count, count), -math.inf).triu(1))
-    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-    hidden = mask.to(kind).sub_(1).mul_(HIDDEN)  # which takes less time than to choose
+    hidden = mask.to(product_dtype(x)).sub_(1).mul_(HIDDEN)  # which takes less time than to choose
     return partial(_by_products, hidden.expand(-1, heads, -1, -1).flatten(0, 1))
 
 

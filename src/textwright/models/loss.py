@@ -11,6 +11,8 @@ Letters: N tokens, D width, V vocabulary.
 import torch
 from torch import Tensor
 
+from textwright.compute.device import product_dtype
+
 PADDING_TARGET = -100  # a target that is not counted
 BLOCK_ELEMENTS = 5 << 19  # logits computed at a time: 10 MB of float32, about what caches hold
 ACCELERATOR_BLOCK_ELEMENTS = 1 << 26  # 256 MB: an accelerator waits for the start of each block
@@ -64,7 +66,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets):  # type: ignore[no-untyped-def]
-        compute = _autocast_dtype(hidden)
+        compute = product_dtype(hidden)
         rows, kernel = _filled_up(hidden.to(compute)), weight.to(compute)
         offset = None if bias is None else bias.to(compute)
         nats = torch.zeros((), device=hidden.device)
@@ -103,8 +105,3 @@ def _filled_up(rows: Tensor) -> Tensor:
     if rows.device.type != "cpu" or rows.dtype == torch.float32:
         return rows
     return torch.nn.functional.pad(rows, (0, 0, 0, -len(rows) % BF16_ROWS))
-
-
-def _autocast_dtype(hidden: Tensor) -> torch.dtype:
-    kind = hidden.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
