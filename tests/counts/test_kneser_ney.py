@@ -106,14 +106,16 @@ def test_every_distribution_sums_to_1_and_is_what_is_scored(order) -> None:
     model = counted(corpus(3, 50, 12), order)
     rows = rows_of(corpus(4, 10, 12))
     places = model.contexts_of(rows)
+    together = model.distribution(places)
     at = 0
     for row, targets in zip(rows, scored(model, rows), strict=True):
         contexts = model.begin(1)
         for read, target, p in zip(row[:-1], row[1:], targets, strict=True):
             contexts = model.read(contexts, np.array([read]))
             assert (contexts[0] == places[at]).all()
-            at += 1
             distribution = model.distribution(contexts)[0]
+            assert (distribution == together[at]).all()
+            at += 1
             assert distribution.sum() == pytest.approx(1, abs=1e-5)
             assert (distribution > 0).all()
             assert distribution[target] == pytest.approx(p, rel=1e-6)

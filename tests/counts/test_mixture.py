@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from textwright.counts.mixture import EVEN, EVIDENCE, Mixture, Parts, Shares, fit_mixture
+from textwright.counts.mixture import EVEN, EVIDENCE, Mixture, Parts, Shares, agree, fit_mixture
 
 PLACES = 3_000
 
@@ -70,6 +70,16 @@ def test_little_text_cannot_mislead():
     assert bits(fit_mixture(few), parts) < bits(fit_mixture(parts), parts) + 0.03
 
 
+@pytest.mark.parametrize("powers", [(0.4, 0.75), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)])
+def test_what_two_parts_agree_on_is_the_product_of_their_powers(powers):
+    random = np.random.default_rng(2)
+    neural, counts = random.dirichlet(np.full(7, 0.5), (2, 5))
+    found = agree(np.log(neural), counts, powers)
+    for p, q, both in zip(neural, counts, found, strict=True):
+        products = [a ** powers[0] * b ** powers[1] for a, b in zip(p, q, strict=True)]
+        assert both == pytest.approx(np.array(products) / sum(products))
+
+
 def test_shares_sum_to_1_and_a_kept_mixture_is_the_same():
     parts = parts_of((2.0, 3.0, 2.0))
     mixture = fit_mixture(parts)
@@ -77,5 +87,8 @@ def test_shares_sum_to_1_and_a_kept_mixture_is_the_same():
     assert sum(mixture.usual) == pytest.approx(1)
     again = Mixture.from_json(mixture.to_json())
     assert again.mix(parts) == pytest.approx(mixture.mix(parts))
+    assert again.powers == mixture.powers
     old = {"neural": 0.5, "counts": 0.3, "memory": 0.2}
-    assert Mixture.from_json(old).shares(parts.evidence)[7] == pytest.approx([0.5, 0.3, 0.2])
+    read = Mixture.from_json(old)
+    assert read.shares(parts.evidence)[7] == pytest.approx([0.5, 0.3, 0.2])
+    assert read.powers == (0.0, 1.0)

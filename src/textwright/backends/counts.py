@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall
-from textwright.counts.mixture import Mixture, Parts
+from textwright.counts.mixture import Mixture, Parts, agree
 from textwright.families import NGramOptions
 from textwright.run import Run
 from textwright.writing.backend import Backend, moves, padded, window_start
@@ -241,10 +241,12 @@ class MixedBackend:
         """The parts after texts (N), given logits (N, V) and contexts (N, n − 1)."""
         counts = self.counts.counts
         by_counts = counts.distribution(contexts)
+        neural = log_probabilities(logits)
+        agreed = agree(neural, by_counts, self.mixture.powers)
         recalled = [recall(text, base) for text, base in zip(texts, by_counts, strict=True)]
         by_memory, remembered = map(np.stack, zip(*recalled, strict=True))
         evidence = np.concatenate([counts.evidence(contexts), remembered], 1)
-        return Parts(np.exp(log_probabilities(logits)), by_counts, by_memory, evidence)
+        return Parts(np.exp(neural), agreed, by_memory, evidence)
 
     def mixed(self, parts: Parts) -> Logits:
         """The logits (B, V) of the mixture of these parts."""

@@ -32,10 +32,9 @@ from textwright.compute.device import choose_device
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
 from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerprint
-from textwright.evaluation.neural import Window
+from textwright.evaluation.neural import cut_windows
 from textwright.evaluation.scores import HeldOut
 from textwright.hub import quiet_transformers
-from textwright.writing.backend import windows_of
 
 CONTEXT = 2_048  # tokens read at once, where the model would look back on more
 LOGITS = 1 << 26  # held at a time: 256 MB
@@ -159,15 +158,10 @@ class ModelFolder:
     @torch.inference_mode()
     def _score(self, rows: list[np.ndarray], on_progress: OnProgress) -> list[np.ndarray]:
         """Nats of every target of every row, by the context rule of `window_start`."""
-        nats = [np.empty(len(row) - 1) for row in rows]
-        windows = [
-            Window(index, row[start : end + 1], start, first - start)
-            for index, row in enumerate(rows)
-            for start, first, end in windows_of(len(row) - 1, self.context_length)
-        ]
-        windows.sort(key=lambda window: -len(window.ids))
-        vocabulary = int(self.model.config.vocab_size)
-        done, total = 0, sum(map(len, nats))
+        windows = cut_windows(rows, self.context_length)
+        ends = np.cumsum([len(row) - 1 for row in rows])
+        nats = np.empty(ends[-1])
+        vocabulary, done = int(self.model.config.vocab_size), 0
         while windows:
             width = len(windows[0].ids) - 1
             group = windows[: max(1, LOGITS // (vocabulary * width))]
@@ -180,10 +174,10 @@ class ModelFolder:
             )
             for of_window, window in zip(found, group, strict=True):
                 kept = of_window[window.seen : len(window.ids) - 1]
-                nats[window.row][window.start + window.seen :][: len(kept)] = kept
+                nats[window.place + window.seen :][: len(kept)] = kept
                 done += len(kept)
-            on_progress(done, total)
-        return nats
+            on_progress(done, len(nats))
+        return np.split(nats, ends[:-1])
 
     @memory_errors()
     def _nats(self, read: np.ndarray) -> np.ndarray:

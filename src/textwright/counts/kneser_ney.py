@@ -98,17 +98,23 @@ class KneserNey:
 
     def distribution(self, contexts: Ids) -> Floats:
         """The probability of every token after each context, (B, V)."""
-        p = np.tile(self.levels[0].probability.astype(np.float64), (len(contexts), 1))
-        for row, nodes in enumerate(contexts.tolist()):
-            for n, node in enumerate(nodes):
-                if node == NONE:
-                    break
-                here, longer = self.levels[n], self.levels[n + 1]
-                ends = np.array([node, node + 1]) * self.vocab_size
-                first, last = np.searchsorted(longer.keys, ends)
-                p[row] *= here.backoff[node]
-                p[row, longer.keys[first:last] - ends[0]] += longer.probability[first:last]
-        return p
+        size = self.vocab_size
+        p = np.zeros(len(contexts) * size)
+        kept = np.ones(len(contexts))  # for shorter contexts than the one at hand
+        for n in range(self.order - 2, -1, -1):
+            known = np.flatnonzero(contexts[:, n] != NONE)
+            if not len(known):
+                continue
+            nodes, here, longer = contexts[known, n], self.levels[n], self.levels[n + 1]
+            first = nodes * size
+            begins, ends = longer.keys.searchsorted([first, first + size])
+            counts = ends - begins
+            total = counts.cumsum()
+            children = np.arange(total[-1]) + np.repeat(ends - total, counts)
+            places = longer.keys[children] + np.repeat(known * size - first, counts)
+            p[places] += longer.probability[children] * np.repeat(kept[known], counts)
+            kept[known] *= here.backoff[nodes]
+        return p.reshape(-1, size) + kept[:, None] * self.levels[0].probability
 
     def contexts_of(self, rows: Sequence[np.ndarray]) -> Ids:
         """The contexts of all targets (row[1:]) of all rows in a line, (N, order − 1)."""

@@ -1,14 +1,20 @@
 """A neural model, the counts of a corpus and those of the text being read as one distribution.
 
-    p = shares[0] · p_neural + shares[1] · p_counts + shares[2] · p_memory
+    p = shares[0] · p_neural + shares[1] · p_agreed + shares[2] · p_memory
+    p_agreed(token) ∝ p_neural(token)^0.4 · p_counts(token)^0.75
 
-The three know different things: counts the exact phrases of the corpus, the memory this text's own
-names and phrases, the neural model everything else. Who is right depends on the place: where this
-text has already said the last three tokens, and always went on in the same way, the memory is;
-after words that the corpus has never seen, the neural model. So the shares are a softmax of a
-linear function of what the counts and the memory know of the place, the gating network of a mixture
-of experts (Jacobs, Jordan, Nowlan & Hinton 1991), fitted on held-out text. The neural model is not
-asked: its entropy as further evidence gained nothing.
+They know different things: counts the exact phrases of the corpus, the memory this text's own names
+and phrases, the neural model everything else. Either may be right alone, so the whole is a sum. But
+most of what counts expect after a few tokens does not fit what stands before those, which only the
+neural model knows. So the counts' part is a product, for which both have to agree (a logarithmic
+opinion pool, Genest & Zidek 1986; for language models, Klakow 1998).
+
+Who is right depends on the place: where this text has already said the last three tokens, and
+always went on in the same way, the memory is; after words that the corpus has never seen, the
+neural model. So the shares are a softmax of a linear function of what the counts and the memory
+know of the place, the gating network of a mixture of experts (Jacobs, Jordan, Nowlan & Hinton
+1991), fitted on held-out text. The neural model is not asked: its entropy as further evidence
+gained nothing.
 
 Letters: N places, E kinds of evidence, V vocabulary.
 """
@@ -16,7 +22,7 @@ Letters: N places, E kinds of evidence, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -29,6 +35,8 @@ Floats = NDArray[np.float64]
 EVIDENCE = (*kneser_ney.EVIDENCE, *memory.EVIDENCE)
 ROUNDS = 60  # of expectation maximization, after which bits are known to four digits
 MOST = 20_000  # places, evenly spaced; more change nothing that can be measured
+POWERS = (0.4, 0.75)  # of the neural model's and the counts' probabilities
+COUNTS_ALONE = (0.0, 1.0)  # the powers of runs from when nothing had to agree
 PRIOR = 50.0  # places that say that the evidence says nothing; so a short text cannot mislead
 
 
@@ -47,8 +55,9 @@ EVEN = Shares(1 / 3, 1 / 3, 1 / 3)
 class Parts:
     """What each part predicts at some places, and what there is to weigh them by.
 
-    neural, counts, memory: the probability of one token at each place (N,), or of all (N, V) ·
-    evidence (N, E), in the order of EVIDENCE.
+    neural, counts, memory: the probability of one token at each place (N,), or of all (N, V); that
+    of the counts is what they and the neural model agree on, see `agree` · evidence (N, E), in the
+    order of EVIDENCE.
     """
 
     neural: Floats
@@ -67,10 +76,11 @@ class Parts:
 @dataclass(frozen=True)
 class Mixture:
     """weights (1 + E, 3): of the softmax; the first row is what is said without evidence · usual:
-    the mean shares over the text that they were fitted on."""
+    the mean shares over the text that they were fitted on · powers: for `agree`."""
 
     weights: Floats
     usual: Shares
+    powers: tuple[float, float] = POWERS
 
     @classmethod
     def constant(cls, shares: Shares = EVEN) -> Self:
@@ -94,15 +104,27 @@ class Mixture:
     def to_json(self) -> dict[str, Any]:
         names = ("always", *EVIDENCE)
         weights = {name: row.tolist() for name, row in zip(names, self.weights, strict=True)}
-        return {"usual": self.usual._asdict(), "weights": weights}
+        return {"usual": self.usual._asdict(), "weights": weights, "powers": list(self.powers)}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
         """Raises KeyError or TypeError if `kept` is no mixture."""
         if "weights" not in kept:  # of a run from when shares were three numbers
-            return cls.constant(Shares(**kept))
+            return replace(cls.constant(Shares(**kept)), powers=COUNTS_ALONE)
         weights = [kept["weights"][name] for name in ("always", *EVIDENCE)]
-        return cls(np.array(weights, np.float64), Shares(**kept["usual"]))
+        neural, counts = kept.get("powers", COUNTS_ALONE)
+        return cls(np.array(weights, np.float64), Shares(**kept["usual"]), (neural, counts))
+
+
+def agree(neural: Floats, counts: Floats, powers: tuple[float, float]) -> Floats:
+    """What the counts and the neural model agree on, (N, V): the product of powers of their
+    probabilities, as a distribution. neural (N, V): log-probabilities; counts (N, V)."""
+    found = np.log(counts)
+    found *= powers[1]
+    found += powers[0] * neural
+    np.exp(found, out=found)  # of probabilities, so nothing overflows
+    found /= found.sum(1, keepdims=True)
+    return found
 
 
 def fit_mixture(parts: Parts) -> Mixture:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
@@ -19,53 +20,67 @@ ROWS_AT_A_TIME = 64
 TOKENS_AT_A_TIME = 256  # of each row; limits memory for documents of any length
 TOKENS_KEPT = 16_384  # of all rows, if the state grows with each token: 1.2 GB for GPT-2 small
 
+Judge = Callable[[Tensor, Tensor, np.ndarray], Tensor]
+"""Hidden vectors (N, D), the targets after them (N,), and the places (N,) of these among the
+targets of all rows in a line → what is said of each target (N, K)."""
 
-@torch.no_grad()
+
 def score(
     model: LanguageModel,
     rows: list[np.ndarray],
     on_progress: OnProgress = lambda done, total: None,
 ) -> list[np.ndarray]:
     """Nats of every target of every row (row[1:]), each predicted from all that the model can look
-    back on, in float32 on every device.
+    back on, in float32 on every device; for what else, see `judge`."""
+
+    def nats(hidden: Tensor, targets: Tensor, places: np.ndarray) -> Tensor:
+        return model.token_nats(hidden, targets)[:, None]
+
+    return [found[:, 0] for found in judge(model, rows, nats, 1, on_progress)]
+
+
+@torch.no_grad()
+def judge(
+    model: LanguageModel,
+    rows: list[np.ndarray],
+    judgment: Judge,
+    count: int,
+    on_progress: OnProgress = lambda done, total: None,
+) -> list[np.ndarray]:
+    """What is said of every target of every row (T, count), with the model in evaluation mode.
 
     on_progress: called with targets done and in all. Fewer rows are read together if memory runs
     out. Raises EvaluationError if one is too many.
     """
-    nats: list[np.ndarray] = [np.empty(len(row) - 1, dtype=np.float64) for row in rows]
-    windows = [
-        Window(index, row[start : end + 1], start, first - start)
-        for index, row in enumerate(rows)
-        for start, first, end in windows_of(len(row) - 1, model.context_length)
-    ]
-    windows.sort(key=lambda window: -len(window.ids))
-    done, total = 0, sum(map(len, nats))
+    windows = cut_windows(rows, model.context_length)
+    ends = np.cumsum([len(row) - 1 for row in rows])
+    found = np.empty((ends[-1], count))
+    done = 0
     training = model.training
     model.eval()
     try:
         most = ROWS_AT_A_TIME
         while windows:
-            count = min(most, len(windows))
+            together = min(most, len(windows))
             if model.context_length is not None:
-                count = max(1, min(count, TOKENS_KEPT // len(windows[0].ids)))
-            on_scored = partial(_add, on_progress, done, total)
-            found = _score_group(model, windows[:count], on_scored)
-            if found is None:
-                if count == 1:
+                together = max(1, min(together, TOKENS_KEPT // len(windows[0].ids)))
+            on_judged = partial(_add, on_progress, done, len(found))
+            judged = _judge_group(model, windows[:together], judgment, on_judged)
+            if judged is None:
+                if together == 1:
                     raise EvaluationError(
                         "Memory ran out while one document was scored; free some memory, or score "
                         "with --device cpu."
                     )
-                most = count // 2
+                most = together // 2
                 continue
-            for window, place, values in found:
-                begin = window.start + place
-                nats[window.row][begin : begin + len(values)] = values
+            for places, values in judged:
+                found[places] = values
                 done += len(values)
-            windows = windows[count:]
+            windows = windows[together:]
     finally:
         model.train(training)
-    return nats
+    return np.split(found, ends[:-1])
 
 
 def _add(on_progress: OnProgress, done: int, total: int, new: int) -> None:
@@ -73,33 +88,44 @@ def _add(on_progress: OnProgress, done: int, total: int, new: int) -> None:
 
 
 class Window(NamedTuple):
-    """A stretch of a row that a model reads at once. The first `seen` targets are context only."""
+    """A stretch of a row that a model reads at once. place: that of its first target among all ·
+    seen: how many of its targets are context only."""
 
-    row: int
     ids: np.ndarray
-    start: int
+    place: int
     seen: int
 
 
-def _score_group(
-    model: LanguageModel, windows: list[Window], on_scored: Callable[[int], None]
-) -> list[tuple[Window, int, np.ndarray]] | None:
-    """Score windows together → (window, place, nats from there), or None if memory runs out."""
-    found, scored = [], 0
+def cut_windows(rows: list[np.ndarray], context_length: int | None) -> list[Window]:
+    """The stretches of all rows in which each target is seen once (`window_start` tells where they
+    begin), the longest first."""
+    windows, begin = [], 0
+    for row in rows:
+        for start, first, end in windows_of(len(row) - 1, context_length):
+            windows.append(Window(row[start : end + 1], begin + start, first - start))
+        begin += len(row) - 1
+    return sorted(windows, key=lambda window: -len(window.ids))
+
+
+def _judge_group(
+    model: LanguageModel, windows: list[Window], judgment: Judge, on_judged: Callable[[int], None]
+) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """Judge windows together → places, and what is said of them, or None if memory runs out."""
+    found, judged = [], 0
     try:
         with memory_errors():
-            for window, place, values in _score_in_stretches(model, windows):
-                found.append((window, place, values))
-                scored += len(values)
-                on_scored(scored)
+            for places, values in _judge_in_stretches(model, windows, judgment):
+                found.append((places, values))
+                judged += len(values)
+                on_judged(judged)
             return found
     except MemoryError:
         return None
 
 
-def _score_in_stretches(
-    model: LanguageModel, windows: list[Window]
-) -> Iterator[tuple[Window, int, np.ndarray]]:
+def _judge_in_stretches(
+    model: LanguageModel, windows: list[Window], judgment: Judge
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Read windows, given longest first, TOKENS_AT_A_TIME of each at once."""
     device = next(model.parameters()).device
     state = None
@@ -108,21 +134,16 @@ def _score_in_stretches(
         live = [window for window in windows if len(window.ids) - 1 > start]
         width = min(TOKENS_AT_A_TIME, longest - start)
         ids = np.zeros((len(live), width + 1), dtype=np.int64)
-        spans = []
+        wanted = np.zeros((len(live), width), dtype=bool)
         for at, window in enumerate(live):
-            count = min(width, len(window.ids) - 1 - start)
-            ids[at, : count + 1] = window.ids[start : start + count + 1]
-            spans.append((min(max(0, window.seen - start), count), count))
-        batch = torch.from_numpy(ids).to(device)
-        begins, ends = torch.tensor(spans, device=device).T[:, :, None]
-        places = torch.arange(width, device=device)
-        wanted = (places >= begins) & (places < ends)
+            stretch = window.ids[start : start + width + 1]
+            ids[at, : len(stretch)] = stretch
+            wanted[at, max(0, window.seen - start) : len(stretch) - 1] = True
         if state is not None and len(state.lengths) > len(live):
             state = state.select(list(range(len(live))))
+        batch, chosen = torch.from_numpy(ids).to(device), torch.from_numpy(wanted).to(device)
         hidden, state = model.encode(batch[:, :-1], state)
-        flat = model.token_nats(hidden[wanted], batch[:, 1:][wanted]).cpu().double().numpy()
-        lengths = [end - begin for begin, end in spans]
-        for window, (begin, _), values in zip(
-            live, spans, np.split(flat, np.cumsum(lengths)[:-1]), strict=True
-        ):
-            yield window, start + begin, values
+        first = np.array([window.place for window in live]) + start
+        places = (first[:, None] + np.arange(width))[wanted]
+        said = judgment(hidden[chosen], batch[:, 1:][chosen], places)
+        yield places, said.cpu().double().numpy()

@@ -85,12 +85,15 @@ class MixedPredictor:
     fits: bool = False
 
     def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
-        neural = np.exp(-np.concatenate(NeuralPredictor(self.model).score(rows, on_progress)))
+        from textwright.evaluation.agreement import agreements
+
+        powers = self.mixture.powers
+        neural, agreed = agreements(self.model, self.counts, powers, rows, on_progress)
         contexts = self.counts.contexts_of(rows)
         counted = self.counts.probabilities(contexts, _targets(rows))
         recalled, remembered = recall_targets(rows, counted)
         evidence = np.concatenate([self.counts.evidence(contexts), remembered], 1)
-        parts = Parts(neural, counted, recalled, evidence)
+        parts = Parts(neural, agreed, recalled, evidence)
         if self.fits:
             self.mixture = fit_mixture(parts)
         return _by_row(rows, -np.log(self.mixture.mix(parts)))

@@ -80,7 +80,8 @@ def describe(run: Run, license: str, weights: str) -> dict[str, Any]:
     """The JSON document: what the page says of the run, and what the engine has beside arrays."""
     engine: dict[str, Any] = {"model": _model(run), "tokenizer": _tokenizer(run)}
     if run.config.counts.longest and not run.config.model.counted:
-        engine["mixture"] = run.mixture().weights.tolist()
+        mixture = run.mixture()
+        engine["mixture"] = {"weights": mixture.weights.tolist(), "powers": mixture.powers}
     told = about(run, license)
     if told["options"].pop("no_copy"):  # needs the training text
         told["off"]["no_copy"] = 0

@@ -6,7 +6,7 @@ Letters: B batch, T time, D width, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -107,6 +107,10 @@ class LanguageModel(nn.Module, ABC):
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Each target's nats (N,), without gradients; hidden (N, D), targets (N,)."""
         return loss.token_nats(hidden, targets, self.output_weight, self.output_bias)
+
+    def token_log_probabilities(self, hidden: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Blocks of hidden (N, D), and the log-probabilities of all tokens after each (n, V)."""
+        return loss.token_log_probabilities(hidden, self.output_weight, self.output_bias)
 
 
 class TorchBackend:

@@ -8,6 +8,8 @@ another, so the whole matrix never exists.
 Letters: N tokens, D width, V vocabulary.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -43,11 +45,19 @@ def next_token_loss(
 def token_nats(hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The nats of each target, for scoring. hidden (N, D) · targets (N) → (N) float32."""
     nats = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-    for block in _blocks(len(targets), weight):
-        logits = _logits(hidden[block], weight, bias)
-        chosen = logits.gather(1, targets[block, None]).squeeze(1)
-        nats[block] = torch.logsumexp(logits, dim=1) - chosen
+    for block, log_probabilities in token_log_probabilities(hidden, weight, bias):
+        nats[block] = -log_probabilities.gather(1, targets[block, None]).squeeze(1)
     return nats
+
+
+@torch.no_grad()
+def token_log_probabilities(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Of some tokens after others, which slice of hidden (N, D), and the log-probabilities of all
+    that may come next, float32."""
+    for block in _blocks(len(hidden), weight):
+        yield block, torch.log_softmax(_logits(hidden[block], weight, bias), dim=1)
 
 
 def _blocks(count: int, weight: Tensor) -> list[slice]:

@@ -68,11 +68,13 @@ export class KneserNey {
 
 /** A neural model with counts beside it; its logits are log-probabilities of the mixture. */
 export class Mixture {
-  /** weights (1 + E, 3): of the softmax that gives the shares of neural model, counts and memory. */
-  constructor(neural, counts, weights) {
+  /** weights (1 + E, 3): of the softmax that gives the shares of neural model, counts and memory ·
+   *  powers: see `agree`. */
+  constructor(neural, counts, { weights, powers }) {
     this.neural = neural;
     this.counts = counts;
     this.weights = weights;
+    this.powers = powers;
   }
 
   begin() {
@@ -97,11 +99,12 @@ export class Mixture {
 
   /** The neural model, the counts and the memory: {share, p (V,)} each. */
   parts({ neural, counts, ids, count }) {
-    const byNeural = softmax(this.neural.logits(neural));
+    const logits = this.neural.logits(neural);
     const byCounts = this.counts.distribution(counts);
     const { p: byMemory, evidence } = recall(ids.slice(0, count), byCounts);
     const shares = this.shares([...this.counts.evidence(counts), ...evidence]);
-    return [byNeural, byCounts, byMemory].map((p, part) => ({ share: shares[part], p }));
+    const agreed = agree(logits, byCounts, this.powers);
+    return [softmax(logits), agreed, byMemory].map((p, part) => ({ share: shares[part], p }));
   }
 
   inside(ids) {
@@ -113,6 +116,11 @@ export class Mixture {
     const added = (part) => slopes.reduce((sum, slope, kind) => sum + slope[part] * evidence[kind], 0);
     return softmax(always.map((weight, part) => weight + added(part)));
   }
+}
+
+/** What the counts and the neural model agree on: the product of powers of both, as a distribution. */
+function agree(logits, byCounts, [ofNeural, ofCounts]) {
+  return softmax(byCounts.map((p, id) => ofNeural * logits[id] + ofCounts * Math.log(p)));
 }
 
 /** The probability of every token after a text that begins with the stop id, and what is known of it. */
