@@ -197,7 +197,7 @@ def _parts(token: Surprisal) -> str:
     if token.neural is None:
         return ""
     return (
-        f"; probability {token.neural:.1%} by the model, {token.counts:.1%} by the counts, "
+        f"; probability {token.neural:.1%} by the model, {token.counts:.1%} by the counts with it, "
         f"{token.memory:.1%} by this text"
     )
 

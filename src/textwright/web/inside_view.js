@@ -17,7 +17,7 @@ const QUANTITIES = {
   n: ["candidate |n|", "magnitude"],
   h: ["hidden state |h|", "magnitude"],
 };
-const PARTS = { neural: "neural model", counts: "counts of the corpus", memory: "memory of this text" };
+const PARTS = { neural: "neural model", counts: "counts, with the model", memory: "memory of this text" };
 
 export class InsideView {
   constructor(page) {

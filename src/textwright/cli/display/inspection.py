@@ -74,7 +74,7 @@ def _show_next(step: NextTokens) -> None:
         neural, counts, memory = (f"{share:.0%}" for share in step.shares)
         out.print(
             f"In brackets: by the model (its share here is {neural}), by the counts of the corpus "
-            f"({counts}), by those of this text ({memory}).",
+            f"together with it ({counts}), by those of this text ({memory}).",
             style="dim",
         )
 
@@ -105,8 +105,9 @@ def _show_surprisal(text: Sequence[Surprisal], gap: str) -> None:
         )
     out.print(table)
     bits = sum(token.bits for token in text)
-    parts = "; in brackets, the probability by the model, by the counts of the corpus, by this text"
-    mixed = parts if text[0].neural is not None else ""
+    mixed = ""
+    if text[0].neural is not None:
+        mixed = "; in brackets, the probability by the model, by the counts with it, by this text"
     out.print(f"{bits:,.1f} bits, {bits / len(text):.2f} a token{mixed}", style="dim")
 
 
