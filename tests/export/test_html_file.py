@@ -35,6 +35,18 @@ def test_float32_weights_are_those_of_the_run(trained, tmp_path):
         np.testing.assert_array_equal(arrays[name], array)
 
 
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_the_counts_beside_a_model_go_along_and_how_they_are_mixed(mixed, tmp_path, weights):
+    run = Run.load(mixed)
+    export_html(run, tmp_path / "a.html", weights=weights)
+    described, arrays = read(tmp_path / "a.html")
+    mixture = run.mixture()
+    kept = described["engine"]["mixture"]
+    assert kept == {"weights": mixture.weights.tolist(), "powers": list(mixture.powers)}
+    for n, level in enumerate(run.counts.levels, 1):
+        np.testing.assert_array_equal(arrays[f"counts.{n}.probability"], level.probability)
+
+
 def test_int8_rounds_each_row_to_half_a_step():
     weights = {
         "w": np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32) * [[1]] * 3,

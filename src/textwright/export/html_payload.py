@@ -81,7 +81,7 @@ def describe(run: Run, license: str, weights: str) -> dict[str, Any]:
     engine: dict[str, Any] = {"model": _model(run), "tokenizer": _tokenizer(run)}
     if run.config.counts.longest and not run.config.model.counted:
         mixture = run.mixture()
-        engine["mixture"] = {"weights": mixture.weights.tolist(), "powers": mixture.powers}
+        engine["mixture"] = {"weights": mixture.weights.tolist(), "powers": list(mixture.powers)}
     told = about(run, license)
     if told["options"].pop("no_copy"):  # needs the training text
         told["off"]["no_copy"] = 0
