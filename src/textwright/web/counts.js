@@ -34,14 +34,17 @@ export class KneserNey {
 
   /** The probability of every token, (V,). */
   distribution(nodes) {
-    const p = new Float64Array(this.levels[0].probability);
-    for (const [n, node] of nodes.entries()) {
-      if (node === NONE) break;
-      const backoff = this.levels[n].backoff[node];
-      for (let id = 0; id < p.length; id++) p[id] *= backoff;
+    const p = new Float64Array(this.vocabSize);
+    let kept = 1; // for shorter contexts than the one at hand
+    for (let n = nodes.length - 1; n >= 0; n--) {
+      const node = nodes[n];
+      if (node === NONE) continue;
       const { begins, tokens, probability } = this.levels[n + 1];
-      for (let at = begins[node]; at < begins[node + 1]; at++) p[tokens[at]] += probability[at];
+      for (let at = begins[node]; at < begins[node + 1]; at++) p[tokens[at]] += probability[at] * kept;
+      kept *= this.levels[n].backoff[node];
     }
+    const { probability } = this.levels[0];
+    for (let id = 0; id < p.length; id++) p[id] += kept * probability[id];
     return p;
   }
 
