@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from serving import make_app, running
-from web_engine import wait_for_status
+from web_engine import expose, wait_for_status
 
 from textwright.export import export_html
 from textwright.run import Run
@@ -102,6 +102,26 @@ def fill_fields(page):
     page.fill("#fields input >> nth=0", "a : b")
     page.click("#write")
     wait_for_status(page, "cannot be 'a : b'")
+    check(page)
+
+
+def test_every_token_of_a_text_has_a_name(page):
+    expose(page, "shaded_text.js", "ShadedText")
+    texts = ["Warm", " ", "", "\n\n", ""]
+    names = page.evaluate(
+        """texts => {
+            document.documentElement.lang = document.title = "en";
+            const list = document.createElement("main");
+            list.innerHTML = "<h1>A text</h1><div role=listbox aria-label=Text tabindex=0></div>";
+            document.body.append(list);
+            const tokens = texts.map((text) => ({ text, before: 0.5, finish_reason: null }));
+            tokens.at(-1).finish_reason = "stop";
+            new ShadedText(list.lastChild, "token", () => {}).show(tokens);
+            return [...list.lastChild.children].map((token) => token.ariaLabel);
+        }""",
+        texts,
+    )
+    assert names == [None, "␣", "no text of its own", "⏎⏎", "end of the text"]
     check(page)
 
 

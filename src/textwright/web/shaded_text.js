@@ -57,7 +57,7 @@ export class ShadedText {
       element.textContent = " ■";
       element.classList.add("end");
       element.setAttribute("aria-label", "end of the text");
-    }
+    } else if (!token.text.trim()) element.setAttribute("aria-label", called(token));
     return element;
   }
 
@@ -86,8 +86,10 @@ export class ShadedText {
   }
 }
 
-/** What a token is called: its text, without the space around it if it has another letter. */
-export function called({ text }) {
+/** What a token is called: its text, without the space around it if it has another letter. Some add their text
+ *  with a later one: bytes of a character, or what could begin a stop. */
+export function called({ text, finish_reason }) {
+  if (!text && !finish_reason) return "no text of its own";
   return text.trim() || visible(text);
 }
 
