@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from platform import libc_ver
 
 import torch
 
-# Of glibc's malloc.h: the option, and its value in bytes.
-TRIM_THRESHOLD = (-1, 1 << 30)  # free memory at the end of the heap that goes back to the system
-MMAP_THRESHOLD = (-3, 1 << 25)  # size of a block that the system gives by itself, and gets back
-
 CONTAINER = Path("/sys/fs/cgroup")  # folder of a container's limits (cgroup 2)
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep up to 1 GB that it has freed, as it will soon ask for it again.
-
-    glibc gives it back by itself, and every step of a training then waits for thousands of pages: 8
-    to 13 % of a small GPT's time. Without effect elsewhere.
-    """
-    if libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        for option, value in (TRIM_THRESHOLD, MMAP_THRESHOLD):
-            libc.mallopt(option, value)
 
 
 @contextmanager

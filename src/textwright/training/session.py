@@ -19,7 +19,8 @@ import torch
 from textwright import __version__, models
 from textwright.compute import processes
 from textwright.compute.device import choose_device, choose_dtype, set_threads
-from textwright.compute.memory import keep_freed_memory, memory_errors
+from textwright.compute.freed import keep_freed_memory
+from textwright.compute.memory import memory_errors
 from textwright.config import Config
 from textwright.errors import GenerationError, RunError, TrainingError
 from textwright.evaluation.copying import measure_copying

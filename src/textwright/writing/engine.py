@@ -13,6 +13,7 @@ from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any
 
+from textwright.compute.freed import keep_freed_memory
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
@@ -72,6 +73,7 @@ class Engine:
         self._echoes = Echoes(backend, tokenizer.stop_id)  # prompts that are scored before
         self._taken = 0  # places of the batch that are taken
         self._submitted = 0
+        keep_freed_memory()
 
     @property
     def busy(self) -> bool:
