@@ -13,7 +13,7 @@ from textwright.compute import memory
 PAGES = """
 import resource, sys
 import torch
-from textwright.compute.freed import keep_freed_memory
+from textwright.freed import keep_freed_memory
 if sys.argv[1:]:
     keep_freed_memory()
 def pages():

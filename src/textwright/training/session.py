@@ -19,7 +19,6 @@ import torch
 from textwright import __version__, models
 from textwright.compute import processes
 from textwright.compute.device import choose_device, choose_dtype, set_threads
-from textwright.compute.freed import keep_freed_memory
 from textwright.compute.memory import memory_errors
 from textwright.config import Config
 from textwright.errors import GenerationError, RunError, TrainingError
@@ -33,6 +32,7 @@ from textwright.evaluation.predictors import (
 )
 from textwright.evaluation.scores import evaluate
 from textwright.families import NGramOptions
+from textwright.freed import keep_freed_memory
 from textwright.models import LanguageModel
 from textwright.models.lora import trained
 from textwright.models.pretrained import begin

@@ -13,8 +13,8 @@ from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any
 
-from textwright.compute.freed import keep_freed_memory
 from textwright.errors import GenerationError
+from textwright.freed import keep_freed_memory
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
 from textwright.writing.beams import Beam, Search
