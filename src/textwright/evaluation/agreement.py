@@ -17,11 +17,11 @@ def agreements(
     counts: KneserNey,
     powers: tuple[float, float],
     rows: list[np.ndarray],
+    contexts: np.ndarray,
     on_progress: OnProgress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The probability of all targets (row[1:]) of all rows in a line (N,), by the model and by what
-    `counts.mixture.agree` makes of it."""
-    contexts = counts.contexts_of(rows)
+    `counts.mixture.agree` makes of it; contexts: of these targets, by the counts."""
     by_model, by_counts = powers
 
     def judgment(hidden: Tensor, targets: Tensor, places: np.ndarray) -> Tensor:

@@ -87,9 +87,8 @@ class MixedPredictor:
     def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
         from textwright.evaluation.agreement import agreements
 
-        powers = self.mixture.powers
-        neural, agreed = agreements(self.model, self.counts, powers, rows, on_progress)
-        contexts = self.counts.contexts_of(rows)
+        contexts, powers = self.counts.contexts_of(rows), self.mixture.powers
+        neural, agreed = agreements(self.model, self.counts, powers, rows, contexts, on_progress)
         counted = self.counts.probabilities(contexts, _targets(rows))
         recalled, remembered = recall_targets(rows, counted)
         evidence = np.concatenate([self.counts.evidence(contexts), remembered], 1)
