@@ -33,18 +33,22 @@ def recall(text: Ids, base: Floats) -> tuple[Floats, Floats]:
     evidence (E,); base (V,): that by the corpus' counts."""
     kept, evidence = 1.0, _no_evidence(1)[0]
     added: list[tuple[Ids, Floats, float]] = []  # ids, what each gains, what was kept so far
-    for length in range(min(LONGEST, len(text) - 1) + 1):
-        earlier = np.ones(len(text) - max(1, length), bool)
-        for back in range(1, length + 1):  # the tokens before each place are the newest ones
-            earlier &= text[length - back : len(text) - back] == text[-back]
-        followed = text[max(1, length) :][earlier]
-        if len(followed):
-            ids, counts = np.unique(followed, return_counts=True)
-            varied = len(ids) / len(followed)
-            kept *= DISCOUNT * varied  # of what the shorter contexts say
-            added.append((ids, (counts - DISCOUNT) / len(followed), kept))
-            if length:
-                evidence[2 * length - 2 : 2 * length] = np.log1p(len(followed)), varied
+    before, newest = text[:-1], text[-1]
+    same = np.flatnonzero(before == newest)  # where the newest tokens stood earlier, by their end
+    for length in range(LONGEST + 1):
+        if length > 1:
+            same = same[same >= length - 1]
+            same = same[text[same - length + 1] == text[-length]]
+        followed = text[same + 1] if length else text[1:]
+        if not len(followed):
+            break  # no longer context stood here either
+        counts = np.bincount(followed)
+        ids = np.flatnonzero(counts)
+        varied = len(ids) / len(followed)
+        kept *= DISCOUNT * varied  # of what the shorter contexts say
+        added.append((ids, (counts[ids] - DISCOUNT) / len(followed), kept))
+        if length:
+            evidence[2 * length - 2 : 2 * length] = np.log1p(len(followed)), varied
     p = kept * base  # once, since the vocabulary is large and the text is short
     for ids, gain, then in added:
         p[ids] += gain * (kept / then)
