@@ -77,7 +77,7 @@ def test_products_in_bf16_read_a_corpus_more_often(tmp_path):
 @pytest.mark.parametrize("more", ["model.width=384", "tokenizer.vocab_size=8192"])
 def test_a_larger_model_reads_a_corpus_less_often(tmp_path, more):
     file = novel(tmp_path, 20_000)
-    settings = ("train.dtype=fp32", "train.time_budget=2m")
+    settings = ("train.dtype=fp32", "train.time_budget=5m")
     small, large = chosen(file, *settings)[0], chosen(file, *settings, more)[0]
     assert large.train.evaluate_every < small.train.evaluate_every
 
@@ -87,6 +87,19 @@ def test_characters_as_tokens_are_more_to_read(tmp_path):
     settings = ("train.dtype=fp32", "train.time_budget=5m")
     bpe, char = chosen(file, *settings)[0], chosen(file, *settings, "tokenizer.kind=char")[0]
     assert char.model.dropout < bpe.model.dropout
+
+
+def test_a_corpus_that_is_read_a_few_times_has_larger_batches_and_moves_farther(tmp_path):
+    often, seldom = (chosen(novel(tmp_path, count))[0].train for count in (2_000, 60_000))
+    assert (often.batch_size, often.learning_rate) == (8, 3e-3)
+    assert (seldom.batch_size, seldom.learning_rate) == (16, 4e-3)
+
+
+def test_steps_are_counted_by_the_batch_that_was_set(tmp_path):
+    file = novel(tmp_path, 8_000)
+    small, large = (chosen(file, f"train.batch_size={rows}")[0].train for rows in (4, 8))
+    assert small.evaluate_every == pytest.approx(2 * large.evaluate_every, abs=1)
+    assert small.weight_decay == pytest.approx(large.weight_decay / 2, abs=0.01)
 
 
 @pytest.mark.parametrize("family", ["gpt", "lstm"])

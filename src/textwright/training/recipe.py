@@ -26,7 +26,6 @@ SAMPLED = 2_000_000  # characters, from which the alphabet is counted
 # Weights of a model times tokens that two cores read in a second with products of this type, within
 # a factor of two. By them it is foreseen how often a corpus will be read.
 WEIGHTS_A_SECOND = {torch.float32: 12e9, torch.bfloat16: 30e9}
-TOKENS_A_STEP = 1_024
 
 # What a step writes into the weights fades by weight decay over this share of the training (Wang &
 # Aitchison 2024), of which ten epochs count at most; within what was tried.
@@ -44,11 +43,13 @@ DROPOUT = {4: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
 # Up to so far, if as many epochs were read as there is time for: share of the tokens that are split
 # at first, and dropout beside it.
 SPLIT = {12: (0.0, 0.0), 40: (0.2, 0.2), 100: (0.3, 0.2), math.inf: (0.4, 0.3)}
+# Up to so many epochs: windows of a batch, and the learning rate. A corpus that is read a few times
+# is learned better, and faster, from larger batches; one that is read often gains from the noise
+# of small ones.
+BATCHES = {8: (16, 4e-3), math.inf: (8, 3e-3)}
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
     "epochs": 32,  # after which held-out loss hardly falls, however small the corpus
-    "batch_size": 8,
-    "learning_rate": 3e-3,
     "beta2": 0.99,
     "schedule": "linear",
     "warmup_steps": 50,
@@ -85,17 +86,18 @@ def _training(
     dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
     often = seconds * WEIGHTS_A_SECOND[dtype] / weights / tokens
     epochs = min(often, TRAINING["epochs"])
-    an_epoch = tokens / TOKENS_A_STEP
-    training = {
-        **TRAINING,
-        "weight_decay": _weight_decay(min(epochs, COUNTED_EPOCHS) * an_epoch),
+    suited = config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS))
+    batch_size, rate = _up_to(BATCHES, epochs)
+    training = {**TRAINING, "batch_size": batch_size, "learning_rate": rate}
+    plan = merge(merge({"train": training, "data": config.data.model_dump()}, suited), given)
+    an_epoch = tokens / (plan["train"]["batch_size"] * plan["data"]["context_length"])  # in steps
+    moved = plan["train"]["learning_rate"] * min(epochs, COUNTED_EPOCHS) * an_epoch
+    training |= {
+        "weight_decay": _weight_decay(moved),
         "time_budget": seconds,
         "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
     }
-    recipe = merge(
-        {"counts": {"longest": LONGEST}, "train": training},
-        config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS)),
-    )
+    recipe = merge({"counts": {"longest": LONGEST}, "train": training}, suited)
     if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
         recipe["train"]["weight_decay"] = 0.0
     split, dropout = _up_to(SPLIT, often * layers / LAYERS)
@@ -126,9 +128,10 @@ def _up_to(table: Mapping[float, Value], much: float) -> Value:
     return next(value for most, value in table.items() if much <= most)
 
 
-def _weight_decay(steps: float) -> float:
+def _weight_decay(moved: float) -> float:
+    """moved: the sum of the learning rates of all steps, as if none fell."""
     least, most = DECAYS
-    return round(min(most, max(least, 1 / (TRAINING["learning_rate"] * FADING * steps))), 2)
+    return round(min(most, max(least, 1 / (FADING * moved))), 2)
 
 
 def _common_signs(corpus: Corpus) -> int:
