@@ -27,11 +27,9 @@ SAMPLED = 2_000_000  # characters, from which the alphabet is counted
 # a factor of two. By them it is foreseen how often a corpus will be read.
 WEIGHTS_A_SECOND = {torch.float32: 12e9, torch.bfloat16: 30e9}
 
-# What a step writes into the weights fades by weight decay over this share of the training (Wang &
-# Aitchison 2024), of which ten epochs count at most; within what was tried.
-FADING = 0.15
-COUNTED_EPOCHS = 10
-DECAYS = (0.1, 4.0)
+# Weight decay, within what was tried: what a step writes into the weights fades while the corpus is
+# read once (Wang & Aitchison 2024).
+DECAYS = (0.01, 4.0)
 
 EVALUATIONS = 10  # on the way, as foreseen
 
@@ -43,13 +41,11 @@ DROPOUT = {4: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
 # Up to so far, if as many epochs were read as there is time for: share of the tokens that are split
 # at first, and dropout beside it.
 SPLIT = {12: (0.0, 0.0), 40: (0.2, 0.2), 100: (0.3, 0.2), math.inf: (0.4, 0.3)}
-# Up to so many epochs: windows of a batch, and the learning rate. A corpus that is read a few times
-# is learned better, and faster, from larger batches; one that is read often gains from the noise
-# of small ones.
-BATCHES = {8: (16, 4e-3), math.inf: (8, 3e-3)}
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
     "epochs": 32,  # after which held-out loss hardly falls, however small the corpus
+    "batch_size": 8,
+    "learning_rate": 3e-3,
     "beta2": 0.99,
     "schedule": "linear",
     "warmup_steps": 50,
@@ -87,13 +83,11 @@ def _training(
     often = seconds * WEIGHTS_A_SECOND[dtype] / weights / tokens
     epochs = min(often, TRAINING["epochs"])
     suited = config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS))
-    batch_size, rate = _up_to(BATCHES, epochs)
-    training = {**TRAINING, "batch_size": batch_size, "learning_rate": rate}
-    plan = merge(merge({"train": training, "data": config.data.model_dump()}, suited), given)
+    plan = merge(merge({"train": TRAINING, "data": config.data.model_dump()}, suited), given)
     an_epoch = tokens / (plan["train"]["batch_size"] * plan["data"]["context_length"])  # in steps
-    moved = plan["train"]["learning_rate"] * min(epochs, COUNTED_EPOCHS) * an_epoch
-    training |= {
-        "weight_decay": _weight_decay(moved),
+    training = {
+        **TRAINING,
+        "weight_decay": _weight_decay(plan["train"]["learning_rate"] * an_epoch),
         "time_budget": seconds,
         "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
     }
@@ -129,9 +123,9 @@ def _up_to(table: Mapping[float, Value], much: float) -> Value:
 
 
 def _weight_decay(moved: float) -> float:
-    """moved: the sum of the learning rates of all steps, as if none fell."""
+    """moved: the learning rates of all steps of an epoch together, as if none fell."""
     least, most = DECAYS
-    return round(min(most, max(least, 1 / (FADING * moved))), 2)
+    return round(min(most, max(least, 1 / moved)), 2)
 
 
 def _common_signs(corpus: Corpus) -> int:
