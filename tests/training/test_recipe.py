@@ -53,6 +53,15 @@ def test_what_is_set_stays(tmp_path):
     assert chosen(file, "train.weight_decay=0.5")[0].train.weight_decay == 0.5
 
 
+def test_a_corpus_that_is_read_a_few_times_has_a_smaller_weight_decay(tmp_path):
+    file = novel(tmp_path, 20_000)
+    settings = ("train.dtype=fp32", "model.width=384")
+    once, twice = (
+        chosen(file, *settings, f"train.time_budget={time}")[0].train for time in ("2m", "4m")
+    )
+    assert once.weight_decay == pytest.approx(twice.weight_decay / 2, abs=0.01)
+
+
 def test_a_step_fades_by_weight_decay_while_the_corpus_is_read_once(tmp_path):
     file = novel(tmp_path, 8_000)
     quick, long = (chosen(file, f"train.time_budget={time}")[0].train for time in ("1m", "10m"))

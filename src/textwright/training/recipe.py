@@ -27,8 +27,10 @@ SAMPLED = 2_000_000  # characters, from which the alphabet is counted
 # a factor of two. By them it is foreseen how often a corpus will be read.
 WEIGHTS_A_SECOND = {torch.float32: 12e9, torch.bfloat16: 30e9}
 
-# Weight decay, within what was tried: what a step writes into the weights fades while the corpus is
-# read once (Wang & Aitchison 2024).
+# Where a corpus is read so many times, what a step writes into the weights fades by weight decay
+# while it is read once (Wang & Aitchison 2024); where it is read fewer times, more slowly by as
+# much. Within what was tried.
+OFTEN = 6
 DECAYS = (0.01, 4.0)
 
 EVALUATIONS = 10  # on the way, as foreseen
@@ -87,7 +89,7 @@ def _training(
     an_epoch = tokens / (plan["train"]["batch_size"] * plan["data"]["context_length"])  # in steps
     training = {
         **TRAINING,
-        "weight_decay": _weight_decay(plan["train"]["learning_rate"] * an_epoch),
+        "weight_decay": _weight_decay(epochs, plan["train"]["learning_rate"] * an_epoch),
         "time_budget": seconds,
         "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
     }
@@ -122,10 +124,10 @@ def _up_to(table: Mapping[float, Value], much: float) -> Value:
     return next(value for most, value in table.items() if much <= most)
 
 
-def _weight_decay(moved: float) -> float:
-    """moved: the learning rates of all steps of an epoch together, as if none fell."""
+def _weight_decay(epochs: float, moved: float) -> float:
+    """moved: the learning rates of all steps of one epoch together, as if none fell."""
     least, most = DECAYS
-    return round(min(most, max(least, 1 / moved)), 2)
+    return round(min(most, max(least, min(1, epochs / OFTEN) / moved)), 2)
 
 
 def _common_signs(corpus: Corpus) -> int:
