@@ -29,9 +29,9 @@ WEIGHTS_A_SECOND = {torch.float32: 12e9, torch.bfloat16: 30e9}
 
 # Where a corpus is read so many times, what a step writes into the weights fades by weight decay
 # while it is read once (Wang & Aitchison 2024); where it is read fewer times, more slowly by as
-# much. Within what was tried.
+# much.
 OFTEN = 6
-DECAYS = (0.01, 4.0)
+DECAYS = (0.01, 4.0)  # the least and the most; more than 4 was not tried
 
 EVALUATIONS = 10  # on the way, as foreseen
 
