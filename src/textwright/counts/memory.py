@@ -33,12 +33,13 @@ def recall(text: Ids, base: Floats) -> tuple[Floats, Floats]:
     evidence (E,); base (V,): that by the corpus' counts."""
     kept, evidence = 1.0, _no_evidence(1)[0]
     added: list[tuple[Ids, Floats, float]] = []  # ids, what each gains, what was kept so far
-    same = np.arange(len(text) - 1)  # where the newest tokens stood earlier, by their end
+    # Where the newest tokens stood earlier, by their end. A whole text is read once, to be quick.
+    same = np.flatnonzero(text[:-1] == text[-1])
     for length in range(LONGEST + 1):
-        if length:
+        if length > 1:
             same = same[same >= length - 1]
             same = same[text[same - length + 1] == text[-length]]
-        followed = text[same + 1]
+        followed = text[same + 1] if length else text[1:]
         if not len(followed):
             break  # no longer context stood here either
         counts = np.bincount(followed)
