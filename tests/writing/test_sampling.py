@@ -15,7 +15,7 @@ from textwright.errors import GenerationError
 from textwright.writing import sampling
 from textwright.writing.sampling import penalize, process, uniforms
 from textwright.writing.sampling_options import SamplingOptions, explain, sampling_options
-from textwright.writing.sampling_steps import draw, keep_top_p, probabilities
+from textwright.writing.sampling_steps import draw, draw_rows, keep_top_p, probabilities
 
 STOP = 0
 
@@ -264,6 +264,18 @@ def test_draw_inverts_the_cumulative_distribution_in_id_order(size: int) -> None
     for uniform in rng.random(300):
         if np.abs(cumulative - uniform).min() > 1e-6:  # float32 weights may differ nearer by
             assert draw(logits, uniform) == np.searchsorted(cumulative, uniform, "right")
+
+
+@pytest.mark.parametrize("size", [1, 127, 129, 1000, 10_001])
+@pytest.mark.parametrize("count", [1, 2, 3, 20])
+def test_rows_are_drawn_together_as_each_alone(count: int, size: int) -> None:
+    rng = np.random.default_rng(size)
+    logits = (3 * rng.standard_normal((count, size))).astype(np.float32)
+    logits[0] += 40  # beyond what exp takes as it is
+    for _ in range(20):
+        uniforms = rng.random(count).tolist()
+        each = [draw(row, uniform) for row, uniform in zip(logits, uniforms, strict=True)]
+        assert draw_rows(logits, uniforms) == each
 
 
 def test_draw_is_exact_at_boundaries() -> None:

@@ -91,7 +91,7 @@ class NumpyLSTM:
         self._given: Floats | None = None
         if self.vocab_size * gates <= _TABLE_SIZE:
             self._given = np.empty((self.vocab_size, gates), np.float32)
-            self._known = np.zeros(self.vocab_size, bool)
+            self._known = bytearray(self.vocab_size)  # whether an id's is there
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Floats, NumpyRecurrentState]:
         """ids (B, T) padded on the right, lengths (B,) ≥ 1 → logits after each row (B, V)."""
@@ -147,8 +147,8 @@ class NumpyLSTM:
         """The input of the ids (B,) to the first layer's gates, (B, G·H)."""
         if self._given is None:
             return self._layers[0].given(self._embedding[ids])
-        if not self._known[ids].all():
-            for new in ids[~self._known[ids]]:  # one by one: the same in any batch
+        for new in ids.tolist():
+            if not self._known[new]:  # one by one: the same in any batch
                 self._given[new] = self._layers[0].given(self._embedding[new])
                 self._known[new] = True
         return self._given[ids]

@@ -73,5 +73,7 @@ class Output:
 
     def __call__(self, hidden: Floats) -> Floats:
         if self._biased:
-            hidden = np.concatenate([hidden, np.ones((len(hidden), 1), np.float32)], 1)
+            filled = np.empty((len(hidden), len(self._weight)), np.float32)
+            filled[:, :-1], filled[:, -1] = hidden, 1
+            hidden = filled
         return product(hidden, self._weight)

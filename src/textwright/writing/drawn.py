@@ -67,7 +67,7 @@ def draw_ids(texts: Sequence[Drawn], logits: Logits) -> list[TokenEvent | Except
         if text.request.logprobs is not None
     }
     costs = [t.cost(row) for t, row in zip(texts, logits, strict=True)] if options.no_copy else []
-    uniforms = np.array([text.uniform() for text in texts])
+    uniforms = [text.uniform() for text in texts]
     ids, troubles = choose(logits, options, uniforms, texts, stop_id)
     outcomes: list[TokenEvent | Exception] = []
     for place, (text, new_id) in enumerate(zip(texts, ids, strict=True)):

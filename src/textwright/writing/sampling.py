@@ -23,7 +23,6 @@ from math import inf
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from textwright.errors import GenerationError
 from textwright.writing.sampling_options import SamplingOptions
@@ -32,7 +31,7 @@ from textwright.writing.sampling_steps import (
     Logits,
     add_bias,
     ban,
-    draw,
+    draw_rows,
     keep_min_p,
     keep_top_k,
     keep_top_p,
@@ -138,7 +137,7 @@ class Past(Protocol):
 def choose(
     logits: Logits,
     options: SamplingOptions,
-    uniforms: NDArray[np.float64],
+    uniforms: Sequence[float],
     pasts: Sequence[Past],
     stop_id: int,
 ) -> tuple[list[int], dict[int, GenerationError]]:
@@ -165,12 +164,12 @@ def choose(
     return ids, troubles
 
 
-def _pick(logits: Logits, options: SamplingOptions, uniforms: NDArray[np.float64]) -> list[int]:
+def _pick(logits: Logits, options: SamplingOptions, uniforms: Sequence[float]) -> list[int]:
     """Steps 8 to 13 of rows, logits (B, V), which are overwritten. Raises as `peak` does."""
     if options.temperature == 0.0:
         peak(logits)
         return logits.argmax(1).tolist()
-    return draw(truncate(logits, options, logits), uniforms).tolist()
+    return draw_rows(truncate(logits, options, logits), uniforms)
 
 
 def _penalize_rows(

@@ -8,7 +8,7 @@ return a new array or, if they change nothing, the one they were given. A banned
 Letters: B rows, V vocabulary, N tokens among which a filter chooses.
 """
 
-from bisect import bisect_right
+from collections.abc import Sequence
 from math import inf, isfinite
 from typing import Any
 
@@ -24,7 +24,7 @@ Ids = NDArray[np.int64]
 # reached it. So probabilities .5, .3, .2 under top-p .8 keep two tokens, not three.
 RESOLUTION = 1e-6
 _BLOCK = 128  # tokens whose weights are summed first
-_FEW = 4  # rows, from which on it is faster to look up all at once
+_FEW = 3  # rows, from which on it is faster to draw all at once
 _FAR = 30  # a largest logit farther from 0 is moved there, so that exp stays within float32
 
 
@@ -147,49 +147,34 @@ def keep_typical(logits: Logits, p: float, least: int = 1) -> Logits:
     return _keep_first(logits, possible, order, weights, p * total, least)
 
 
-def draw(logits: NDArray[np.floating], uniforms: Any) -> Ids:
-    """The first id of each row at which the cumulative probability exceeds its uniform.
+def draw(logits: NDArray[np.floating], uniform: float) -> int:
+    """The first id at which the cumulative probability exceeds `uniform`, which is in [0, 1).
 
-    logits (…, V) · uniforms (…), in [0, 1) → ids (…). Weights and their sums in blocks are float32,
-    sums of blocks and those within one float64. Raises NoTokenLeftError where every token of a row
-    is banned.
+    logits (V,). Weights and their sums in blocks are float32, sums of blocks and those within one
+    float64. Raises NoTokenLeftError where every token is banned.
     """
-    size = logits.shape[-1]
-    rows, blocks = logits.size // size, -(-size // _BLOCK)
-    weights = np.empty((rows, blocks * _BLOCK), logits.dtype)
-    weights[:, size:] = 0
-    _weights(logits.reshape(rows, size), out=weights[:, :size])
     # A running sum over V is one long chain of additions; sums of blocks are faster. Find the block
     # by the running sum of blocks, then the id within the block.
-    by_block = weights.reshape(rows, blocks, _BLOCK)
-    ends = np.add.accumulate(np.einsum("rbt->rb", by_block), 1, dtype=np.float64)
-    find = _find_each if rows < _FEW else _find_together
-    found: Ids = find(by_block, ends, np.reshape(uniforms, -1) * ends[:, -1])
-    return found.reshape(logits.shape[:-1])[()]
+    by_block = _weights_by_block(logits)
+    ends = np.add.accumulate(np.einsum("kt->k", by_block), dtype=np.float64)
+    target = uniform * ends.item(-1)
+    block = min(int(ends.searchsorted(target, "right")), len(ends) - 1)
+    if block:
+        target -= ends.item(block - 1)
+    running = np.add.accumulate(by_block[block], dtype=np.float64)
+    place = int(running.searchsorted(target, "right"))
+    if place == _BLOCK:  # the two sums differ in the last digit
+        place = int(by_block[block].nonzero()[0][-1])
+    return block * _BLOCK + place
 
 
-def _find_each(by_block: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]) -> Ids:
-    """The first id of each row at which the running sum exceeds the target (B,).
-
-    by_block (B, blocks, _BLOCK): weights · ends (B, blocks): running sums at their ends.
-    """
-    found = np.empty(len(ends), np.int64)
-    for row, (until, target) in enumerate(zip(ends.tolist(), targets.tolist(), strict=True)):
-        block = min(bisect_right(until, target), len(until) - 1)
-        inside = by_block[row, block]
-        running = np.add.accumulate(inside, dtype=np.float64)
-        place = int(running.searchsorted(target - until[block - 1] if block else target, "right"))
-        if place == _BLOCK:  # the two sums differ in the last digit
-            place = int(inside.nonzero()[0][-1])
-        found[row] = block * _BLOCK + place
-    return found
-
-
-def _find_together(
-    by_block: Logits, ends: NDArray[np.float64], targets: NDArray[np.float64]
-) -> Ids:
-    """The same as `_find_each`, faster for many rows."""
-    rows, target = np.arange(len(ends)), targets[:, None]
+def draw_rows(logits: NDArray[np.floating], uniforms: Sequence[float]) -> list[int]:
+    """What `draw` gives for each row: logits (B, V), uniforms (B,)."""
+    if len(logits) < _FEW:
+        return [draw(row, uniform) for row, uniform in zip(logits, uniforms, strict=True)]
+    by_block = _weights_by_block(logits)
+    ends = np.add.accumulate(np.einsum("bkt->bk", by_block), 1, dtype=np.float64)
+    rows, target = np.arange(len(ends)), (np.array(uniforms) * ends[:, -1])[:, None]
     block = np.minimum(np.add.reduce(ends <= target, 1), ends.shape[1] - 1)
     inside = by_block[rows, block]
     running = np.add.accumulate(inside, 1, dtype=np.float64)
@@ -198,8 +183,18 @@ def _find_together(
     if place.max() == _BLOCK:  # the two sums differ in the last digit
         beyond = place == _BLOCK
         place[beyond] = _BLOCK - 1 - (inside[beyond, ::-1] > 0).argmax(1)
-    found: Ids = block * _BLOCK + place
+    found: list[int] = (block * _BLOCK + place).tolist()
     return found
+
+
+def _weights_by_block(logits: NDArray[np.floating]) -> NDArray[np.floating]:
+    """logits (…, V) → probabilities up to a factor (…, blocks, _BLOCK), at the end 0."""
+    *before, size = logits.shape
+    blocks = -(-size // _BLOCK)
+    weights = np.empty((*before, blocks * _BLOCK), logits.dtype)
+    weights[..., size:] = 0
+    _weights(logits, out=weights[..., :size])
+    return weights.reshape(*before, blocks, _BLOCK)
 
 
 def bits_without(logits: Logits, ids: Ids) -> float:
@@ -222,7 +217,7 @@ def draw_several(scores: NDArray[np.floating], uniforms: NDArray[np.float64]) ->
     scores = scores.copy()
     drawn = []
     for uniform in uniforms[: np.count_nonzero(scores > -inf)]:
-        drawn.append(int(draw(scores, uniform)))
+        drawn.append(draw(scores, uniform))
         scores[drawn[-1]] = -inf
     return drawn
 
@@ -278,7 +273,8 @@ def _weights(
 ) -> NDArray[np.floating]:
     """Probabilities up to a factor. out: an array for them."""
     top = np.maximum.reduce(logits, -1, keepdims=True)
-    if not np.maximum.reduce(np.abs(top), None) <= _FAR:  # so written, NaN gets here, too
+    farthest = abs(top.item()) if top.size == 1 else np.maximum.reduce(np.abs(top), None)
+    if not farthest <= _FAR:  # so written, NaN gets here, too
         top = peak(logits)
         logits = np.subtract(logits, np.where(np.abs(top) > _FAR, top, 0), out=out)
     weights: NDArray[np.floating] = np.exp(logits, out=out)
