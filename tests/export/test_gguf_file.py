@@ -93,7 +93,7 @@ def test_a_tied_output_is_left_out(tmp_path):
         assert ("output.weight" in held) == (name == "llama")
 
 
-@pytest.mark.parametrize("cut", ["llama-bpe", "qwen2", "smollm"])
+@pytest.mark.parametrize("cut", ["llama-bpe", "qwen2", "qwen35", "smollm"])
 def test_a_tokenizer_that_came_with_weights_keeps_its_cut(tmp_path, without_llama, cut):
     run = make_run(tmp_path / "run", SMALL["llama"], "bpe")
     cut_otherwise(run, cut)
@@ -142,7 +142,7 @@ def test_llama_cpp_continues_with_the_same_tokens(run, tmp_path):
         assert theirs == ours.ids
 
 
-@pytest.mark.parametrize("cut", ["gpt-2", "llama-bpe", "qwen2", "smollm"])
+@pytest.mark.parametrize("cut", ["gpt-2", "llama-bpe", "qwen2", "qwen35", "smollm"])
 def test_llama_cpp_reads_texts_as_the_same_tokens(tmp_path, cut):
     llama_cpp()
     run = make_run(tmp_path / "run", SMALL["llama"], "bpe")

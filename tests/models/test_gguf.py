@@ -411,7 +411,7 @@ def test_another_architecture_is_named_with_what_is_unlike(llama):
 
 def test_a_text_cut_in_another_way_is_refused(llama):
     sentence = refusal(llama({"tokenizer.ggml.pre": "tekken"}), TokenizerError)
-    assert "'tekken'" in sentence and "gpt-2, llama-bpe, qwen2, smollm" in sentence
+    assert "'tekken'" in sentence and "gpt-2, llama-bpe, qwen2, qwen35, smollm" in sentence
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import unicodedata
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,7 +35,7 @@ from textwright.tokenizer.byte_level import read_pretrained, rebuild
 from textwright.tokenizer.scripts import texts_of_all_scripts
 from textwright.tokenizer.treatment import cut
 
-FORMS = ["gpt-2", "llama-bpe", "qwen2", "smollm"]
+FORMS = ["gpt-2", "llama-bpe", "qwen2", "qwen35", "smollm"]
 every_form = pytest.mark.parametrize("form", FORMS)
 STOP = "<|endoftext|>"
 OF_LLAMA = (
@@ -161,10 +162,10 @@ def save_llama(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def save_qwen(folder: Path) -> None:
+def save_qwen(folder: Path, kind: type = transformers.Qwen2Tokenizer) -> None:
     pattern = OF_LLAMA.replace("{1,3}", "")
     vocabulary, merges = parts(learned(split_by(pattern)))
-    theirs = transformers.Qwen2Tokenizer(vocab=vocabulary, merges=merges, eos_token="<|im_end|>")
+    theirs = kind(vocab=vocabulary, merges=merges, eos_token="<|im_end|>")
     theirs.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     theirs.add_tokens(["<think>"])
     theirs.save_pretrained(folder)
@@ -190,7 +191,13 @@ def save_smollm(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-SAVE = dict(zip(FORMS, (save_gpt2, save_llama, save_qwen, save_smollm), strict=True))
+SAVE = {
+    "gpt-2": save_gpt2,
+    "llama-bpe": save_llama,
+    "qwen2": save_qwen,
+    "qwen35": partial(save_qwen, kind=transformers.Qwen3_5Tokenizer),
+    "smollm": save_smollm,
+}
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +262,7 @@ def refusal(folder: Path) -> str:
 @example(text="x\n\n y 12345\r\n'S don't.\n\n\t\tz  ")
 def test_ids_are_those_of_the_original_and_every_text_is_restored(pairs, form, text):
     ours, original = pairs[form]
-    if form == "qwen2":
+    if form.startswith("qwen"):
         text = original.normalizer.normalize_str(text)
     text = spellable(text, ours)
     ids = ours.encode(text).tolist()
@@ -310,16 +317,18 @@ def test_the_file_alone_restores_the_tokenizer(pairs, form, tmp_path):
 
 
 def test_forms_differ_in_how_they_cut(pairs):
-    text = "\tTwo 2024's\n\n"
+    text = "\tTwo हिंदी 2024's\n\n"
+    hindi = [" ह", "िं", "द", "ी"]  # apart from its vowel signs
     pieces = {form: ours._rust.pre_tokenizer for form, (ours, _) in pairs.items()}
     assert {
         form: [text[slice(*place)] for _, place in piece.pre_tokenize_str(text)]
         for form, piece in pieces.items()
     } == {
-        "gpt-2": ["\t", "Two", " 2024", "'s", "\n\n"],
-        "llama-bpe": ["\tTwo", " ", "202", "4", "'s", "\n\n"],
-        "qwen2": ["\tTwo", " ", "2", "0", "2", "4", "'s", "\n\n"],
-        "smollm": ["\t", "Two", " ", "2", "0", "2", "4", "'s", "\n\n"],
+        "gpt-2": ["\t", "Two", *hindi, " 2024", "'s", "\n\n"],
+        "llama-bpe": ["\tTwo", *hindi, " ", "202", "4", "'s", "\n\n"],
+        "qwen2": ["\tTwo", *hindi, " ", "2", "0", "2", "4", "'s", "\n\n"],
+        "qwen35": ["\tTwo", " हिंदी", " ", "2", "0", "2", "4", "'s", "\n\n"],
+        "smollm": ["\t", "Two", *hindi, " ", "2", "0", "2", "4", "'s", "\n\n"],
     }
 
 
@@ -360,7 +369,13 @@ def test_no_text_spells_an_added_token(pairs, form):
 
 @pytest.mark.parametrize(
     ("form", "name"),
-    [("gpt-2", STOP), ("llama-bpe", "<|end_of_text|>"), ("qwen2", STOP), ("smollm", STOP)],
+    [
+        ("gpt-2", STOP),
+        ("llama-bpe", "<|end_of_text|>"),
+        ("qwen2", STOP),
+        ("qwen35", STOP),
+        ("smollm", STOP),
+    ],
 )
 def test_the_stop_is_what_ends_a_document(pairs, form, name):
     """And not what ends an answer, which models for chats name as their eos."""
@@ -513,7 +528,7 @@ PREPEND = {"type": "Prepend", "prepend": "▁"}
 def test_another_kind_of_tokenizer_is_refused(changed, edit, message):
     sentence = refusal(changed("qwen2", edit))
     assert re.search(message, sentence), sentence
-    assert sentence.endswith("cuts text as GPT-2, Llama 3, Qwen2 or SmolLM does.")
+    assert sentence.endswith("cuts text as GPT-2, Llama 3, Qwen2, Qwen3.5 or SmolLM does.")
 
 
 def test_files_that_do_not_say_how_text_is_cut_are_refused(tmp_path):

@@ -107,7 +107,7 @@ def _exact(where: str) -> Iterator[None]:
         reason = " ".join(str(error).split()).rstrip(".")
         raise TokenizerError(
             f"The tokenizer {where} cannot be rebuilt exactly ({reason}); name weights with a "
-            "byte-level BPE that cuts text as GPT-2, Llama 3, Qwen2 or SmolLM does."
+            "byte-level BPE that cuts text as GPT-2, Llama 3, Qwen2, Qwen3.5 or SmolLM does."
         ) from error
 
 

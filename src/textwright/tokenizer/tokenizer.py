@@ -79,6 +79,11 @@ class TokenizerOptions(Options):
     punctuation: Punctuation = Field(
         "tokens", description="kind word: keep ASCII punctuation as tokens, or drop it"
     )
+    cut: Literal["gpt-2", "qwen35"] = Field(
+        "gpt-2",
+        description="kind bpe: cut words as GPT-2 does, or as Qwen3.5 does, which keeps vowel "
+        "signs and other marks within them, as Hindi, Thai and vocalized Arabic need",
+    )
     min_frequency: int = Field(
         1,
         ge=1,
@@ -99,6 +104,8 @@ class TokenizerOptions(Options):
             )
         if self.kind != "word" and self.punctuation == "drop":
             raise ValueError(f"punctuation = drop is for kind word, not for kind {self.kind}")
+        if self.kind != "bpe" and self.cut != "gpt-2":
+            raise ValueError(f"cut = {self.cut} is for kind bpe, not for kind {self.kind}")
         return self
 
     def treatment(self) -> Treatment:
@@ -108,7 +115,7 @@ class TokenizerOptions(Options):
                 "A pretrained tokenizer comes with weights; name them with --from: a folder, a "
                 "GGUF file, or a hub name such as openai-community/gpt2."
             )
-        return Treatment(self.kind, self.lowercase, self.punctuation)
+        return Treatment(self.kind, self.lowercase, self.punctuation, self.cut)
 
 
 class Tokenizer:

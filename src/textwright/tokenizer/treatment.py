@@ -18,7 +18,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 Kind = Literal["word", "char", "bpe", "symbols"]
 Punctuation = Literal["tokens", "drop"]
-Cut = Literal["gpt-2", "llama-bpe", "qwen2", "smollm"]  # `tokenizer.ggml.pre` of a GGUF file
+# `tokenizer.ggml.pre` of a GGUF file.
+Cut = Literal["gpt-2", "llama-bpe", "qwen2", "qwen35", "smollm"]
 
 UNKNOWN = "[UNK]"
 # White space ends words and symbols, and a character is one letter long: no text spells this.
@@ -40,10 +41,12 @@ PIECES = {
 }
 
 
-def _cut_by(numbers: str) -> pre_tokenizers.PreTokenizer:
-    """Cut by the regular expression of Llama 3 and Qwen2, which differ in the length of numbers."""
-    words = rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{numbers}"
-    others = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+def _cut_by(numbers: str, marks: str = "") -> pre_tokenizers.PreTokenizer:
+    """Cut by the regular expression of Llama 3, Qwen2 and Qwen3.5, which differ in the length of
+    numbers and in whether marks belong to words."""
+    letters = rf"[\p{{L}}{marks}]+" if marks else r"\p{L}+"
+    words = rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?{letters}|{numbers}"
+    others = rf" ?[^\s\p{{L}}{marks}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     return pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(tokenizers.Regex(f"{words}|{others}"), "isolated"),
@@ -52,11 +55,12 @@ def _cut_by(numbers: str) -> pre_tokenizers.PreTokenizer:
     )
 
 
-# How kind bpe cuts a text before it merges bytes. What is trained here is cut as GPT-2 cuts.
+# How kind bpe cuts a text before it merges bytes.
 CUTS: dict[Cut, pre_tokenizers.PreTokenizer] = {
     "gpt-2": pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
     "llama-bpe": _cut_by(r"\p{N}{1,3}"),
     "qwen2": _cut_by(r"\p{N}"),
+    "qwen35": _cut_by(r"\p{N}", r"\p{M}"),
     "smollm": pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
@@ -131,6 +135,7 @@ _PLACES: dict[Cut, re.Pattern[str]] = {
     "gpt-2": _BEFORE_SPACE,
     "llama-bpe": _BETWEEN_LINES,
     "qwen2": _BETWEEN_LINES,
+    "qwen35": _BETWEEN_LINES,
     "smollm": _BEFORE_SPACE,
 }
 

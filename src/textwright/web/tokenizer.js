@@ -20,12 +20,13 @@ const CUTS = {
   smollm: (text) => text.split(/(\p{N})/u).flatMap((part) => part.match(GPT2) ?? []),
   "llama-bpe": (text) => text.match(cutBy("\\p{N}{1,3}")) ?? [],
   qwen2: (text) => text.match(cutBy("\\p{N}")) ?? [],
+  qwen35: (text) => text.match(cutBy("\\p{N}", "\\p{M}")) ?? [],
 };
 
-function cutBy(numbers) {
+function cutBy(numbers, marks = "") {
   const endings = "'(?:[sS\\u017f]|[tTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])";
   return new RegExp(
-    `${endings}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${numbers}| ?[^${SPACE}\\p{L}\\p{N}]+[\\r\\n]*` +
+    `${endings}|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}${marks}]+|${numbers}| ?[^${SPACE}\\p{L}${marks}\\p{N}]+[\\r\\n]*` +
       `|[${SPACE}]*[\\r\\n]+|[${SPACE}]+(?![^${SPACE}])|[${SPACE}]+`,
     "gu",
   );
