@@ -128,7 +128,8 @@ def test_verse_runs_on():
 def test_plays_and_dialogues_run_on():
     rng = random.Random(7)
     speeches = [(rng.choice(["ROMEO", "JULIET", "NURSE"]), sentence(rng)) for _ in range(COUNT)]
-    assert why_running([f"{who}: {what}" for who, what in speeches]) == "speakers take turns"
+    for form in ("{}: {}", "{}：{}", "00:01:02 {}: {}", "[12:03] {}: {}"):
+        assert why_running([form.format(*speech) for speech in speeches]) == "speakers take turns"
     assert why_running([line for who, what in speeches for line in (f"{who}:", what)])
     assert why_running([line for who, what in speeches for line in (who, what, "")])
     half = [f"— {what}" if at % 2 else what for at, (_, what) in enumerate(speeches)]

@@ -65,6 +65,14 @@ def test_a_folder_of_files_without_known_names_is_taken_whole(tmp_path):
         ("a", gzip.compress(b'[\n{"a": 1}]', mtime=0), "json"),
         ("a", b"Plain text, [with] {brackets}", "text"),
         ("a", b"[Verse 1]\nHello\n", "text"),
+        ("a", b"[12:03] <ann> hi\n[12:04] <bob> hello\n", "text"),
+        ("a", b"[2024-01-01] started\n", "text"),
+        ("a", b"[1] A paper, by its author\n", "text"),
+        ("a", b"[] to do\n", "text"),
+        ("a", b"[-1.5e3,\n2]", "json"),
+        ("a", b"[12]\n[13]\n", "jsonl"),
+        ("a", b"{\\rtf1 A letter}", "text"),
+        ("a", b'{\n"a": 1}', "json"),
         ("a", b"", "text"),
     ],
 )
@@ -82,6 +90,17 @@ def test_a_missing_file_is_answered_with_close_names(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "no files" in refusal(tmp_path / "empty")
     assert "No corpus" in refusal()
+
+
+def test_a_run_in_a_folder_is_not_part_of_its_corpus(tmp_path):
+    touch(tmp_path / "a.txt")
+    touch(tmp_path / "config.toml")
+    run = tmp_path / "runs" / "a"
+    for name in ("config.toml", "samples.md", "plots/loss.csv"):
+        touch(run / name)
+    (run / "config.toml").write_text("format_version = 3\n")
+    assert [file.path for file in find_files([tmp_path])] == [tmp_path / "a.txt"]
+    assert "no files" in refusal(run)
 
 
 def test_a_mistyped_path_in_a_folder_is_not_looked_up_on_the_hub(tmp_path, monkeypatch):

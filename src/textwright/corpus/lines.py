@@ -24,7 +24,8 @@ _TURNS = 10  # of a speaker; the name of a series begins fewer titles
 _INDENTED = re.compile(r"\s")
 # Dialogue and Markdown: quotes, dashes, headings, list items, tables.
 _MARKED = re.compile(r"[\"“”„«»‹›「『‘—–―*#>|+<`-]")
-_SPEAKER = re.compile(r"([^\W\d_][^:.!?]{0,30}):")
+# After the time, if it is told.
+_SPEAKER = re.compile(r"[\W\d]*([^\W\d_][^:：.!?。！？]{0,30})[:：]")
 # A sentence goes on: after a comma, colon or dash, in any script.
 _GOES_ON = re.compile(r".*[,;:—–\-،؛、，；：]")
 _SENTENCE = re.compile(r".*[.!?…。！？｡؟۔।][\"'”’»›」』)\]]*")

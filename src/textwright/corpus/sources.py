@@ -39,6 +39,9 @@ _HUB_DESCRIPTIONS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.js
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(/.+)?")
 _BUFFER = 1 << 18
 _PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"  # what such files begin with
+# The first line of JSON: a song may begin with [Verse], a protocol with [12:03].
+_OBJECT = re.compile(r'\{\s*(["}]|$)')
+_LIST = re.compile(r'\[\s*(["{\[]|\]?\s*$|-?\d+(\.\d+)?([eE][+-]?\d+)?\s*(,|\]?\s*$))')
 _READABLE = (_PARQUET, _GZIP, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -132,9 +135,9 @@ def detect_format(path: Path, encoding: str = "utf-8") -> str:
     if head.startswith(_PARQUET):
         return "parquet"
     lines = head.decode(encoding, "replace").removeprefix("\ufeff").lstrip().splitlines()
-    if lines and lines[0].startswith("{"):
+    if lines and _OBJECT.match(lines[0]):
         return "jsonl" if lines[0].rstrip().endswith("}") else "json"
-    if lines and re.match(r'\[\s*(["{\[\d\]-]|$)', lines[0]):  # a song may begin [Verse]
+    if lines and _LIST.match(lines[0]):
         rows = [line for line in lines[:2] if line.startswith("[") and line.rstrip().endswith("]")]
         return "jsonl" if len(rows) == 2 else "json"
     return "text"
@@ -209,12 +212,23 @@ def _folder_files(folder: Path, format: str) -> list[Path]:
         return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not hidden(path))
+    files = _outside_runs(files)
     if not files:
         raise CorpusError(f"The folder {folder} holds no files: name one that holds a corpus.")
     if format != "auto":
         return files
     known = [path for path in files if _named_format(path.name)]
     return known or [path for path in files if not _is_binary(path)] or files
+
+
+def _outside_runs(files: list[Path]) -> list[Path]:
+    """Without those of runs, which a training within the folder leaves there."""
+    runs = {
+        path.parent
+        for path in files
+        if path.name == "config.toml" and b"format_version" in path.read_bytes()
+    }
+    return [path for path in files if runs.isdisjoint(path.parents)]
 
 
 def _is_binary(path: Path) -> bool:
