@@ -83,7 +83,7 @@ def time_steps(given: argparse.Namespace, case: str) -> list[float]:
 
     file, preset, own = CASES[case]
     steps = WARM_UP + given.steps
-    settings = [*own, f"train.max_steps={steps}", "train.evaluate_every=1000000"]
+    settings = [*own, "train.evaluate_every=1000000"]
     settings += [f"train.threads={given.threads}", "train.evaluate_characters=2000"]
     ends = [0.0]
     with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,7 @@ from textwright.corpus import Corpus
 from textwright.errors import ConfigError
 from textwright.run import Run
 from textwright.run.origin import choose_config
+from textwright.tokenizer import TokenizerOptions
 from textwright.training.recipe import choose_recipe
 from textwright.training.session import Ready, train_run
 from textwright.training.survey import survey
@@ -26,9 +27,9 @@ def novel(folder: Path, sentences: int) -> Path:
     return file
 
 
-def chosen(file: Path, *settings: str):
+def chosen(file: Path, *settings: str, **held_out: Path):
     config = choose_config(settings=settings)
-    corpus = Corpus([file], config.corpus)
+    corpus = Corpus([file], config.corpus, **held_out)
     corpus.scan()
     return choose_recipe(config, corpus)
 
@@ -104,6 +105,24 @@ def test_steps_are_counted_by_the_batch_that_was_set(tmp_path):
     assert small.weight_decay == pytest.approx(large.weight_decay / 2, abs=0.01)
 
 
+@pytest.mark.parametrize("end", ["train.epochs=2", "train.max_steps=12"])
+def test_a_training_that_is_to_end_early_reads_the_corpus_less_often(tmp_path, end):
+    file = novel(tmp_path, 2_000)
+    long, short = chosen(file)[0], chosen(file, end)[0]
+    assert long.model.dropout > short.model.dropout == 0
+    assert long.train.split_tokens > short.train.split_tokens == 0
+    assert long.train.weight_decay > short.train.weight_decay
+
+
+def test_a_long_training_is_saved_between_evaluations(tmp_path):
+    short, long = (
+        chosen(novel(tmp_path, 60_000), f"train.time_budget={time}")[0].train
+        for time in ("5m", "5h")
+    )
+    assert short.evaluate_every < short.checkpoint_every
+    assert long.evaluate_every > 2 * long.checkpoint_every
+
+
 @pytest.mark.parametrize("family", ["gpt", "lstm"])
 def test_adam_has_no_weight_decay(tmp_path, family):
     config, _ = chosen(novel(tmp_path, 400), "train.optimizer=adam", f"model.family={family}")
@@ -141,6 +160,30 @@ def test_a_script_of_many_signs_has_room_for_them(tmp_path):
     signs = [chr(0x4E00 + n) for n in range(2_000)]
     file.write_text("".join("".join(signs[n::7]) + "。\n" for n in range(7)) * 20)
     assert chosen(file)[0].tokenizer.vocab_size >= 4_096
+
+
+def test_a_script_with_vowel_signs_keeps_them_within_words(tmp_path):
+    file = tmp_path / "hindi.txt"
+    file.write_text("भारत एक विशाल देश है, और उसकी कई भाषाएँ हैं।\n\n" * 300, "utf-8")
+    config, line = chosen(file)
+    assert config.tokenizer.cut == "qwen35" and "vowel signs" in line
+    assert chosen(file, "tokenizer.cut=gpt-2")[0].tokenizer.cut == "gpt-2"
+    assert chosen(file, "tokenizer.kind=char")[0].tokenizer.cut == "gpt-2"
+    assert chosen(novel(tmp_path, 400))[0].tokenizer.cut == "gpt-2"
+
+
+def test_files_that_are_only_held_out_choose_nothing(tmp_path):
+    file, held = novel(tmp_path, 2_000), tmp_path / "held.txt"
+    held.write_text(file.read_text() * 8)
+    alone, beside = chosen(file)[0], chosen(file, test=held)[0]
+    assert beside.tokenizer.vocab_size == alone.tokenizer.vocab_size
+    assert beside.model.dropout == alone.model.dropout
+
+
+def test_words_keep_the_usual_size_of_a_vocabulary(tmp_path):
+    usual = TokenizerOptions().vocab_size
+    config, line = chosen(novel(tmp_path, 400), "tokenizer.kind=word")
+    assert config.tokenizer.vocab_size == usual and f"{usual:,} word tokens" in line
 
 
 @pytest.mark.parametrize("family", ["lstm", "ngram"])

@@ -6,6 +6,7 @@ docs/laptop.md says what each choice gained, on which corpora, and what did not 
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -14,15 +15,17 @@ import torch
 
 from textwright.compute.device import choose_device, choose_dtype
 from textwright.config import AUTO, Config, merge
-from textwright.corpus import Corpus
+from textwright.corpus import Corpus, Summary
 from textwright.models import build_empty
 from textwright.models.contract import BY_TOKEN
+from textwright.tokenizer import TokenizerOptions
 from textwright.wording import clock
 
 Value = TypeVar("Value")
 
 SECONDS = 600.0
 SAMPLED = 2_000_000  # characters, from which the alphabet is counted
+MARKED = 0.02  # share of marks, such as vowel signs, among letters from which words need them
 # Weights of a model times tokens that two cores read in a second with products of this type, within
 # a factor of two. By them it is foreseen how often a corpus will be read.
 WEIGHTS_A_SECOND = {torch.float32: 12e9, torch.bfloat16: 30e9}
@@ -34,6 +37,7 @@ OFTEN = 6
 DECAYS = (0.01, 4.0)  # the least and the most; more than 4 was not tried
 
 EVALUATIONS = 10  # on the way, as foreseen
+SAVING = 300.0  # seconds from one checkpoint to the next, as foreseen
 
 # How far a corpus is learned by heart: epochs times the weights in layers, of which the GPT of ten
 # minutes has so many.
@@ -65,12 +69,12 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     if config.preset != AUTO:
         return config, ""
     given = config.model_dump(exclude_unset=True)
-    characters, common = corpus.scan().characters, _common_signs(corpus)
-    tokenizer = {"kind": "bpe", "vocab_size": _vocabulary(characters, common)}
-    recipe = {"tokenizer": merge(tokenizer, given.get("tokenizer", {}))}
+    characters, signs = _own_characters(corpus.scan()), _signs(corpus)
+    recipe: dict[str, Any] = {"tokenizer": _tokenizer(config.tokenizer.kind, characters, signs)}
     if not config.model.counted:
-        tokens = characters / _spelled(recipe["tokenizer"], common)
-        recipe |= _training(config, given, recipe["tokenizer"]["vocab_size"], tokens)
+        tokenizer = _complete(recipe, given).tokenizer
+        tokens = characters / _spelled(tokenizer, _common(signs))
+        recipe |= _training(config, given, tokenizer.vocab_size, tokens)
     chosen = _complete(recipe, given)
     return chosen, _say(chosen, characters)
 
@@ -82,16 +86,24 @@ def _training(
     seconds = config.train.time_budget or SECONDS
     weights, layers = _sizes(config, given, seconds, vocab_size)
     dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
-    often = seconds * WEIGHTS_A_SECOND[dtype] / weights / tokens
-    epochs = min(often, TRAINING["epochs"])
-    suited = config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS))
+    suited = config.model.suited(seconds, 0.0)
     plan = merge(merge({"train": TRAINING, "data": config.data.model_dump()}, suited), given)
-    an_epoch = tokens / (plan["train"]["batch_size"] * plan["data"]["context_length"])  # in steps
+    a_step = plan["train"]["batch_size"] * plan["data"]["context_length"]  # in tokens
+    a_second = WEIGHTS_A_SECOND[dtype] / weights
+    an_epoch = tokens / a_step  # in steps
+    often = min(
+        seconds * a_second / tokens,
+        given.get("train", {}).get("epochs", math.inf),
+        (config.train.max_steps or math.inf) / an_epoch,
+    )
+    epochs = min(often, plan["train"]["epochs"])
+    suited = config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS))
     training = {
         **TRAINING,
         "weight_decay": _weight_decay(epochs, plan["train"]["learning_rate"] * an_epoch),
         "time_budget": seconds,
         "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
+        "checkpoint_every": max(50, round(SAVING * a_second / a_step)),
     }
     recipe = merge({"counts": {"longest": LONGEST}, "train": training}, suited)
     if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
@@ -130,17 +142,43 @@ def _weight_decay(epochs: float, moved: float) -> float:
     return round(min(most, max(least, min(1, epochs / OFTEN) / moved)), 2)
 
 
-def _common_signs(corpus: Corpus) -> int:
-    """The number of different characters that occur ten times or more."""
+def _own_characters(summary: Summary) -> float:
+    """The characters of a corpus, without those of files that are only held out."""
+    sizes: Counter[str] = Counter()
+    for file in summary.files:
+        sizes[file["role"]] += file["bytes"]
+    return summary.characters * sizes["sources"] / sizes.total()
+
+
+def _signs(corpus: Corpus) -> Counter[str]:
+    """How often each character occurs at the beginning of the training text."""
     signs: Counter[str] = Counter()
     for piece in corpus.pieces("train"):
         signs.update(piece.text[: SAMPLED - signs.total()])
         if signs.total() >= SAMPLED:
             break
+    return signs
+
+
+def _common(signs: Counter[str]) -> int:
+    """The number of different characters that occur ten times or more."""
     return sum(count >= 10 for count in signs.values())
 
 
-def _vocabulary(characters: int, common: int) -> int:
+def _tokenizer(kind: str, characters: float, signs: Counter[str]) -> dict[str, Any]:
+    """Options of a tokenizer of this kind."""
+    if kind not in ("bpe", "char"):
+        return {"kind": kind}
+    chosen = {"kind": kind, "vocab_size": _vocabulary(characters, _common(signs))}
+    if kind == "bpe":
+        classes: Counter[str] = Counter()
+        for sign, count in signs.items():
+            classes[unicodedata.category(sign)[0]] += count
+        chosen["cut"] = "qwen35" if classes["M"] > MARKED * classes["L"] else "gpt-2"
+    return chosen
+
+
+def _vocabulary(characters: float, common: int) -> int:
     """A token should occur often enough to be learned, so the vocabulary grows with the text; and a
     script of thousands of signs needs room for them."""
     size = 2 ** round(math.log2(1_024 * (characters / 600_000) ** 1.3))
@@ -148,24 +186,28 @@ def _vocabulary(characters: int, common: int) -> int:
     return min(8_192, max(512, size, room))
 
 
-def _spelled(tokenizer: Mapping[str, Any], common: int) -> float:
+def _spelled(tokenizer: TokenizerOptions, common: int) -> float:
     """How many characters a token spells on average."""
-    if tokenizer["kind"] == "char":
+    if tokenizer.kind == "char":
         return 1.0
+    if tokenizer.kind in ("word", "symbols"):
+        return 4.5
     if common >= 500:
         return 1.2
-    return max(1.0, 2.6 + 0.55 * math.log2(tokenizer["vocab_size"] / 1_024))
+    return max(1.0, 2.6 + 0.55 * math.log2(tokenizer.vocab_size / 1_024))
 
 
-def _say(config: Config, characters: int) -> str:
+def _say(config: Config, characters: float) -> str:
     model, train = config.model, config.train
     what = f"{model.title} ({model.describe(config.data.context_length)})"
     words = f"{config.tokenizer.vocab_size:,} {config.tokenizer.kind} tokens"
+    if config.tokenizer.cut == "qwen35":
+        words += " that keep vowel signs within words"
     if model.counted:
-        return f"Chosen for {characters:,} characters: {what}, over {words}."
+        return f"Chosen for {characters:,.0f} characters: {what}, over {words}."
     beside = " with counts beside it" if config.counts.longest else ""
     return (
-        f"Chosen for {characters:,} characters and {clock(train.time_budget or 0)} of training: "
+        f"Chosen for {characters:,.0f} characters and {clock(train.time_budget or 0)} of training: "
         f"{what}{beside}, over {words}. Another time: --time-budget 1h (a larger model, "
         "some percent fewer bits). Another choice: --preset NAME or --set OPTION."
     )
