@@ -53,6 +53,14 @@ def test_the_next_tokens_are_told_before_and_after_sampling(app, writer):
         assert ask(app, wrong, path="/api/inspect")[0].status_code == 422
 
 
+def test_next_tokens_are_told_as_for_texts_where_the_run_has_beams(notes, tmp_path_factory):
+    path = train_tiny(notes, [*TINY, "sample.beams=4", "sample.top_k=1"], tmp_path_factory)
+    [answer] = ask(make_app(path), {"prompt": "The soup"}, path="/api/inspect")
+    assert answer.json()["kept"] == 1
+    [answer] = ask(make_app(path), {"prompt": "The soup", "beams": 2}, path="/api/inspect")
+    assert answer.json()["kept"] == 2  # a search needs a second token to go on with
+
+
 def test_tokens_that_would_copy_the_training_text_are_shown_as_impossible(notes, tmp_path_factory):
     path = train_tiny(notes, [*TINY, "sample.no_copy=4"], tmp_path_factory)
     app, run = make_app(path), Run.load(path)

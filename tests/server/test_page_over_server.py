@@ -159,7 +159,40 @@ def test_a_key_is_asked_for_and_kept_for_the_window(browser, trained):
         page.reload()
         wait_for_status(page, "Ready.")
         assert page.evaluate("localStorage.length") == 0
+        page.click("#calls summary")
+        expect(page.locator("#call")).to_contain_text('"Authorization: Bearer $TEXTWRIGHT_API_KEY"')
         page.close()
+
+
+def test_another_key_leaves_what_was_typed(browser, trained, mixed):
+    with running(make_app(trained, mixed.with_name("mixed"), key="open sesame")) as address:
+        page = browser.new_page()
+        page.goto(address)
+        page.fill("#key-field", "open sesame")
+        page.keyboard.press("Enter")
+        wait_for_status(page, "Ready.")
+        page.select_option("#runs", "mixed")
+        page.fill("#prompt", "The soup")
+        page.evaluate("sessionStorage.clear()")
+        refusal = {"status": 401, "body": '{"error": {"message": "The key is missing or wrong."}}'}
+        page.route("**/v1/completions", lambda route: route.fulfill(**refusal))
+        page.click("#write")
+        expect(page.locator("#key-field")).to_be_focused()
+        page.unroute("**/v1/completions")
+        page.fill("#key-field", "open sesame")
+        page.keyboard.press("Enter")
+        wait_for_status(page, "Ready.")
+        assert page.input_value("#prompt") == "The soup"
+        assert page.input_value("#runs") == "mixed"
+        page.close()
+
+
+def test_the_call_to_copy_is_that_of_the_newest_text(page):
+    page.click("#calls summary")
+    write(page, "The soup", 5)
+    page.click("#another")
+    wait_for_status(page, "a second")
+    expect(page.locator("#call")).to_contain_text('"seed": 6')
 
 
 def test_a_server_that_is_gone_is_told(browser, trained):

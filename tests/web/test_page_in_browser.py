@@ -1,6 +1,7 @@
 """The page of an export as a person meets it: opened from a file, by keyboard, offline."""
 
 import re
+import shutil
 
 import pytest
 from conftest import train_tiny
@@ -204,6 +205,43 @@ def test_the_page_fits_a_phone_and_says_whose_model_it_is(page):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.inner_text("#license") == "CC <b>BY</b> 4.0"
     assert "held-out loss" in page.inner_text("#card")
+
+
+def test_a_short_text_of_a_run_that_writes_long_ones(browser, run, tmp_path):
+    long = shutil.copytree(run, tmp_path / "long")
+    config = (long / "config.toml").read_text("utf-8")
+    assert "min_new_tokens = 0\n" in config
+    config = config.replace("min_new_tokens = 0\n", "min_new_tokens = 20\n")
+    (long / "config.toml").write_text(config, "utf-8")
+    export_html(Run.load(long), tmp_path / "long.html", weights="float32")
+    with open_on_phone(browser, (tmp_path / "long.html").as_uri()) as (page, _):
+        page.click("#all-settings summary")
+        page.fill("[name=max_new_tokens]", "7")
+        page.click("#write")
+        wait_for_status(page, "7 tokens")
+
+
+def test_a_kept_text_is_looked_at_once_the_model_is_there(browser, file):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(file.as_uri())
+    wait_for_status(page, "Ready.")
+    page.click("#write")
+    wait_for_end(page)
+    page.add_init_script(
+        "const Plain = Worker;"
+        "let open; const opened = new Promise((done) => { open = done; });"
+        "globalThis.Worker = class extends Plain {"
+        "  postMessage(...all) { opened.then(() => super.postMessage(...all)); }"
+        "};"
+        "globalThis.letOpen = open;"
+    )
+    page.reload()
+    page.click("#token-1")
+    expect(page.locator("#status")).to_contain_text("Unpacking")
+    page.evaluate("letOpen()")
+    expect(page.locator("#choices h2")).to_contain_text("had a probability of")
+    context.close()
 
 
 def test_without_workers_the_page_says_so(browser, file):

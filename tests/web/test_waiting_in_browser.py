@@ -109,9 +109,27 @@ def test_a_refused_question_does_not_end_a_text(browser, url):
         page.click("#write")
     page.route("**/tokenize", lambda route: route.fulfill(**refusal))
     page.fill("#prompt", "quarks")
-    wait_for_status(page, "Too many")
+    expect(page.locator("#unknown")).to_have_text("Too many requests.")
     let_go(page, held, 0)
     wait_for_status(page, "a second")
+    page.close()
+
+
+def test_what_was_asked_of_another_token_goes_when_an_answer_is_refused(browser, url):
+    page = browser.new_page()
+    page.goto(url)
+    wait_for_status(page, "Ready.")
+    write(page)
+    page.click("#token-1")
+    page.click("#inside summary")
+    expect(page.locator("#inside-said")).to_contain_text("The most:")
+    expect(page.locator("#choices")).to_be_visible()
+    refusal = {"status": 429, "body": json.dumps({"error": {"message": "Too many requests."}})}
+    page.route("**/api/inspect", lambda route: route.fulfill(**refusal))
+    page.click("#token-2")
+    expect(page.locator("#inside-said")).to_have_text("Too many requests.")
+    expect(page.locator("#inside-text")).to_be_hidden()
+    expect(page.locator("#choices")).to_be_hidden()
     page.close()
 
 

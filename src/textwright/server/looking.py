@@ -114,7 +114,8 @@ def _weigh(
     """Probabilities before and after sampling, given the logits (V,)."""
     before = np.exp(log_probabilities(logits))
     try:
-        given = {"max_new_tokens": sys.maxsize, **body.sampling()}  # a least number may be any
+        # As for writing; but a least number of tokens may be any.
+        given = {"beams": 1, "max_new_tokens": sys.maxsize, **body.sampling()}
         options = with_ids(served.writer.options(**given), served.tokenizer)
         row = np.array(ids, np.int64)
         copied = np.empty(0, np.int64)

@@ -5,31 +5,34 @@ import { changed, serverOptions } from "./changed.js";
 const OPENAI = ["max_tokens", "temperature", "top_p", "presence_penalty", "frequency_penalty", "stop", "logit_bias"];
 
 /**
- * request: {prompt, fields, options, seed} · run: what the page says of it · address: of a server.
+ * request: {prompt, fields, options, seed} · run: what the page says of it · address: of a server ·
+ * keyed: whether it wants a key, which calls take from where the server does.
  * Returns a list of {name, text}.
  */
-export function makeCalls({ prompt, fields, options, seed }, run, address) {
+export function makeCalls({ prompt, fields, options, seed }, run, address, keyed) {
   const asked = { model: run.name, ...(fields ? { fields } : { prompt }), ...serverOptions(options, run.options), seed };
   const own = { ...changed(options, run.options), ...run.off };
   return [
-    { name: "curl", text: curl(asked, address) },
-    { name: "openai", text: openai(asked, address) },
+    { name: "curl", text: curl(asked, address, keyed) },
+    { name: "openai", text: openai(asked, address, keyed) },
     { name: "Python", text: python(prompt, fields, own, seed, run.name) },
     { name: "command line", text: commandLine(prompt, fields, own, seed, run.name) },
   ];
 }
 
-function curl(asked, address) {
-  return `curl ${address}/v1/completions -H "Content-Type: application/json" \\\n  -d ${quoted(json(asked))}`;
+function curl(asked, address, keyed) {
+  const key = keyed ? ' \\\n  -H "Authorization: Bearer $TEXTWRIGHT_API_KEY"' : "";
+  return `curl ${address}/v1/completions -H "Content-Type: application/json"${key} \\\n  -d ${quoted(json(asked))}`;
 }
 
-function openai({ model, prompt = null, ...rest }, address) {
+function openai({ model, prompt = null, ...rest }, address, keyed) {
   const known = Object.entries(rest).filter(([name]) => name === "seed" || OPENAI.includes(name));
   const beyond = Object.entries(rest).filter(([name]) => name !== "seed" && !OPENAI.includes(name));
   const given = [...Object.entries({ model, prompt }), ...known].map(([name, value]) => `    ${name}=${literal(value)},\n`);
   if (beyond.length) given.push(`    extra_body=${literal(Object.fromEntries(beyond))},\n`);
+  const [imports, key] = keyed ? ["import os\n\nimport openai", 'os.environ["TEXTWRIGHT_API_KEY"]'] : ["import openai", '"none"'];
   return (
-    `import openai\n\nclient = openai.OpenAI(base_url="${address}/v1", api_key="none")\n` +
+    `${imports}\n\nclient = openai.OpenAI(base_url="${address}/v1", api_key=${key})\n` +
     `answer = client.completions.create(\n${given.join("")})\nprint(answer.choices[0].text)`
   );
 }

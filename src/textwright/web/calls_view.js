@@ -12,7 +12,7 @@ export class CallsView {
     find("form").addEventListener("input", () => this.update());
     find("form").addEventListener("change", () => this.update());
     find("copy-call").addEventListener("click", () => this.copy());
-    page.addEventListener("run", () => this.update());
+    for (const event of ["run", "text"]) page.addEventListener(event, () => this.update());
   }
 
   update() {
@@ -21,7 +21,7 @@ export class CallsView {
     const { text: prompt, fields } = page.beginning.value;
     const { options, seed } = page.settings;
     const kind = find("call-kinds").elements.kind.value;
-    const calls = makeCalls({ prompt, fields, options, seed }, page.run, page.side.address);
+    const calls = makeCalls({ prompt, fields, options, seed }, page.run, page.side.address, page.side.keyed());
     find("call").textContent = calls.find(({ name }) => name === kind).text;
     find("copied").textContent = "";
   }

@@ -55,6 +55,7 @@ export class Comparison {
       if (signal.aborted) return false;
       this.end("");
       this.say(error.message, true);
+      this.page.askKey(error);
       return false;
     }
     return !signal.aborted;

@@ -36,15 +36,27 @@ export class InsideView {
     this.looking.abort();
     const element = find("inside");
     element.hidden = !shown || place < 0 || shown.tokens[place].id === null;
-    if (element.hidden || !element.open) return;
+    if (element.hidden || !element.open || !page.engine) return;
     const { signal } = (this.looking = new AbortController());
     const { tokens } = shown;
     find("inside-said").textContent = "Looking inside…";
     page.attempt(async () => {
       const request = { ...asked(shown, tokens.slice(0, place)), target: tokens[place].id };
-      const found = await page.engine.inside(request, signal);
-      if (!signal.aborted) this.take(found);
+      try {
+        const found = await page.engine.inside(request, signal);
+        if (!signal.aborted) this.take(found);
+      } catch (error) {
+        if (!signal.aborted) this.empty(error.message);
+        throw error;
+      }
     }, signal);
+  }
+
+  /** Show nothing but a sentence. */
+  empty(sentence) {
+    find("inside-view").parentElement.hidden = find("inside-text").hidden = true;
+    find("inside-parts").replaceChildren();
+    find("inside-said").textContent = sentence;
   }
 
   take(found) {
@@ -62,11 +74,8 @@ export class InsideView {
 
   show() {
     const view = this.views[find("inside-view").selectedIndex];
-    find("inside-view").parentElement.hidden = find("inside-text").hidden = !view;
-    if (!view) {
-      find("inside-said").textContent = "Counts look back on the newest tokens alone, and have nothing inside.";
-      return;
-    }
+    if (!view) return this.empty("Counts look back on the newest tokens alone, and have nothing inside.");
+    find("inside-view").parentElement.hidden = find("inside-text").hidden = false;
     const { values, say } = view;
     const sizes = values.map(Math.abs);
     const most = Math.max(1e-9, ...sizes);

@@ -11,6 +11,7 @@ openPage({
   address: "http://127.0.0.1:8000", // of `textwright serve`, for the calls to copy
   privacy: "Nothing you type leaves this page.",
   runs: async () => [told],
+  keyed: () => false,
   async openEngine() {
     const parts = Array.from(document.querySelectorAll('[type^="application/gzip"]'), (part) => part.textContent);
     const engine = new WorkerEngine(textOf("worker"));

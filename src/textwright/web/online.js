@@ -11,4 +11,5 @@ openPage({
   runs: () => server.runs(),
   openEngine: async () => server,
   useKey: (key) => server.useKey(key),
+  keyed: () => server.keyed,
 });

@@ -25,8 +25,8 @@ const PIECES_OF = { word: "words", char: "characters", symbols: "symbols", bpe: 
 
 /**
  * Show the page. runs(): promises what is said of each run · openEngine(): promises an object with the
- * calls of engine.js · useKey(key): from now on · address: of a server, for calls that do the same ·
- * waiting, privacy: sentences.
+ * calls of engine.js · useKey(key): from now on · keyed(): whether there is one · address: of a server,
+ * for calls that do the same · waiting, privacy: sentences.
  */
 export function openPage(side) {
   const page = new Page(side);
@@ -84,12 +84,16 @@ export class Page extends EventTarget {
       this.runs = await this.side.runs();
       find("runs").replaceChildren(...this.runs.map(({ name }) => new Option(name)));
       find("runs").parentElement.hidden = this.runs.length < 2;
-      this.choose(this.runs[0]);
+      const again = this.runs.find(({ name }) => name === this.run?.name); // after another key
+      if (again) find("runs").value = (this.run = again).name;
+      else this.choose(this.runs[0]);
+      this.say(this.side.waiting);
       this.engine = await this.side.openEngine();
       find("write").disabled = find("another").disabled = false;
       this.say("Ready.");
       this.tell("ready");
       this.tellUnknown();
+      if (this.place >= 0) this.look(this.place);
     });
   }
 
@@ -124,15 +128,19 @@ export class Page extends EventTarget {
     return { run, prompt: text, fields, options, seed };
   }
 
-  /** Name the words of the beginning that the vocabulary lacks. */
-  tellUnknown() {
+  /** Name the words of the beginning that the vocabulary lacks, or say why none can be read. */
+  async tellUnknown() {
     if (!this.engine) return;
-    this.attempt(async () => {
-      const answer = (this.newest = this.engine.tokenize({ run: this.run.name, ...this.beginning.value }));
-      const { unknown } = await answer;
-      if (this.newest !== answer) return; // an earlier one may come later
-      find("unknown").textContent = unknown.length ? `The model does not know: ${unknown.join(", ")}` : "";
-    });
+    const asking = (this.asking = Symbol()); // an earlier answer may come later
+    let sentence = "";
+    try {
+      const { unknown } = await this.engine.tokenize({ run: this.run.name, ...this.beginning.value });
+      if (unknown.length) sentence = `The model does not know: ${unknown.join(", ")}`;
+    } catch (error) {
+      sentence = error.message;
+      this.askKey(error);
+    }
+    if (asking === this.asking) find("unknown").textContent = sentence;
   }
 
   /** Go on from the same beginning with another token. */
@@ -243,12 +251,18 @@ export class Page extends EventTarget {
     this.place = place;
     this.tell("token");
     this.looking.abort();
+    if (!this.engine) return; // once it is ready, it is asked
     const { signal } = (this.looking = new AbortController());
     const { tokens } = this.shown;
     const request = { ...asked(this.shown, tokens.slice(0, place)), target: tokens[place].id };
     this.attempt(async () => {
-      const alternatives = await this.engine.alternatives(request, signal);
-      if (!signal.aborted) this.list.showChoices(place, alternatives);
+      try {
+        const alternatives = await this.engine.alternatives(request, signal);
+        if (!signal.aborted) this.list.showChoices(place, alternatives);
+      } catch (error) {
+        if (!signal.aborted) this.list.hideChoices();
+        throw error;
+      }
     }, signal);
   }
 
@@ -269,11 +283,15 @@ export class Page extends EventTarget {
       if (signal?.aborted) return;
       if (signal === this.writing.signal) this.stop("");
       this.say(error.message, true);
-      if (error.wantsKey) {
-        find("key").hidden = false;
-        find("key").elements.key.focus();
-      }
+      this.askKey(error);
     }
+  }
+
+  /** Ask for the key of the server, if that is what was lacking. */
+  askKey(error) {
+    if (!error.wantsKey) return;
+    find("key").hidden = false;
+    find("key").elements.key.focus();
   }
 }
 

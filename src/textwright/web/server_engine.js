@@ -31,6 +31,11 @@ export class ServerEngine {
     }
   }
 
+  /** Whether calls are made with a key. */
+  get keyed() {
+    return Boolean(this.key);
+  }
+
   /** What the page says of each run. */
   async runs() {
     const { runs } = await (await this.ask("api/runs")).json();

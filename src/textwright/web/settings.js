@@ -62,7 +62,11 @@ export class Settings {
 
   /** The options as they are set, by the names that the run has for them. */
   get options() {
-    return { ...DEFAULTS, ...this.own, ...this.chosen };
+    const options = { ...DEFAULTS, ...this.own, ...this.chosen };
+    const { min_new_tokens: least } = { ...DEFAULTS, ...this.own };
+    // What the run has for longer texts does not refuse a short one.
+    if (options.min_new_tokens === least) options.min_new_tokens = Math.min(least, options.max_new_tokens);
+    return options;
   }
 
   /** Those that have fields; the others are always the run's own. */

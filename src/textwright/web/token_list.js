@@ -21,8 +21,8 @@ export class TokenList extends ShadedText {
   show(tokens) {
     const chosen = this.choices.contains(document.activeElement);
     super.show(tokens);
-    this.choices.hidden = true;
-    this.listed = this.wanted = -1;
+    this.hideChoices();
+    this.wanted = -1;
     if (!chosen) return;
     if (tokens.length) this.select(tokens.length - 1);
     this.text.focus();
@@ -60,6 +60,12 @@ export class TokenList extends ShadedText {
     this.choices.setAttribute("aria-busy", false);
     this.listed = place;
     if (inside || (this.wanted === place && document.activeElement === this.text)) this.enter();
+  }
+
+  hideChoices() {
+    this.choices.hidden = true;
+    this.choices.setAttribute("aria-busy", false);
+    this.listed = -1;
   }
 
   row(place, alternative, token) {
