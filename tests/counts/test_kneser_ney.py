@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from textwright.counts.kneser_ney import KneserNey, count_ngrams, smooth
+from textwright.counts.kneser_ney import KneserNey, count_model
 
 STOP, VOCABULARY = 0, 7
 
@@ -30,7 +30,7 @@ def rows_of(documents: list[list[int]]) -> list[np.ndarray]:
 def counted(documents: list[list[int]], order: int) -> KneserNey:
     ids = np.array([token for ids in documents for token in ids])
     starts = np.cumsum([0, *map(len, documents)])
-    return smooth(count_ngrams(ids, starts, STOP, VOCABULARY, order), VOCABULARY)
+    return count_model(ids, starts, STOP, VOCABULARY, order)
 
 
 def scored(model: KneserNey, rows: list[np.ndarray]) -> list[np.ndarray]:

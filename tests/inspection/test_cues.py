@@ -6,7 +6,7 @@ from small_models import SMALL
 
 import textwright as tw
 from textwright.backends.counts import CountsBackend
-from textwright.counts.kneser_ney import count_ngrams, smooth
+from textwright.counts.kneser_ney import count_model
 from textwright.errors import GenerationError
 from textwright.inspection.cues import Pair, divergence, field_pairs, follow_cues, read_pairs
 from textwright.models import TorchBackend, build
@@ -65,8 +65,8 @@ def test_a_cue_that_is_out_of_view_has_no_share_and_changes_nothing(words):
 
 def test_counts_follow_no_further_than_their_order(words):
     ids = words.encode(TEXT)
-    counted = count_ngrams(ids, np.array([0, len(ids)]), words.stop_id, words.vocab_size, 3)
-    generator = Generator(CountsBackend(smooth(counted, words.vocab_size)), words)
+    counted = count_model(ids, np.array([0, len(ids)]), words.stop_id, words.vocab_size, 3)
+    generator = Generator(CountsBackend(counted), words)
     pair = Pair("dog bites the man and", "man bites the man and")
     near, far = follow_cues(generator, None, [pair], [2, 4])
     assert near.divergence.mean > 0 and far.divergence.mean == 0

@@ -6,7 +6,7 @@ from small_models import SMALL
 
 import textwright as tw
 from textwright.backends.counts import MixedBackend
-from textwright.counts.kneser_ney import count_ngrams, smooth
+from textwright.counts.kneser_ney import count_model
 from textwright.counts.mixture import Mixture, Shares
 from textwright.evaluation.neural import score
 from textwright.evaluation.predictors import MixedPredictor, open_predictor
@@ -42,9 +42,7 @@ def test_surprisal_of_a_mixture_is_of_the_whole_and_names_its_parts(letters, nam
     model = build(SMALL[name], letters.vocab_size, 12)
     ids = letters.encode(TEXT)
     starts = np.array([0, len(ids)])
-    counts = smooth(
-        count_ngrams(ids, starts, letters.stop_id, letters.vocab_size, 3), letters.vocab_size
-    )
+    counts = count_model(ids, starts, letters.stop_id, letters.vocab_size, 3)
     mixture = Mixture.constant(Shares(0.5, 0.3, 0.2))
     mixed = Generator(MixedBackend(TorchBackend(model), counts, mixture), letters)
     found = surprisals(mixed, TEXT)

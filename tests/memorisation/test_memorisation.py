@@ -12,7 +12,7 @@ import torch
 from textwright import grammar, models
 from textwright.backends.counts import CountsBackend
 from textwright.config import Config
-from textwright.counts.kneser_ney import KneserNey, count_ngrams, smooth
+from textwright.counts.kneser_ney import KneserNey, count_model
 from textwright.errors import EvaluationError, RunError
 from textwright.evaluation.diversity import split_words, word_spans
 from textwright.evaluation.predictors import CountsPredictor, NeuralPredictor, open_predictor
@@ -64,8 +64,7 @@ def counts() -> KneserNey:
     """N-grams of the corpus with the planted sentences, of up to nine characters."""
     rows = CHARACTER.encode_batch(CORPUS)
     starts = np.cumsum([0, *map(len, rows)])
-    counted = count_ngrams(np.concatenate(rows), starts, CHARACTER.stop_id, CHARACTER.vocab_size, 9)
-    return smooth(counted, CHARACTER.vocab_size)
+    return count_model(np.concatenate(rows), starts, CHARACTER.stop_id, CHARACTER.vocab_size, 9)
 
 
 @pytest.fixture
@@ -170,8 +169,7 @@ def test_tokens_of_several_characters_are_cut_where_they_begin():
     tokenizer = Tokenizer.train(TokenizerOptions(vocab_size=600), SEEN)
     rows = tokenizer.encode_batch(SEEN)
     starts = np.cumsum([0, *map(len, rows)])
-    counted = count_ngrams(np.concatenate(rows), starts, tokenizer.stop_id, tokenizer.vocab_size, 3)
-    model = smooth(counted, tokenizer.vocab_size)
+    model = count_model(np.concatenate(rows), starts, tokenizer.stop_id, tokenizer.vocab_size, 3)
     text = UNSEEN[0]
     found = read_continuations(CountsBackend(model), tokenizer, [text], SamplingOptions())
     begins = [start for _, start, _ in tokenizer.spans(text)]

@@ -11,7 +11,7 @@ import textwright.training.session
 from textwright import api, models
 from textwright.config import Config
 from textwright.corpus import Corpus
-from textwright.counts.kneser_ney import count_ngrams, smooth
+from textwright.counts.kneser_ney import count_model
 from textwright.counts.memory import recall_targets
 from textwright.counts.mixture import EVIDENCE, Mixture, Parts, Shares
 from textwright.errors import ConfigError, ExportError
@@ -233,10 +233,10 @@ def test_only_training_documents_are_counted(train, notes):
     documents = [run.tokenizer.encode(text) for text in corpus.documents("train")]
     starts = np.cumsum([0, *map(len, documents)])
     vocab_size, longest = run.tokenizer.vocab_size, run.counts.order
-    again = count_ngrams(
+    again = count_model(
         np.concatenate(documents), starts, run.tokenizer.stop_id, vocab_size, longest
     )
-    for name, array in smooth(again, vocab_size).arrays().items():
+    for name, array in again.arrays().items():
         assert (run.counts.arrays()[name] == array).all()
 
 

@@ -14,7 +14,7 @@ from test_sampling import SETTINGS
 
 from textwright.backends.counts import CountsBackend, MixedBackend
 from textwright.backends.key_values import NumpyKeyValueState
-from textwright.counts.kneser_ney import count_ngrams, smooth
+from textwright.counts.kneser_ney import count_model
 from textwright.counts.mixture import Mixture
 from textwright.errors import GenerationError
 from textwright.writing.backend import Backend
@@ -35,7 +35,7 @@ def prompt(text: str) -> Prompt:
 
 def counts() -> Any:
     ids = np.random.default_rng(3).integers(2, V, 60)
-    return smooth(count_ngrams(ids, np.array([0, 20, 60]), STOP, V, 3), V)
+    return count_model(ids, np.array([0, 20, 60]), STOP, V, 3)
 
 
 BACKENDS = {

@@ -17,7 +17,7 @@ import numpy as np
 from textwright.comparison.compressors import END, costs, in_bytes, primed_ppmd, primed_xz
 from textwright.comparison.subjects import Measured
 from textwright.corpus import Corpus
-from textwright.counts.kneser_ney import count_ngrams, smooth
+from textwright.counts.kneser_ney import count_models
 from textwright.errors import EvaluationError, TextwrightError
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, fingerprint
 from textwright.evaluation.predictors import CountsPredictor
@@ -122,11 +122,11 @@ def _counted(
         parts += tokenizer.encode_batch(chunk)
     starts = np.cumsum([0, *map(len, parts)])
     size = tokenizer.vocab_size
-    counts = count_ngrams(np.concatenate(parts), starts, tokenizer.stop_id, size, ORDER)
+    models = [*count_models(np.concatenate(parts), starts, tokenizer.stop_id, size, ORDER)]
     held_out = HeldOut.of(documents, tokenizer, run.escape)
     found = []
     for name, order in (("unigrams", 1), (f"{ORDER}-grams", ORDER)):
-        nats = CountsPredictor(smooth(counts[:order], size)).score(held_out.rows)
+        nats = CountsPredictor(models[:order][-1]).score(held_out.rows)
         how = "counted and smoothed (Kneser-Ney)" if order > 1 else "each by itself"
         what = f"tokens of {run.path}, {how}"
         found.append(Easy(name, what, Measured(nats, replace(held_out, rows=[]))))

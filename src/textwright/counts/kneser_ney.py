@@ -18,8 +18,8 @@ Letters: N tokens of text, B rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,8 @@ class Counted:
     n-gram without its first token · opens: whether it begins a document."""
 
     keys: Ids
-    counts: Ids
-    suffix: Ids
+    counts: NDArray[np.integer]
+    suffix: NDArray[np.integer]
     opens: NDArray[np.bool_]
 
 
@@ -158,69 +158,105 @@ class KneserNey:
         return np.where((parents != NONE) & (keys[places] == wanted), places, NONE)
 
 
-def count_ngrams(
+def count_model(
+    ids: np.ndarray, starts: np.ndarray, stop: int, vocab_size: int, order: int
+) -> KneserNey:
+    """The model of this order, or of the length of the longest document. See `count_models`."""
+    for model in count_models(ids, starts, stop, vocab_size, order):
+        longest = model
+    return longest
+
+
+def count_models(
     ids: np.ndarray, starts: np.ndarray, stop: int, vocab_size: int, longest: int
-) -> list[Counted]:
-    """Count the n-grams of documents, up to the length `longest`.
+) -> Iterator[KneserNey]:
+    """Models of order 1, 2, … up to `longest`, or to the length of the longest document.
 
     ids (N,) of all documents in a line · starts (documents + 1,): where each begins · stop: the id
-    before and after each document. Takes about 60 bytes of memory for each id.
+    before and after each document. Takes about 100 bytes of memory for each id, and 16 for each
+    n-gram; each model has all but the two longest levels of the one before.
     """
+    levels: list[Level] = []
+    shorter: Counted | None = None
+    for newest in _count(ids, starts, stop, vocab_size, longest):
+        if shorter is not None:  # which is no longer the longest: the tokens before it count
+            before = np.bincount(newest.suffix, minlength=len(shorter.keys))
+            counts = np.where(shorter.opens, shorter.counts, before)
+            levels = _with_level(levels[:-1], shorter.keys, counts, vocab_size)
+        levels = _with_level(levels, newest.keys, newest.counts, vocab_size)
+        shorter = newest
+        yield KneserNey(vocab_size, levels)
+
+
+def _count(
+    ids: np.ndarray, starts: np.ndarray, stop: int, vocab_size: int, longest: int
+) -> Iterator[Counted]:
+    """Count the n-grams of length 1, 2, …; arguments as for `count_models`."""
     lengths = np.diff(starts) + 2
     opening = np.cumsum([0, *lengths[:-1].tolist()])
-    text = np.full(int(lengths.sum()), stop, np.int64)
+    text = np.full(int(lengths.sum()), stop, np.int32)
     inside = np.ones(len(text), bool)
     inside[opening] = inside[opening + lengths - 1] = False
     text[inside] = ids
-    place = np.arange(len(text)) - np.repeat(opening, lengths)  # in its document
-    nodes = text
+    place = np.arange(len(text), dtype=np.int32)  # in its document
+    place -= np.repeat(opening.astype(np.int32), lengths)
     targets = np.bincount(text[place > 0], minlength=vocab_size)
     every = np.arange(vocab_size, dtype=np.int64)
-    levels = [Counted(every, targets, np.zeros_like(every), np.zeros(vocab_size, bool))]
+    yield Counted(every, targets, np.zeros_like(every), np.zeros(vocab_size, bool))
+    nodes = text
     for n in range(2, longest + 1):
-        ends = np.flatnonzero(place >= n - 1)
-        if not len(ends):  # no document is as long
-            break
-        keys, seen, node, counts = np.unique(
-            nodes[ends - 1] * vocab_size + text[ends],
-            return_index=True,
-            return_inverse=True,
-            return_counts=True,
-        )
-        some = ends[seen]
-        levels.append(Counted(keys, counts, nodes[some], place[some] == n - 1))
-        longer = np.full(len(text), NONE, np.int64)
-        longer[ends] = node
-        nodes = longer
-    return levels
+        if place.max() < n - 1:  # no document is as long
+            return
+        counted, nodes = _lengthen(nodes, text, place, n, vocab_size)
+        yield counted
 
 
-def smooth(counted: Sequence[Counted], vocab_size: int) -> KneserNey:
-    """The model of these counts; its order is the length of the longest."""
-    levels: list[Level] = []
-    for n, level in enumerate(counted):
-        counts = level.counts
-        if n + 1 < len(counted):
-            before = np.bincount(counted[n + 1].suffix, minlength=len(counts))
-            counts = np.where(level.opens, counts, before)
-        discount = _discounts(counts)[np.minimum(counts, 3)]
-        parents = level.keys // vocab_size if n else np.zeros_like(level.keys)
-        of_parents = len(counted[n - 1].keys) if n else 1
-        totals = np.bincount(parents, counts, of_parents)
-        freed = np.bincount(parents, discount, of_parents)
-        known = totals > 0
-        backoff = np.divide(freed, totals, out=np.ones(of_parents), where=known)
-        share = (counts - discount) / np.where(known, totals, 1)[parents]
-        if n:
-            levels[-1] = Level(levels[-1].keys, levels[-1].probability, backoff.astype(np.float32))
-        else:
-            share = share + backoff / vocab_size
-        none = np.empty(0, np.float32)
-        levels.append(Level(level.keys, share.astype(np.float32), none))
-    return KneserNey(vocab_size, levels)
+def _lengthen(
+    nodes: NDArray[np.int32],
+    text: NDArray[np.int32],
+    place: NDArray[np.int32],
+    n: int,
+    vocab_size: int,
+) -> tuple[Counted, NDArray[np.int32]]:
+    """The n-grams of length n, and the node of the one that ends at each place of the text.
+
+    nodes: the node of the one shorter there · place: of each token in its document.
+    """
+    ends = np.flatnonzero(place >= n - 1)
+    keys, seen, node, counts = np.unique(
+        nodes[ends - 1] * np.int64(vocab_size) + text[ends],
+        return_index=True,
+        return_inverse=True,
+        return_counts=True,
+    )
+    some = ends[seen]
+    counted = Counted(keys, counts.astype(np.int32), nodes[some], place[some] == n - 1)
+    longer = np.full(len(text), NONE, np.int32)
+    longer[ends] = node
+    return counted, longer
 
 
-def _discounts(counts: Ids) -> Floats:
+def _with_level(
+    shorter: Sequence[Level], keys: Ids, counts: NDArray[np.integer], vocab_size: int
+) -> list[Level]:
+    """The levels with one more, of n-grams that count as often as this."""
+    discount = _discounts(counts)[np.minimum(counts, 3)]
+    parents = keys // vocab_size if shorter else np.zeros_like(keys)
+    of_parents = len(shorter[-1].keys) if shorter else 1
+    totals = np.bincount(parents, counts, of_parents)
+    freed = np.bincount(parents, discount, of_parents)
+    known = totals > 0
+    backoff = np.divide(freed, totals, out=np.ones(of_parents), where=known)
+    share = (counts - discount) / np.where(known, totals, 1)[parents]
+    before = list(shorter)
+    if before:
+        before[-1] = replace(before[-1], backoff=backoff.astype(np.float32))
+    else:
+        share += backoff / vocab_size
+    return [*before, Level(keys, share.astype(np.float32), np.empty(0, np.float32))]
+
+
+def _discounts(counts: NDArray[np.integer]) -> Floats:
     """The discounts of n-grams counted 0, 1, 2, and 3 or more times (Chen & Goodman 1999,
     equation 26), or 0, 0.5, 1 and 1.5 where the counts are too few to tell."""
     n = np.bincount(np.minimum(counts, 5), minlength=6)[:5].astype(np.float64)

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from textwright.counts.kneser_ney import KneserNey, count_ngrams, smooth
+from textwright.counts.kneser_ney import KneserNey, count_models
 from textwright.errors import EvaluationError
 from textwright.evaluation.held_out import HeldOutText, refuse_overlap
 from textwright.evaluation.predictors import CountsPredictor, open_predictor
@@ -46,8 +46,7 @@ class CountsJudge:
         ids = np.concatenate(real.others).astype(np.int64)
         starts = np.cumsum([0, *map(len, real.others)])
         size = tokenizer.vocab_size
-        levels = count_ngrams(ids, starts, self.stop_id, size, LONGEST)
-        models = [smooth(levels[:order], size) for order in range(1, len(levels) + 1)]
+        models = count_models(ids, starts, self.stop_id, size, LONGEST)
         self.counts: KneserNey = min(models, key=lambda model: self._bits(model, real.texts).sum())
         self.name = (
             f"Kneser-Ney counts of up to {counted(self.counts.order, 'token')} of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from textwright.counts.kneser_ney import KneserNey, count_ngrams, smooth
+from textwright.counts.kneser_ney import KneserNey, count_models
 from textwright.evaluation.predictors import CountsPredictor
 from textwright.evaluation.scores import HeldOut, Scores, evaluate
 from textwright.training.encoded import Documents
@@ -16,19 +16,22 @@ WORTHWHILE = 0.002
 def count_orders(
     train: Documents, held_out: HeldOut, vocab_size: int, longest: int
 ) -> Iterator[tuple[KneserNey, Scores, bool]]:
-    """Models of order 1, 2, … longest, each with its scores, and whether it betters those before
-    by enough to be kept. The last one that is kept is the model."""
-    counts = count_ngrams(train.ids, train.starts, train.stop_id, vocab_size, longest)
+    """Models of order 1, 2, … longest, each with its scores, and whether it betters the one before
+    by enough to be kept. The last one that is kept is the model; none longer is tried than the
+    first that is not."""
     best = float("inf")
-    for order in range(1, longest + 1):
-        model = smooth(counts[:order], vocab_size)
+    for model in count_models(train.ids, train.starts, train.stop_id, vocab_size, longest):
         scores = evaluate(CountsPredictor(model).score, held_out)
         better = scores.loss < best * (1 - WORTHWHILE)
         best = scores.loss if better else best
         yield model, scores, better
+        if not better:
+            return
 
 
 def choose_counts(train: Documents, held_out: HeldOut, vocab_size: int, longest: int) -> KneserNey:
     """The model that predicts the held-out text best."""
-    tried = count_orders(train, held_out, vocab_size, longest)
-    return [model for model, _, kept in tried if kept][-1]
+    for model, _, kept in count_orders(train, held_out, vocab_size, longest):
+        if kept:
+            best = model
+    return best

@@ -13,7 +13,7 @@ import torch
 from textwright.compute.device import choose_device, choose_dtype, set_threads
 from textwright.config import Config
 from textwright.corpus import Corpus
-from textwright.counts.kneser_ney import count_ngrams
+from textwright.counts.kneser_ney import count_model
 from textwright.errors import CorpusError
 from textwright.families import NGramOptions
 from textwright.models import build
@@ -156,7 +156,7 @@ def _measure(documents: Documents, tokenizer: Tokenizer, config: Config) -> Esti
     if isinstance(config.model, NGramOptions):
         began = time.perf_counter()
         stop, vocab_size = documents.stop_id, tokenizer.vocab_size
-        count_ngrams(documents.ids, documents.starts, stop, vocab_size, config.model.longest)
+        count_model(documents.ids, documents.starts, stop, vocab_size, config.model.longest)
         return Estimate(time.perf_counter() - began, _peak_memory(torch.device("cpu")))
     device = choose_device(options.device)
     set_threads(options.threads)
