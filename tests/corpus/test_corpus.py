@@ -45,6 +45,17 @@ def refusal(call, *args, **options) -> str:
     return str(refused.value)
 
 
+def test_a_table_among_plain_texts_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("A text.")
+    (tmp_path / "more.csv").write_text("id,text\n1,More text.\n")
+    assert Corpus([tmp_path]).scan().documents == 2
+    for name in ("about.csv", "0.csv"):
+        (tmp_path / name).write_text("id,author\n1,Ann\n")
+        found = refusal(Corpus, [tmp_path])
+        assert f"{name} is a table without a column text among plain texts" in found
+        (tmp_path / name).unlink()
+
+
 # Template
 
 

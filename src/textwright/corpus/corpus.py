@@ -318,12 +318,22 @@ class Corpus:
         )
 
     def _only_column(self) -> Template:
-        for file in self.files["sources"]:
+        files = self.files["sources"]
+        tables = [file for file in files if file.format != "text"]
+        mixed = 0 < len(tables) < len(files)
+        for file in tables if mixed else files:
             for record in read_records(
                 file, encoding=self.options.encoding, unit=self.options.unit
             ):
+                if "text" in record and mixed:
+                    break
                 if "text" in record:
                     return Template("{text}")
+                if record and mixed:
+                    raise CorpusError(
+                        f"{file.path} is a table without a column text among plain texts: name "
+                        "the texts alone, for example 'folder/*.txt', or the table alone."
+                    )
                 if len(record) == 1:
                     return Template("{" + next(iter(record)) + "}")
                 if record:
