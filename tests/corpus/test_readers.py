@@ -58,6 +58,19 @@ def refusal(path: Path, content: bytes, **options) -> str:
     return sentence
 
 
+def test_quotes_of_a_tsv_may_stand_for_themselves(tmp_path):
+    spoken = ['"Hi," she said.', '"I am tired.', 'So am I."', 'A 12" record']
+    file = tmp_path / "spoken.tsv"
+    file.write_text("".join(f"{line}\n" for line in ["id\ttext", *(f"1\t{t}" for t in spoken)]))
+    assert [record["text"] for record in read(file)] == spoken
+    quoted = tmp_path / "quoted.tsv"
+    quoted.write_text('id\ttext\n1\t"Two\nlines, a ""word"" and a\ttab"\n2\t"All of it"\n')
+    assert [record["text"] for record in read(quoted)] == [
+        'Two\nlines, a "word" and a\ttab',
+        "All of it",
+    ]
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet"])
 def test_every_format_gives_the_values_as_they_were_written(tmp_path, kind, zipped):

@@ -8,12 +8,13 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,9 @@ from textwright.errors import CorpusError
 
 _LONGEST_CELL = 1 << 26  # characters; in a longer cell a quote was surely never closed
 _BLOCK = 1 << 20  # bytes
+_HEAD = 1000  # lines that say whether double quotes are quotation marks
+# A cell that goes on after its closing quote: as most TSV is written, quotes stand for themselves.
+_PLAIN_QUOTE = re.compile(r'(?:^|\t)"(?:[^"\t]|"")*"[^"\t\r\n]')
 _END = "\0end of file"
 
 
@@ -107,8 +111,14 @@ def _read_table(
     csv.field_size_limit(_LONGEST_CELL)  # The module's own limit is less than a short story.
     # The csv module does not report an open quote, so a last row of our own is added: it arrives as
     # a row only if none is open. Items of the chain are lines, with or without a line feed.
-    lines = chain([first], handle, [_END])
-    rows = csv.reader(lines, delimiter=_delimiter(first, format))
+    head = [first, *islice(handle, _HEAD)]
+    lines = chain(head, handle, [_END])
+    plain = format == "tsv" and any(map(_PLAIN_QUOTE.search, head))
+    rows = csv.reader(
+        lines,
+        delimiter=_delimiter(first, format),
+        quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
+    )
     started = 1
     try:
         header = next(rows)
