@@ -170,6 +170,13 @@ class TrainOptions(Options):
         description="Share of the tokens of layout windows that are read as the two that were "
         "merged into them, at first; it falls to 0. For a small corpus that is read many times.",
     )
+    open_paragraphs: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the rows of layouts windows and stream in which a paragraph is read "
+        "as if a text began with it. For a corpus of few long texts.",
+    )
     counted_embedding: bool = Field(
         False,
         description="Begin with an embedding that is computed from what stands near each token in "

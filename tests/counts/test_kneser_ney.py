@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from textwright.counts.kneser_ney import KneserNey, count_model
+from textwright.counts.kneser_ney import KneserNey, count_model, count_models
 
 STOP, VOCABULARY = 0, 7
 
@@ -31,6 +31,20 @@ def counted(documents: list[list[int]], order: int) -> KneserNey:
     ids = np.array([token for ids in documents for token in ids])
     starts = np.cumsum([0, *map(len, documents)])
     return count_model(ids, starts, STOP, VOCABULARY, order)
+
+
+def test_openings_are_counted_after_the_stop_and_nowhere_else():
+    found = corpus(4, 30, 20)
+    ids = np.array([token for row in found for token in row])
+    starts = np.cumsum([0, *map(len, found)])
+    plain = count_model(ids, starts, STOP, VOCABULARY, 3)
+    *_, opened = count_models(ids, starts, STOP, VOCABULARY, 3, openings=[5] * 50 + [6] * 50)
+    contexts = opened.read(opened.begin(1), np.array([STOP]))
+    p = opened.distribution(contexts)[0]
+    assert p.sum() == pytest.approx(1) and min(p[5], p[6]) > 0.35
+    for row in rows_of(found):  # every other context has the same counts
+        rests = [row[1:]]
+        assert scored(opened, rests)[0][1:] == pytest.approx(scored(plain, rests)[0][1:], rel=0.1)
 
 
 def scored(model: KneserNey, rows: list[np.ndarray]) -> list[np.ndarray]:

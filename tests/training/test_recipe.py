@@ -123,6 +123,14 @@ def test_a_long_training_is_saved_between_evaluations(tmp_path):
     assert long.evaluate_every > 2 * long.checkpoint_every
 
 
+def test_paragraphs_of_few_long_texts_are_opened(tmp_path):
+    file = novel(tmp_path, 4_000)
+    for settings in ([], ["model.family=lstm"]):
+        assert chosen(file, *settings)[0].train.open_paragraphs > 0
+        assert chosen(file, *settings, "corpus.unit=line")[0].train.open_paragraphs == 0
+    assert chosen(file, "model.family=lstm", "data.layout=rows")[0].train.open_paragraphs == 0
+
+
 @pytest.mark.parametrize("family", ["gpt", "lstm"])
 def test_adam_has_no_weight_decay(tmp_path, family):
     config, _ = chosen(novel(tmp_path, 400), "train.optimizer=adam", f"model.family={family}")

@@ -15,12 +15,16 @@ from textwright.families import GPTOptions, LSTMOptions
 from textwright.models import build
 from textwright.training.dataset import cut
 from textwright.training.encoded import Documents
+from textwright.training.opening import Opener
 from textwright.training.splitting import Splitter
 from textwright.training.trainer import Evaluation, Finished, Step, Trainer
 
 VOCABULARY = 9
 # Tokens 5 to 8, as if merged from smaller ones.
 HALVES = np.array([*[(-1, -1)] * 5, (1, 4), (2, 4), (3, 4), (5, 3)])
+# Token 4, as if it ended a line.
+ENDING = np.array([0, 0, 0, 0, 1, 0, 0, 0, 0])
+OPENER = Opener(ENDING, np.zeros(VOCABULARY, bool), 1, 0, 0.5, seed=3)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +53,7 @@ def trainer(
     evaluate=lambda: scores(1.0),
     seed=0,
     batch=8,
-    splitter=None,
+    changes=(),
     model=RECURRENT,
     **options,
 ):
@@ -57,7 +61,7 @@ def trainer(
     torch.manual_seed(seed)
     model = build(model, VOCABULARY, 8)
     data = cut(documents(), DataOptions(layout=layout, context_length=6), batch, seed=0)
-    return Trainer(model, data, TrainOptions(**options), evaluate, splitter=splitter)
+    return Trainer(model, data, TrainOptions(**options), evaluate, changes=changes)
 
 
 def weights(trained):
@@ -81,8 +85,8 @@ def test_the_loss_falls():
 def test_training_goes_on_bit_by_bit(layout, optimizer, interrupted):
     def make():
         options = {"optimizer": optimizer, "clip_norm": 1.0, "stall_patience": 1, "seed": 3}
-        splitter = Splitter(HALVES, 0.5, seed=3) if layout == "windows" else None
-        return trainer(layout, epochs=4, max_steps=19, splitter=splitter, **options)
+        changes = [Splitter(HALVES, 0.5, seed=3).split, OPENER.open] if layout == "windows" else ()
+        return trainer(layout, epochs=4, max_steps=19, changes=changes, **options)
 
     whole = make()
     expected = losses(whole.run())
@@ -107,11 +111,11 @@ def test_a_snapshot_is_not_touched_by_further_steps():
 
 @pytest.mark.parametrize("layout", ["rows", "windows", "stream"])
 def test_accumulated_parts_take_the_step_of_the_whole_batch(layout):
-    splitter = Splitter(HALVES, 0.5, seed=0) if layout == "windows" else None
+    changes = [Splitter(HALVES, 0.5, seed=0).split, OPENER.open] if layout == "windows" else ()
 
     def train(parts):
         options = {"accumulate": parts, "max_steps": 6, "learning_rate": 0.01}
-        made = trainer(layout, splitter=splitter, **options)
+        made = trainer(layout, changes=changes, **options)
         made.model.dropout.p = 0.0  # its masks are drawn a part
         return losses(made.run()), weights(made)
 

@@ -168,17 +168,23 @@ def count_model(
 
 
 def count_models(
-    ids: np.ndarray, starts: np.ndarray, stop: int, vocab_size: int, longest: int
+    ids: np.ndarray,
+    starts: np.ndarray,
+    stop: int,
+    vocab_size: int,
+    longest: int,
+    openings: Sequence[int] | np.ndarray = (),
 ) -> Iterator[KneserNey]:
     """Models of order 1, 2, … up to `longest`, or to the length of the longest document.
 
     ids (N,) of all documents in a line · starts (documents + 1,): where each begins · stop: the id
-    before and after each document. Takes about 100 bytes of memory for each id, and 16 for each
+    before and after each document · openings: ids that may begin a document, too, each counted once
+    more after the stop. Takes about 100 bytes of memory for each id, and 16 for each
     n-gram; each model has all but the two longest levels of the one before.
     """
     levels: list[Level] = []
     shorter: Counted | None = None
-    for newest in _count(ids, starts, stop, vocab_size, longest):
+    for newest in _count(ids, starts, stop, vocab_size, longest, np.asarray(openings, np.int64)):
         if shorter is not None:  # which is no longer the longest: the tokens before it count
             before = np.bincount(newest.suffix, minlength=len(shorter.keys))
             counts = np.where(shorter.opens, shorter.counts, before)
@@ -189,7 +195,7 @@ def count_models(
 
 
 def _count(
-    ids: np.ndarray, starts: np.ndarray, stop: int, vocab_size: int, longest: int
+    ids: np.ndarray, starts: np.ndarray, stop: int, vocab_size: int, longest: int, openings: Ids
 ) -> Iterator[Counted]:
     """Count the n-grams of length 1, 2, …; arguments as for `count_models`."""
     lengths = np.diff(starts) + 2
@@ -208,6 +214,9 @@ def _count(
         if place.max() < n - 1:  # no document is as long
             return
         counted, nodes = _lengthen(nodes, text, place, n, vocab_size)
+        if n == 2 and len(openings):
+            counted, new_nodes = _with_openings(counted, openings, stop, vocab_size)
+            nodes = np.where(nodes == NONE, NONE, new_nodes[nodes])
         yield counted
 
 
@@ -234,6 +243,20 @@ def _lengthen(
     longer = np.full(len(text), NONE, np.int32)
     longer[ends] = node
     return counted, longer
+
+
+def _with_openings(
+    pairs: Counted, openings: Ids, stop: int, vocab_size: int
+) -> tuple[Counted, NDArray[np.int32]]:
+    """The pairs with one more of the stop and each of these ids, and the new node of each pair."""
+    begun, more = np.unique(stop * vocab_size + openings, return_counts=True)
+    keys = np.union1d(pairs.keys, begun)
+    new_nodes = np.searchsorted(keys, pairs.keys)
+    counts = np.zeros(len(keys), np.int32)
+    counts[new_nodes] = pairs.counts
+    counts[np.searchsorted(keys, begun)] += more.astype(np.int32)
+    suffix, opens = (keys % vocab_size).astype(np.int32), keys // vocab_size == stop
+    return Counted(keys, counts, suffix, opens), new_nodes.astype(np.int32)
 
 
 def _with_level(

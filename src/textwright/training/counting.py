@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from textwright.counts.kneser_ney import KneserNey, count_models
 from textwright.evaluation.predictors import CountsPredictor
@@ -14,13 +16,18 @@ WORTHWHILE = 0.002
 
 
 def count_orders(
-    train: Documents, held_out: HeldOut, vocab_size: int, longest: int
+    train: Documents,
+    held_out: HeldOut,
+    vocab_size: int,
+    longest: int,
+    openings: Sequence[int] | np.ndarray = (),
 ) -> Iterator[tuple[KneserNey, Scores, bool]]:
     """Models of order 1, 2, … longest, each with its scores, and whether it betters the one before
     by enough to be kept. The last one that is kept is the model; none longer is tried than the
-    first that is not."""
+    first that is not. openings: see `count_models`."""
     best = float("inf")
-    for model in count_models(train.ids, train.starts, train.stop_id, vocab_size, longest):
+    text = train.ids, train.starts, train.stop_id
+    for model in count_models(*text, vocab_size, longest, openings):
         scores = evaluate(CountsPredictor(model).score, held_out)
         better = scores.loss < best * (1 - WORTHWHILE)
         best = scores.loss if better else best
@@ -29,9 +36,15 @@ def count_orders(
             return
 
 
-def choose_counts(train: Documents, held_out: HeldOut, vocab_size: int, longest: int) -> KneserNey:
-    """The model that predicts the held-out text best."""
-    for model, _, kept in count_orders(train, held_out, vocab_size, longest):
+def choose_counts(
+    train: Documents,
+    held_out: HeldOut,
+    vocab_size: int,
+    longest: int,
+    openings: Sequence[int] | np.ndarray = (),
+) -> KneserNey:
+    """The model that predicts the held-out text best. Arguments as for `count_orders`."""
+    for model, _, kept in count_orders(train, held_out, vocab_size, longest, openings):
         if kept:
             best = model
     return best

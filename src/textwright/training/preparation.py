@@ -35,6 +35,7 @@ from textwright.training.cache import OnProgress as OnProgress
 from textwright.training.cache import encode_corpus, encode_privately
 from textwright.training.counting import choose_counts
 from textwright.training.encoded import Documents, open_encoded
+from textwright.training.opening import Opener
 
 ESCAPE_CHARACTERS = 4_000_000  # enough to fit the escape code, however large the corpus
 
@@ -156,10 +157,15 @@ def prepare_run(
 def _counts(
     run: Run, train: Documents, held_out: HeldOut, on_progress: OnProgress
 ) -> KneserNey | None:
-    longest = run.config.counts.longest
+    longest, tokenizer = run.config.counts.longest, run.tokenizer
     if longest and processes.leads() and not run.has(COUNTS):
         on_progress("Counting", 0, 0)
-        run.keep_counts(choose_counts(train, held_out, run.tokenizer.vocab_size, longest))
+        openings = np.empty(0, np.int64)
+        if rate := run.config.train.open_paragraphs:
+            opener = Opener.of(train, tokenizer, rate, run.config.train.seed)
+            openings = opener.openings(train)
+        size = tokenizer.vocab_size
+        run.keep_counts(choose_counts(train, held_out, size, longest, openings))
     processes.wait()
     return run.counts if longest else None
 

@@ -47,6 +47,8 @@ DROPOUT = {4: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
 # Up to so far, if as many epochs were read as there is time for: share of the tokens that are split
 # at first, and dropout beside it.
 SPLIT = {12: (0.0, 0.0), 40: (0.2, 0.2), 100: (0.3, 0.2), math.inf: (0.4, 0.3)}
+LONG = 20  # documents of so many windows are so few that their paragraphs are opened
+OPENED = 0.1  # share of the windows
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
     "epochs": 32,  # after which held-out loss hardly falls, however small the corpus
@@ -69,20 +71,22 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     if config.preset != AUTO:
         return config, ""
     given = config.model_dump(exclude_unset=True)
-    characters, signs = _own_characters(corpus.scan()), _signs(corpus)
+    summary, signs = corpus.scan(), _signs(corpus)
+    characters = _own_characters(summary)
     recipe: dict[str, Any] = {"tokenizer": _tokenizer(config.tokenizer.kind, characters, signs)}
     if not config.model.counted:
         tokenizer = _complete(recipe, given).tokenizer
         tokens = characters / _spelled(tokenizer, _common(signs))
-        recipe |= _training(config, given, tokenizer.vocab_size, tokens)
+        recipe |= _training(config, given, tokenizer.vocab_size, tokens, summary.documents)
     chosen = _complete(recipe, given)
     return chosen, _say(chosen, characters)
 
 
 def _training(
-    config: Config, given: dict[str, Any], vocab_size: int, tokens: float
+    config: Config, given: dict[str, Any], vocab_size: int, tokens: float, documents: int
 ) -> dict[str, Any]:
-    """What a neural model, beside counts, needs for so many tokens; given: what was set."""
+    """What a neural model, beside counts, needs for so many tokens of so many documents; given:
+    what was set."""
     seconds = config.train.time_budget or SECONDS
     weights, layers = _sizes(config, given, seconds, vocab_size)
     dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
@@ -105,6 +109,11 @@ def _training(
         "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
         "checkpoint_every": max(50, round(SAVING * a_second / a_step)),
     }
+    if (
+        tokens > LONG * plan["data"]["context_length"] * documents
+        and plan["data"]["layout"] != "rows"
+    ):
+        training["open_paragraphs"] = OPENED
     recipe = merge({"counts": {"longest": LONGEST}, "train": training}, suited)
     if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
         recipe["train"]["weight_decay"] = 0.0

@@ -49,10 +49,19 @@ from textwright.training.events import Preview as Preview
 from textwright.training.events import Ready as Ready
 from textwright.training.events import TrainingEvent as TrainingEvent
 from textwright.training.events import TrainingEvents as TrainingEvents
+from textwright.training.opening import Opener
 from textwright.training.preparation import OnProgress, Prepared, prepare_run
 from textwright.training.splitting import Splitter
 from textwright.training.start import Start, alone_in, choose_start, open_run
-from textwright.training.trainer import Evaluation, Finished, Progress, Snapshot, Step, Trainer
+from textwright.training.trainer import (
+    Change,
+    Evaluation,
+    Finished,
+    Progress,
+    Snapshot,
+    Step,
+    Trainer,
+)
 from textwright.writing.generator import Generator as TextGenerator
 from textwright.writing.stream import TextStream
 
@@ -151,10 +160,6 @@ def _build_trainer(
     predictor: Predictor = NeuralPredictor(model)
     if counts is not None:
         predictor = MixedPredictor(model, counts, fits=True)
-    splitter = None
-    if config.train.split_tokens:
-        halves = prepared.tokenizer.halves
-        splitter = Splitter(halves, config.train.split_tokens, config.train.seed)
     trainer = Trainer(
         model,
         cut(prepared.train, config.data, config.train.batch_size, config.train.seed),
@@ -162,9 +167,21 @@ def _build_trainer(
         lambda: evaluate(predictor.score, prepared.held_out, row_length=row_length),
         dtype,
         evaluate_first=config.origin is not None,
-        splitter=splitter,
+        changes=_changes(config, prepared),
     )
     return trainer, predictor
+
+
+def _changes(config: Config, prepared: Prepared) -> list[Change]:
+    """What is changed in each batch."""
+    options, tokenizer = config.train, prepared.tokenizer
+    changes: list[Change] = []
+    if options.split_tokens:
+        changes.append(Splitter(tokenizer.halves, options.split_tokens, options.seed).split)
+    if options.open_paragraphs and config.data.layout != "rows":
+        rate, seed = options.open_paragraphs, options.seed
+        changes.append(Opener.of(prepared.train, tokenizer, rate, seed).open)
+    return changes
 
 
 def _take_up(

@@ -31,7 +31,6 @@ from textwright.models.loss import PADDING_TARGET
 from textwright.training.dataset import Batch, Layout
 from textwright.training.micro_batches import micro_batches_that_fit
 from textwright.training.optimizer import Adam, Muon
-from textwright.training.splitting import Splitter
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,11 @@ class Snapshot:
     tensors: dict[str, Tensor]
 
 
+Change = Callable[[Batch, int, int, int, float], Batch]
+"""(batch, step, share, shares, how much of the training is done) → another batch; the first is one
+share of the rows of the step."""
+
+
 class Trainer:
     """Trains a model on a layout of batches and evaluates it on held-out documents on the way."""
 
@@ -114,10 +118,11 @@ class Trainer:
         evaluate: Callable[[], Scores] | None,
         dtype: torch.dtype = torch.float32,
         evaluate_first: bool = False,
-        splitter: Splitter | None = None,
+        changes: Sequence[Change] = (),
     ):
-        """evaluate_first: also evaluate before the first step, for weights trained before."""
-        self.model, self.layout, self.options, self.splitter = model, layout, options, splitter
+        """evaluate_first: also evaluate before the first step, for weights trained before ·
+        changes: made to each batch, in this order."""
+        self.model, self.layout, self.options, self.changes = model, layout, options, changes
         self.evaluate, self.dtype, self.evaluate_first = evaluate, dtype, evaluate_first
         self.device = next(model.parameters()).device
         model.recompute_blocks = options.recompute_blocks
@@ -279,9 +284,9 @@ class Trainer:
 
     def _batch(self, step: int, share: int, shares: int) -> Batch:
         batch = self.layout.batch(step, share, shares)
-        if self.splitter is None:
-            return batch
-        return self.splitter.split(batch, step, share, shares, self._done())
+        for change in self.changes:
+            batch = change(batch, step, share, shares, self._done())
+        return batch
 
     def _carried(self, micro_batch: int, starts: np.ndarray) -> ModelState | None:
         """The state that the rows of a micro-batch continue; None: all of them start anew."""
