@@ -60,6 +60,24 @@ assert processes.total(torch.ones(())) == 2
 """
 
 
+# The first process ends while the second joins.
+LEFT = """
+import os, time, torch
+import torch.distributed as dist
+from textwright.compute import processes
+from textwright.errors import TrainingError
+
+if os.environ["RANK"] == "0":
+    store = dist.TCPStore("127.0.0.1", int(os.environ["MASTER_PORT"]), 2, True)  # until both came
+    time.sleep(1)
+    os._exit(9)
+try:
+    processes.start(torch.device("cpu"))
+except TrainingError as error:
+    print(error)
+"""
+
+
 def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -186,6 +204,11 @@ def test_what_ends_one_process_ends_all_with_a_sentence(
     assert second == ""
     saved = sorted(folder.name for folder in (tmp_path / "run/checkpoints").iterdir())
     assert saved[-1] == ("step-00000006" if codes[1] == 130 else "step-00000005")
+
+
+def test_a_death_while_the_processes_meet_is_told_in_a_sentence():
+    _, (said, _) = run(2, [LEFT], {}, (9, 0))
+    assert "The processes of this training lost touch" in said
 
 
 def test_a_group_and_its_threads_end_before_python_does():

@@ -60,7 +60,8 @@ def start(device: torch.device) -> torch.device:
         # as a default: imported later, it would keep ours, and its threads, until Python ends.
         import_module("torch.distributed.nn.functional")
         backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE)
+        with _in_touch():  # another may end while they meet
+            dist.init_process_group(backend, timeout=PATIENCE)
         if backend == "gloo":  # leaving NCCL's would wait for the others, which may have died
             atexit.register(stop)
     return device
