@@ -40,16 +40,12 @@ export class InsideView {
     const { signal } = (this.looking = new AbortController());
     const { tokens } = shown;
     find("inside-said").textContent = "Looking inside…";
-    page.attempt(async () => {
+    const work = async () => {
       const request = { ...asked(shown, tokens.slice(0, place)), target: tokens[place].id };
-      try {
-        const found = await page.engine.inside(request, signal);
-        if (!signal.aborted) this.take(found);
-      } catch (error) {
-        if (!signal.aborted) this.empty(error.message);
-        throw error;
-      }
-    }, signal);
+      const found = await page.engine.inside(request, signal);
+      if (!signal.aborted) this.take(found);
+    };
+    page.attempt(work, signal, ({ message }) => this.empty(message));
   }
 
   /** Show nothing but a sentence. */

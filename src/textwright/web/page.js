@@ -255,15 +255,11 @@ export class Page extends EventTarget {
     const { signal } = (this.looking = new AbortController());
     const { tokens } = this.shown;
     const request = { ...asked(this.shown, tokens.slice(0, place)), target: tokens[place].id };
-    this.attempt(async () => {
-      try {
-        const alternatives = await this.engine.alternatives(request, signal);
-        if (!signal.aborted) this.list.showChoices(place, alternatives);
-      } catch (error) {
-        if (!signal.aborted) this.list.hideChoices();
-        throw error;
-      }
-    }, signal);
+    const work = async () => {
+      const alternatives = await this.engine.alternatives(request, signal);
+      if (!signal.aborted) this.list.showChoices(place, alternatives);
+    };
+    this.attempt(work, signal, () => this.list.hideChoices());
   }
 
   say(message, failed = false) {
@@ -275,12 +271,13 @@ export class Page extends EventTarget {
     this.dispatchEvent(new Event(event));
   }
 
-  /** Do work; say what went wrong, unless it was ended by the signal. */
-  async attempt(work, signal) {
+  /** Do work; say what went wrong, and call `failed` with it, unless it was ended by the signal. */
+  async attempt(work, signal, failed) {
     try {
       await work();
     } catch (error) {
       if (signal?.aborted) return;
+      failed?.(error);
       if (signal === this.writing.signal) this.stop("");
       this.say(error.message, true);
       this.askKey(error);

@@ -62,10 +62,12 @@ export class Settings {
 
   /** The options as they are set, by the names that the run has for them. */
   get options() {
-    const options = { ...DEFAULTS, ...this.own, ...this.chosen };
-    const { min_new_tokens: least } = { ...DEFAULTS, ...this.own };
+    const usual = { ...DEFAULTS, ...this.own };
+    const options = { ...usual, ...this.chosen };
     // What the run has for longer texts does not refuse a short one.
-    if (options.min_new_tokens === least) options.min_new_tokens = Math.min(least, options.max_new_tokens);
+    if (options.min_new_tokens === usual.min_new_tokens) {
+      options.min_new_tokens = Math.min(usual.min_new_tokens, options.max_new_tokens);
+    }
     return options;
   }
 
