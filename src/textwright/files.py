@@ -99,6 +99,12 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether the config of a run stands in the folder."""
+    config = folder / "config.toml"
+    return config.is_file() and b"format_version" in config.read_bytes()
+
+
 def hash_file(path: Path) -> str:
     """The sha256 of a file's content."""
     with path.open("rb") as file:

@@ -72,7 +72,6 @@ def test_a_folder_of_files_without_known_names_is_taken_whole(tmp_path):
         ("a", b"[-1.5e3,\n2]", "json"),
         ("a", b"[12]\n[13]\n", "jsonl"),
         ("a", b"{\\rtf1 A letter}", "text"),
-        ("a", b'{\n"a": 1}', "json"),
         ("a", b"", "text"),
     ],
 )

@@ -19,7 +19,7 @@ from textwright.corpus.documents import Cleaner, CorpusOptions, Template, text_o
 from textwright.corpus.json_values import Record
 from textwright.corpus.plain_text import STRETCH, Stretches, cut_after_space
 from textwright.corpus.readers import read_records
-from textwright.corpus.sources import find_files, refuse_changed
+from textwright.corpus.sources import SourceFile, find_files, refuse_changed
 from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece, Split
 from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
 from textwright.errors import CorpusError
@@ -320,25 +320,31 @@ class Corpus:
     def _only_column(self) -> Template:
         files = self.files["sources"]
         tables = [file for file in files if file.format != "text"]
-        mixed = 0 < len(tables) < len(files)
-        for file in tables if mixed else files:
-            for record in read_records(
-                file, encoding=self.options.encoding, unit=self.options.unit
-            ):
-                if "text" in record and mixed:
-                    break
-                if "text" in record:
-                    return Template("{text}")
-                if record and mixed:
-                    raise CorpusError(
-                        f"{file.path} is a table without a column text among plain texts: name "
-                        "the texts alone, for example 'folder/*.txt', or the table alone."
-                    )
-                if len(record) == 1:
-                    return Template("{" + next(iter(record)) + "}")
-                if record:
-                    raise refuse_columns(file, list(record))
+        if 0 < len(tables) < len(files):
+            return self._column_beside_texts(tables)
+        for record, file in self._first_records(files):
+            if "text" in record:
+                return Template("{text}")
+            if len(record) == 1:
+                return Template("{" + next(iter(record)) + "}")
+            raise refuse_columns(file, list(record))
         return Template("{text}")
+
+    def _column_beside_texts(self, tables: Sequence[SourceFile]) -> Template:
+        for record, file in self._first_records(tables):
+            if "text" not in record:
+                raise CorpusError(
+                    f"{file.path} is a table without a column text among plain texts: name the "
+                    "texts alone, for example 'folder/*.txt', or the table alone."
+                )
+        return Template("{text}")
+
+    def _first_records(self, files: Sequence[SourceFile]) -> Iterator[tuple[Record, SourceFile]]:
+        """The first record of each file that holds anything."""
+        for file in files:
+            records = read_records(file, encoding=self.options.encoding, unit=self.options.unit)
+            if record := next(filter(None, records), None):
+                yield record, file
 
     def _fingerprint(self, whole_symbols: bool) -> str:
         # The format counts too: a renamed file may be read in another way.

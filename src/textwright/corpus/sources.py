@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from textwright.errors import CorpusError
-from textwright.files import hash_file
+from textwright.files import hash_file, holds_run
 from textwright.hub import asking_hub
 
 FORMATS = {
@@ -223,11 +223,7 @@ def _folder_files(folder: Path, format: str) -> list[Path]:
 
 def _outside_runs(files: list[Path]) -> list[Path]:
     """Without those of runs, which a training within the folder leaves there."""
-    runs = {
-        path.parent
-        for path in files
-        if path.name == "config.toml" and b"format_version" in path.read_bytes()
-    }
+    runs = set(filter(holds_run, {path.parent for path in files}))
     return [path for path in files if runs.isdisjoint(path.parents)]
 
 

@@ -30,7 +30,7 @@ from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.mixture import Mixture
 from textwright.errors import ConfigError, RunError
 from textwright.escape import EscapeCode
-from textwright.files import replacing, settle, sync
+from textwright.files import holds_run, replacing, settle, sync
 from textwright.run.arrays import Arrays, load_arrays, map_arrays, save_arrays
 from textwright.run.checkpoints import Checkpoints
 from textwright.run.lock import LOCK
@@ -89,8 +89,7 @@ class Run:
         """Raise RunError if the folder holds a run that has begun to train, or files that are not a
         run's but have the names of a run's files."""
         there = [name for name in FILES if name != LOCK and (path / name).exists()]
-        config = path / "config.toml"
-        if there and not (config.is_file() and b"format_version" in config.read_bytes()):
+        if there and not holds_run(path):
             raise RunError(
                 f"{path} holds a {there[0]} that does not belong to a run and would be lost; name "
                 "another --out."
