@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from textwright.corpus import Corpus
 from textwright.errors import ConfigError
@@ -40,7 +41,7 @@ def test_nothing_named_means_the_preset_auto(tmp_path):
     assert (config.model.family, config.model.activation) == ("gpt", "swiglu")
     assert config.train.time_budget == 600
     assert config.counts.longest > 0
-    assert "10:00" in line and "--time-budget" in line and "--preset" in line
+    assert "10:00" in line and "--preset" in line
 
 
 def test_what_is_set_stays(tmp_path):
@@ -129,6 +130,48 @@ def test_paragraphs_of_few_long_texts_are_opened(tmp_path):
         assert chosen(file, *settings)[0].train.open_paragraphs > 0
         assert chosen(file, *settings, "corpus.unit=line")[0].train.open_paragraphs == 0
     assert chosen(file, "model.family=lstm", "data.layout=rows")[0].train.open_paragraphs == 0
+
+
+def test_paragraphs_of_texts_whose_beginnings_are_seen_often_stay_closed(tmp_path):
+    text = novel(tmp_path, 1_000).read_text()
+    for count, opened in ((3, True), (30, False)):
+        folder = tmp_path / f"{count} stories"
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number}.txt").write_text(f"{number} {text}")
+        assert (chosen(folder)[0].train.open_paragraphs > 0) is opened
+
+
+def test_more_threads_and_an_accelerator_read_a_corpus_more_often(tmp_path, monkeypatch):
+    file = novel(tmp_path, 20_000)
+    settings = ("train.dtype=fp32", "train.time_budget=2m")
+    two, eight = (
+        chosen(file, *settings, "train.device=cpu", f"train.threads={threads}")[0].train
+        for threads in (2, 8)
+    )
+    assert eight.evaluate_every == pytest.approx(4**0.75 * two.evaluate_every, rel=0.05)
+    monkeypatch.setattr("textwright.training.recipe.choose_device", lambda _: torch.device("cuda"))
+    assert chosen(file, *settings)[0].train.evaluate_every > eight.evaluate_every
+
+
+def test_a_width_that_is_set_has_heads_that_divide_it(tmp_path):
+    file = novel(tmp_path, 400)
+    for width, heads in ((256, 8), (192, 6), (200, 5), (10, 1)):
+        assert chosen(file, f"model.width={width}")[0].model.heads == heads
+
+
+def test_the_rate_rises_in_a_sixth_of_a_short_training(tmp_path):
+    file = novel(tmp_path, 400)
+    assert chosen(file, "train.max_steps=12")[0].train.warmup_steps == 2
+    assert chosen(file)[0].train.warmup_steps == 50
+
+
+def test_more_time_is_advised_where_it_would_be_used(tmp_path):
+    small, large = novel(tmp_path, 400), tmp_path / "large.txt"
+    assert "It ends earlier if the text has been read 32 times" in chosen(small)[1]
+    large.write_text(small.read_text() * 60)
+    assert "--time-budget 1h (a larger model" in chosen(large)[1]
+    assert "--time-budget" not in chosen(large, "train.time_budget=2h")[1]
 
 
 @pytest.mark.parametrize("family", ["gpt", "lstm"])

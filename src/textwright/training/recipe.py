@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from textwright.compute.device import choose_device, choose_dtype
-from textwright.config import AUTO, Config, merge
+from textwright.config import AUTO, Config, TrainOptions, merge
 from textwright.corpus import Corpus, Summary
 from textwright.models import build_empty
 from textwright.models.contract import BY_TOKEN
@@ -29,6 +29,11 @@ MARKED = 0.02  # share of marks, such as vowel signs, among letters from which w
 # Weights of a model times tokens that two cores read in a second with products of this type, within
 # a factor of two. By them it is foreseen how often a corpus will be read.
 WEIGHTS_A_SECOND = {torch.float32: 12e9, torch.bfloat16: 30e9}
+# More cores read more, but not by as much: 16 took a quarter of the time of two (docs/results.md).
+SCALING = 0.75
+# An accelerator takes so many steps of any such model: they wait for their operations to be started
+# (docs/results.md).
+STEPS_A_SECOND = 100
 
 # Where a corpus is read so many times, what a step writes into the weights fades by weight decay
 # while it is read once (Wang & Aitchison 2024); where it is read fewer times, more slowly by as
@@ -36,6 +41,7 @@ WEIGHTS_A_SECOND = {torch.float32: 12e9, torch.bfloat16: 30e9}
 OFTEN = 6
 DECAYS = (0.01, 4.0)  # the least and the most; more than 4 was not tried
 
+WARMUP = 50  # steps, or a sixth of all where they are few
 EVALUATIONS = 10  # on the way, as foreseen
 SAVING = 300.0  # seconds from one checkpoint to the next, as foreseen
 
@@ -47,8 +53,10 @@ DROPOUT = {4: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
 # Up to so far, if as many epochs were read as there is time for: share of the tokens that are split
 # at first, and dropout beside it.
 SPLIT = {12: (0.0, 0.0), 40: (0.2, 0.2), 100: (0.3, 0.2), math.inf: (0.4, 0.3)}
-LONG = 20  # documents of so many windows are so few that their paragraphs are opened
-OPENED = 0.1  # share of the windows
+# Fewer documents than these, of more windows than these on average: a model sees too few of their
+# beginnings, and paragraphs are opened in a share of the windows.
+FEW, LONG = 20, 20
+OPENED = 0.1
 LONGEST = 8  # n-gram that may be counted beside the model
 TRAINING: dict[str, Any] = {
     "epochs": 32,  # after which held-out loss hardly falls, however small the corpus
@@ -56,7 +64,6 @@ TRAINING: dict[str, Any] = {
     "learning_rate": 3e-3,
     "beta2": 0.99,
     "schedule": "linear",
-    "warmup_steps": 50,
     "counted_embedding": True,
     "early_stopping": 0,  # the rate reaches 0 at the end of the time, and not before
     "evaluate_characters": 300_000,
@@ -74,26 +81,29 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     summary, signs = corpus.scan(), _signs(corpus)
     characters = _own_characters(summary)
     recipe: dict[str, Any] = {"tokenizer": _tokenizer(config.tokenizer.kind, characters, signs)}
+    often = 0.0
     if not config.model.counted:
         tokenizer = _complete(recipe, given).tokenizer
         tokens = characters / _spelled(tokenizer, _common(signs))
-        recipe |= _training(config, given, tokenizer.vocab_size, tokens, summary.documents)
+        training, often = _training(
+            config, given, tokenizer.vocab_size, tokens, summary.documents
+        )
+        recipe |= training
     chosen = _complete(recipe, given)
-    return chosen, _say(chosen, characters)
+    return chosen, _say(chosen, characters, often)
 
 
 def _training(
     config: Config, given: dict[str, Any], vocab_size: int, tokens: float, documents: int
-) -> dict[str, Any]:
-    """What a neural model, beside counts, needs for so many tokens of so many documents; given:
-    what was set."""
+) -> tuple[dict[str, Any], float]:
+    """What a neural model, beside counts, needs for so many tokens of so many documents, and how
+    often there is time to read them; given: what was set."""
     seconds = config.train.time_budget or SECONDS
     weights, layers = _sizes(config, given, seconds, vocab_size)
-    dtype = choose_dtype(config.train.dtype, choose_device(config.train.device))
-    suited = config.model.suited(seconds, 0.0)
+    suited = _suited(config, given, seconds, 0.0)
     plan = merge(merge({"train": TRAINING, "data": config.data.model_dump()}, suited), given)
     a_step = plan["train"]["batch_size"] * plan["data"]["context_length"]  # in tokens
-    a_second = WEIGHTS_A_SECOND[dtype] / weights
+    a_second = _speed(config.train, weights, a_step)
     an_epoch = tokens / a_step  # in steps
     often = min(
         seconds * a_second / tokens,
@@ -101,16 +111,19 @@ def _training(
         (config.train.max_steps or math.inf) / an_epoch,
     )
     epochs = min(often, plan["train"]["epochs"])
-    suited = config.model.suited(seconds, _up_to(DROPOUT, epochs * layers / LAYERS))
+    steps = round(epochs * an_epoch)
+    suited = _suited(config, given, seconds, _up_to(DROPOUT, epochs * layers / LAYERS))
     training = {
         **TRAINING,
+        "warmup_steps": min(WARMUP, steps // 6),
         "weight_decay": _weight_decay(epochs, plan["train"]["learning_rate"] * an_epoch),
         "time_budget": seconds,
-        "evaluate_every": max(50, round(epochs * an_epoch / EVALUATIONS)),
+        "evaluate_every": max(50, round(steps / EVALUATIONS)),
         "checkpoint_every": max(50, round(SAVING * a_second / a_step)),
     }
     if (
-        tokens > LONG * plan["data"]["context_length"] * documents
+        documents < FEW
+        and tokens > LONG * plan["data"]["context_length"] * documents
         and plan["data"]["layout"] != "rows"
     ):
         training["open_paragraphs"] = OPENED
@@ -120,7 +133,7 @@ def _training(
     split, dropout = _up_to(SPLIT, often * layers / LAYERS)
     if split and _complete(recipe, given).splittable:
         recipe = merge(recipe, {"train": {"split_tokens": split}, "model": {"dropout": dropout}})
-    return recipe
+    return recipe, often
 
 
 def _complete(recipe: dict[str, Any], given: dict[str, Any]) -> Config:
@@ -132,13 +145,37 @@ def _sizes(
 ) -> tuple[int, int]:
     """The weights of the model that would be trained, and those of its layers, whose rows do not
     belong to tokens."""
-    suited = config.model.suited(seconds, 0.0)
+    suited = _suited(config, given, seconds, 0.0)
     shape = {table: options for table, options in suited.items() if table != "train"}
     found = _complete(shape, given)
     model = build_empty(found.model, vocab_size, found.data.context_length)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     layers = sum(size for name, size in sizes.items() if not name.startswith(BY_TOKEN))
     return sum(sizes.values()), layers
+
+
+def _suited(
+    config: Config, given: dict[str, Any], seconds: float, dropout: float
+) -> dict[str, dict[str, Any]]:
+    """What the family suits to the time, with as many heads as a width that was set divides into,
+    each about as wide."""
+    suited = config.model.suited(seconds, dropout)
+    model, width = suited["model"], given.get("model", {}).get("width")
+    if width and "heads" in model:
+        usual = model["width"] / model["heads"]
+        even = [heads for heads in range(1, width // 2 + 1) if width % (2 * heads) == 0]
+        model["heads"] = min(even or [1], key=lambda heads: abs(width / heads - usual))
+    return suited
+
+
+def _speed(options: TrainOptions, weights: int, a_step: int) -> float:
+    """The tokens that are read in a second; a_step: tokens of a step."""
+    device = choose_device(options.device)
+    if device.type == "cuda":
+        return STEPS_A_SECOND * a_step
+    threads = options.threads or torch.get_num_threads()
+    products = WEIGHTS_A_SECOND[choose_dtype(options.dtype, device)]
+    return products / weights * (threads / 2) ** SCALING
 
 
 def _up_to(table: Mapping[float, Value], much: float) -> Value:
@@ -162,9 +199,12 @@ def _own_characters(summary: Summary) -> float:
 def _signs(corpus: Corpus) -> Counter[str]:
     """How often each character occurs at the beginning of the training text."""
     signs: Counter[str] = Counter()
+    left = SAMPLED
     for piece in corpus.pieces("train"):
-        signs.update(piece.text[: SAMPLED - signs.total()])
-        if signs.total() >= SAMPLED:
+        text = piece.text[:left]
+        signs.update(text)
+        left -= len(text)
+        if not left:
             break
     return signs
 
@@ -206,7 +246,8 @@ def _spelled(tokenizer: TokenizerOptions, common: int) -> float:
     return max(1.0, 2.6 + 0.55 * math.log2(tokenizer.vocab_size / 1_024))
 
 
-def _say(config: Config, characters: float) -> str:
+def _say(config: Config, characters: float, often: float) -> str:
+    """often: there is time to read the text so many times."""
     model, train = config.model, config.train
     what = f"{model.title} ({model.describe(config.data.context_length)})"
     words = f"{config.tokenizer.vocab_size:,} {config.tokenizer.kind} tokens"
@@ -215,8 +256,15 @@ def _say(config: Config, characters: float) -> str:
     if model.counted:
         return f"Chosen for {characters:,.0f} characters: {what}, over {words}."
     beside = " with counts beside it" if config.counts.longest else ""
+    seconds, hour = train.time_budget or 0, ""
+    if often > train.epochs:
+        hour = (
+            f" It ends earlier if the text has been read {train.epochs:g} times, after which more "
+            "time brings little."
+        )
+    elif seconds < 3600:
+        hour = " Another time: --time-budget 1h (a larger model, some percent fewer bits)."
     return (
-        f"Chosen for {characters:,.0f} characters and {clock(train.time_budget or 0)} of training: "
-        f"{what}{beside}, over {words}. Another time: --time-budget 1h (a larger model, "
-        "some percent fewer bits). Another choice: --preset NAME or --set OPTION."
+        f"Chosen for {characters:,.0f} characters and {clock(seconds)} of training: {what}{beside}, "
+        f"over {words}.{hour} Another choice: --preset NAME or --set OPTION."
     )

@@ -118,7 +118,8 @@ def open_run(
     corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     choices = list(corpus.choices)
     if start.run is None:
-        config, choice = choose_recipe(config, corpus)
+        # That of the first process, if they run on machines that differ.
+        config, choice = processes.gather(choose_recipe(config, corpus))[0]
         choices += [choice] if choice else []
     run = start.run or (Run.create(out, config) if processes.leads() else Run(out, config))
     run.config = config
