@@ -175,8 +175,7 @@ def _tokenizer(run: Run, corpus: Corpus, origin: Origin | None) -> Tokenizer:
         if origin is not None:
             run.keep_tokenizer(origin.tokenizer)
         else:
-            pieces = (piece.text for piece in corpus.pieces("train"))
-            run.keep_tokenizer(Tokenizer.train(run.config.tokenizer, pieces))
+            run.keep_tokenizer(train_tokenizer(run.config.tokenizer, corpus))
     processes.wait()
     return run.tokenizer
 

@@ -23,6 +23,7 @@ from textwright.training.dataset import Rows, choose_layout, cut
 from textwright.training.encoded import Documents
 from textwright.training.recipe import choose_recipe
 from textwright.training.trainer import Trainer
+from textwright.training.vocabulary import train_tokenizer
 
 MEASURED_SECONDS = 5.0  # time spent on training for the estimate
 
@@ -101,10 +102,9 @@ def survey(
     """
     summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     config, choice = choose_recipe(config, corpus)
-    if tokenizer is None:  # a document may be a whole corpus
+    if tokenizer is None:
         on_progress("Building the vocabulary", 0, 0)
-        pieces = (piece.text for piece in corpus.pieces("train"))
-        tokenizer = Tokenizer.train(config.tokenizer, pieces)
+        tokenizer = train_tokenizer(config.tokenizer, corpus)
     documents = encode_corpus(corpus, tokenizer, on_progress)["train"]
     if documents.targets < 2:
         raise CorpusError("There is too little text to train on; give a larger corpus.")
