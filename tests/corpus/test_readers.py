@@ -196,6 +196,21 @@ def test_a_semicolon_separates_where_the_header_has_no_comma(tmp_path):
     assert read(path) == [{"a": "1,5", "b": "x"}]
 
 
+def test_the_separator_is_the_mark_that_the_header_has_most_of(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('id;Titel;"a, b, c, d";Preis, EUR\n1;Suppe;x;2,50\n', "utf-8")
+    assert read(path) == [{"id": "1", "Titel": "Suppe", "a, b, c, d": "x", "Preis, EUR": "2,50"}]
+
+
+def test_a_first_line_may_name_the_separator(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("sep=;\r\na, b, c;d\r\n1;2\r\n", "utf-8")
+    assert read(path) == [{"a, b, c": "1", "d": "2"}]
+    path.write_text("sep=;\na;d\n1;2\n1;2;3\n", "utf-8")
+    with pytest.raises(CorpusError, match=r"Line 4 of .* has 3 cells"):
+        read(path)
+
+
 def test_parquet_values_become_python_values(tmp_path):
     path = tmp_path / "a.parquet"
     rows = [{"l": ["a", "b"], "n": 7, "none": None}]

@@ -2,12 +2,13 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from textwright.corpus import Corpus, sources
-from textwright.corpus.sources import find_files
+from textwright.corpus.sources import find_files, left_out
 from textwright.errors import CorpusError
 
 
@@ -108,6 +109,19 @@ def test_a_mistyped_path_in_a_folder_is_not_looked_up_on_the_hub(tmp_path, monke
     assert "data/recipes.json is meant" in refusal("data/recipe.json")
     assert "hub" not in refusal("data/sub/recipe.json")
     assert "hub" not in refusal("dat/recipes.json")
+
+
+def test_texts_that_are_left_out_of_a_folder_are_told(tmp_path):
+    for name in ("README.md", "a.py", "b/c.py", "b/d.js", "b/e.png"):
+        path = tmp_path / "code" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\x89PNG\0" if name.endswith("png") else b"text\n")
+    told = left_out([tmp_path / "code"], "auto")
+    assert told.startswith("Left out: 3 files of other endings (.py, .js). Name them to read them:")
+    (pattern,) = re.findall("'(.*)'", told)
+    assert [file.path.name for file in find_files([pattern])] == ["a.py", "c.py"]
+    assert left_out([tmp_path / "code" / "b"], "auto") == ""
+    assert left_out([tmp_path / "code"], "text") == left_out([pattern], "auto") == ""
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "~no-such-user-here/a.txt"])

@@ -71,6 +71,13 @@ def _choose_template(
     if len(columns) == 1:
         return "{" + columns[0] + "}", ""
     text = "text" if "text" in columns else text_column(records)
+    if len(records) == 1 and text and text != "text":
+        lengths = {name: len(str(value)) for name, value in records[0].items()}
+        if 2 * lengths[text] < sum(lengths.values()):
+            raise CorpusError(
+                f"{files[0].path} holds one record with {len(columns)} texts: make it a list of "
+                "them, or name the one to read with --text COLUMN."
+            )
     if text is None:
         raise refuse_columns(files[0], columns, ", none of which seems to hold text")
     title = title_column(records, text)
@@ -109,8 +116,7 @@ def _choose_unit(
             "--unit."
         )
     read = texts[:: math.ceil(len(texts) / _PLACES)]
-    reasons = (why_running(_sample_lines(file, options, _PLACES // len(read))) for file in read)
-    reason = next(filter(None, reasons), "")
+    reason = why_running([_sample_lines(file, options, _PLACES // len(read)) for file in read])
     if reason:
         return "file", (
             f"Documents: one a file (running text: {reason}). Change with --unit line or --unit "

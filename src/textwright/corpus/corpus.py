@@ -19,7 +19,7 @@ from textwright.corpus.documents import Cleaner, CorpusOptions, Template, text_o
 from textwright.corpus.json_values import Record
 from textwright.corpus.plain_text import STRETCH, Stretches, cut_after_space
 from textwright.corpus.readers import read_records
-from textwright.corpus.sources import SourceFile, find_files, refuse_changed
+from textwright.corpus.sources import SourceFile, find_files, left_out, refuse_changed
 from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece, Split
 from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
 from textwright.errors import CorpusError
@@ -41,7 +41,7 @@ class Corpus:
     CorpusError where a source does not exist.
 
     `options` are those given, with a choice in place of each `auto`; `choices` has a line about
-    each, for whoever trains.
+    each, and about what was left out of a folder, for whoever trains.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Corpus:
             for role, names in named.items()
             if names or role == "sources"
         }
-        self.options, self.choices = choose_options(options, self.files["sources"], like)
+        self.options, choices = choose_options(options, self.files["sources"], like)
+        self.choices = [*filter(None, [left_out(named["sources"], options.format)]), *choices]
         options = self.options
         self.fingerprint = self._fingerprint(whole_symbols)
         self.template = Template(options.template) if options.template else self._only_column()

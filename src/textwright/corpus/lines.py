@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
-from statistics import median, quantiles
+from statistics import median
 
 from textwright.corpus.columns import count_letters
 from textwright.corpus.split import FEW_DOCUMENTS
@@ -31,18 +31,28 @@ _GOES_ON = re.compile(r".*[,;:—–\-،؛、，；：]")
 _SENTENCE = re.compile(r".*[.!?…。！？｡؟۔।][\"'”’»›」』)\]]*")
 
 
-def why_running(lines: Sequence[str]) -> str:
-    """What says that these lines of a text are not a list of items; empty if they are one.
+def why_running(texts: Sequence[Sequence[str]]) -> str:
+    """What says of the lines of some texts that one is not a list of items; empty if all are.
 
-    A list of fewer than FEW_DOCUMENTS items is not taken for one either: each of its
-    items would be cut into training and held-out parts.
+    Fewer than FEW_DOCUMENTS items in all are not taken for a list either: each of them would be cut
+    into training and held-out parts. Texts that have fewer are judged together.
     """
-    items = [line.rstrip() for line in lines if line.strip()]
-    if len(items) < FEW_DOCUMENTS:
+    few = [lines for lines in texts if len(lines) < FEW_DOCUMENTS]
+    judged = [lines for lines in texts if len(lines) >= FEW_DOCUMENTS]
+    if few:
+        judged.append([*chain.from_iterable(few)])
+    if sum(bool(line.strip()) for lines in judged for line in lines) < FEW_DOCUMENTS:
         return "too few lines for a list"
+    return next(filter(None, map(_why_running, judged)), "")
+
+
+def _why_running(lines: Sequence[str]) -> str:
+    items = [line.rstrip() for line in lines if line.strip()]
+    if not items:
+        return ""
     if len(lines) - len(items) > _FEW * len(lines):
         return "empty lines between its parts"
-    if quantiles(map(_width, items), n=20)[-1] > _LONGEST_ITEM:
+    if sorted(map(_width, items))[len(items) * 19 // 20] > _LONGEST_ITEM:
         return "lines as long as paragraphs"
     if _share(items, _INDENTED.match) > _FEW:
         return "indented lines"

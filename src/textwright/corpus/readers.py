@@ -27,6 +27,8 @@ _LONGEST_CELL = 1 << 26  # characters; in a longer cell a quote was surely never
 _BLOCK = 1 << 20  # bytes
 _HEAD = 1000  # lines that say whether double quotes are quotation marks
 # A cell that goes on after its closing quote: as most TSV is written, quotes stand for themselves.
+_QUOTED = re.compile(r'"[^"]*"')
+_DECLARED = re.compile(r'"?sep=(.)"?\s*')  # a first line by which a spreadsheet names the separator
 _PLAIN_QUOTE = re.compile(r'(?:^|\t)"(?:[^"\t]|"")*"[^"\t\r\n]')
 _END = "\0end of file"
 
@@ -105,7 +107,10 @@ def _sentences(path: Path, encoding: str) -> Iterator[None]:
 def _read_table(
     handle: io.TextIOWrapper, path: Path, format: str, columns: tuple[str, ...]
 ) -> Iterator[Record]:
-    first = handle.readline()
+    first, skipped = handle.readline(), 0
+    declared = _DECLARED.fullmatch(first)
+    if declared:
+        first, skipped = handle.readline(), 1
     if not first:
         return
     csv.field_size_limit(_LONGEST_CELL)  # The module's own limit is less than a short story.
@@ -116,15 +121,15 @@ def _read_table(
     plain = format == "tsv" and any(map(_PLAIN_QUOTE.search, head))
     rows = csv.reader(
         lines,
-        delimiter=_delimiter(first, format),
+        delimiter=declared[1] if declared else _delimiter(first, format),
         quoting=csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL,
     )
-    started = 1
+    started = 1 + skipped
     try:
         header = next(rows)
         require_columns(path, header, columns)
         width = len(header)
-        started = rows.line_num + 1
+        started = rows.line_num + 1 + skipped
         for row in rows:
             if row and row[-1].endswith(_END):
                 if row == [_END]:
@@ -139,7 +144,7 @@ def _read_table(
                 )
             elif row:
                 yield dict(zip(header, row, strict=False))
-            started = rows.line_num + 1
+            started = rows.line_num + 1 + skipped
     except csv.Error as error:
         raise CorpusError(
             f"Line {started:,} of {path} is not {format.upper()} ({error}): check its quotes."
@@ -154,7 +159,7 @@ def _delimiter(header: str, format: str) -> str:
     if format == "tsv":
         return "\t"
     # Spreadsheets write ";" where the comma is the decimal sign.
-    return next((mark for mark in ",;\t" if mark in header), ",")
+    return max(",;\t", key=_QUOTED.sub("", header).count)
 
 
 # Parquet

@@ -11,6 +11,7 @@ import gzip
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import IO, Any, cast
 from textwright.errors import CorpusError
 from textwright.files import hash_file, holds_run
 from textwright.hub import asking_hub
+from textwright.wording import counted
 
 FORMATS = {
     ".txt": "text",
@@ -208,17 +210,50 @@ def _looks_like_path(path: Path) -> bool:
 
 
 def _folder_files(folder: Path, format: str) -> list[Path]:
-    def hidden(path: Path) -> bool:
-        return any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not hidden(path))
-    files = _outside_runs(files)
+    files = _visible_files(folder)
     if not files:
         raise CorpusError(f"The folder {folder} holds no files: name one that holds a corpus.")
     if format != "auto":
         return files
-    known = [path for path in files if _named_format(path.name)]
-    return known or [path for path in files if not _is_binary(path)] or files
+    return _known(files) or [path for path in files if not _is_binary(path)] or files
+
+
+def left_out(sources: Iterable[str | Path], format: str) -> str:
+    """A line about the texts of folders that are not read, as others there have an ending that is
+    known; empty if there are none."""
+    folders = [path for path in map(Path, map(str, sources)) if path.is_dir()]
+    if format != "auto" or not folders:
+        return ""
+    endings: Counter[str] = Counter()
+    for folder in folders:
+        files = _visible_files(folder)
+        if known := {*_known(files)}:
+            others = (path for path in files if path not in known and not _is_binary(path))
+            endings.update(path.suffix or path.name for path in others)
+    if not endings:
+        return ""
+    shown = ", ".join(name for name, _ in endings.most_common(3))
+    if len(endings) > 3:
+        shown += ", …"
+    name = endings.most_common(1)[0][0]
+    pattern = folders[0] / "**" / (f"*{name}" if name.startswith(".") else name)
+    return (
+        f"Left out: {counted(endings.total(), 'file')} of other endings ({shown}). Name them to "
+        f"read them: '{pattern}'."
+    )
+
+
+def _known(files: Iterable[Path]) -> list[Path]:
+    return [path for path in files if _named_format(path.name)]
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    """All files of a folder, without hidden ones and those of runs."""
+
+    def hidden(path: Path) -> bool:
+        return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+    return _outside_runs(sorted(p for p in folder.rglob("*") if p.is_file() and not hidden(p)))
 
 
 def _outside_runs(files: list[Path]) -> list[Path]:
