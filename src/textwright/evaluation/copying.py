@@ -44,11 +44,12 @@ def measure_copying(
     held_out: Sequence[np.ndarray],
     *,
     seed: int = 0,
-) -> Copying:
-    """ids (N,), starts (documents + 1,): the training documents · held_out: rows of others."""
+) -> Copying | None:
+    """ids (N,), starts (documents + 1,): the training documents · held_out: rows of others. None
+    where texts are shorter than a sequence, such as names."""
     known = KnownSequences.of(ids, starts, LENGTH)
 
-    def written(by: Predictor) -> float:
+    def written(by: Predictor) -> float | None:
         generator = Generator(by.backend(), tokenizer)
         options = SamplingOptions(temperature=1.0, max_new_tokens=TOKENS)
         samples = generator.generate("", options, num=TEXTS, seed=seed)
@@ -57,13 +58,13 @@ def measure_copying(
     alone = None
     if isinstance(predictor, MixedPredictor):
         alone = written(NeuralPredictor(predictor.model))
-    real = share_new([row[1:-1] for row in held_out], known)
-    return Copying(LENGTH, written(predictor), alone, real)
+    both, real = written(predictor), share_new([row[1:-1] for row in held_out], known)
+    return None if both is None or real is None else Copying(LENGTH, both, alone, real)
 
 
-def share_new(texts: Sequence[np.ndarray], known: KnownSequences) -> float:
-    """The share of the sequences in some texts, given as ids, that are not known; 1 if the texts
-    are shorter than a sequence."""
+def share_new(texts: Sequence[np.ndarray], known: KnownSequences) -> float | None:
+    """The share of the sequences in some texts, given as ids, that are not known; None if the
+    texts are shorter than a sequence."""
     starts = np.cumsum([0, *map(len, texts)])
     found = hash_sequences(np.concatenate(texts), starts, known.length)
-    return float(np.mean(~known.contain(found))) if len(found) else 1.0
+    return float(np.mean(~known.contain(found))) if len(found) else None

@@ -297,7 +297,7 @@ def _keep_evaluation(
 
 
 def _copied(run: Run, prepared: Prepared, step: int) -> Iterator[Copied]:
-    """How much a run with counts copies; nothing for a run without."""
+    """How much a run with counts copies; nothing for a run without, or of very short texts."""
     if run.counts is None:
         return
     train = prepared.train
@@ -308,6 +308,8 @@ def _copied(run: Run, prepared: Prepared, step: int) -> Iterator[Copied]:
         train.starts,
         prepared.held_out.rows,
     )
+    if copying is None:
+        return
     record = {"event": Copied.kind, "step": step, **copying.to_json()}
     run.append("metrics.jsonl", json.dumps(record) + "\n")
     yield Copied(copying)
