@@ -107,9 +107,25 @@ def test_real_text_can_be_named_and_a_lost_corpus_is_told(tw, mine, tmp_path, no
     (mine / "corpus.json").write_text(known.replace("notes.txt", "gone.txt"), "utf-8")
     code, out, err = tw(mine, *FEW, "--corpus", fresh, "--json")
     assert code == 0, err
-    assert "What is copied is not measured" in err and "gone.txt" in err
+    assert "What is copied is not measured" in err and "is gone" in err
     assert json.loads(out)["real"]["new"] is None
     assert "was trained on" in refused(tw(mine, *FEW, "--corpus", notes))
+
+
+def test_the_text_that_a_run_was_trained_on_is_no_real_text(tw, tiny, tmp_path):
+    """Of a novel, the run holds parts out, which have no hash of their own."""
+    novel = tmp_path / "novel.txt"
+    novel.write_text("\n".join(grammar.documents(60, seed=8)), "utf-8")
+    config = Config.resolve("demo", settings=[*tiny, "corpus.unit=file"])
+    list(train_run([novel], tmp_path / "run", config))
+    error = refused(tw("run", *FEW, "--corpus", novel))
+    assert "is the corpus that run was trained on; leave out --corpus" in error
+
+
+def test_a_setting_that_was_compared_with_none_is_not_the_nearest_of_all(tw, mine):
+    code, out, err = tw(mine, "--temperatures", "0.7", *FEW[2:])
+    assert code == 0, err
+    assert "no other setting was compared" in " ".join(out.split())
 
 
 def test_wrong_use_is_refused_in_a_sentence(tw, mine, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from textwright import grammar
+from textwright.config import Config
 from textwright.errors import EvaluationError
 from textwright.evaluation.held_out import HeldOutText
 from textwright.evaluation.predictors import open_predictor
@@ -13,6 +14,7 @@ from textwright.run import Run
 from textwright.sweep.judges import CountsJudge, RunJudge
 from textwright.sweep.real_texts import PROMPT, choose_real_texts
 from textwright.tokenizer import Tokenizer, TokenizerOptions
+from textwright.training.session import train_run
 
 DOCUMENTS = list(grammar.documents(60, seed=21))
 
@@ -89,6 +91,18 @@ def test_a_run_does_not_judge_itself_nor_its_copy(trained, tmp_path):
     for judge in (run, copy):
         with pytest.raises(EvaluationError, match="cannot judge what it writes itself"):
             RunJudge(judge, run, held_out(run), "cpu")
+
+
+def test_a_run_that_another_division_trained_on_the_reference_does_not_judge(tiny, tmp_path):
+    novel = tmp_path / "novel.txt"
+    novel.write_text("\n".join(DOCUMENTS), "utf-8")
+    for name, held in (("one", ()), ("other", [tmp_path / "held.txt"])):
+        (tmp_path / "held.txt").write_text("Another text.\n" * 20, "utf-8")
+        config = Config.resolve("demo", settings=[*tiny, "corpus.unit=file"])
+        list(train_run([novel], tmp_path / name, config, valid=held, test=held))
+    one, other = (Run.load(tmp_path / name) for name in ("one", "other"))
+    with pytest.raises(EvaluationError, match="split their corpus in different ways"):
+        RunJudge(other, one, held_out(one), "cpu")
 
 
 def test_a_run_that_was_trained_on_the_reference_does_not_judge(trained, formed, notes):

@@ -96,8 +96,11 @@ def sweep(
         try:
             recorded_corpus(opened)
             sequences = partial(known_sequences, opened, on_progress=shown.show)
-        except (RunError, CorpusError) as error:
-            err.print(f"What is copied is not measured: {error}")
+        except (RunError, CorpusError):
+            err.print(
+                f"What is copied is not measured, as the text that {run} was trained on is gone, "
+                "was changed, or was not recorded."
+            )
         found = sweep_run(
             opened,
             settings,

@@ -103,16 +103,29 @@ def choose_text(
     for other in runs[1:]:
         refuse_other_treatment(runs[0], other, with_corpus=not sources)
     if sources:
-        for run in runs:
-            _refuse_own_files(run, sources)
-        text = read_text(sources, runs[0].config.corpus if runs else options)
-    elif runs:
-        text = held_out_of(runs[0], part)
-    else:
+        return read_new_text(runs, sources, options)
+    if not runs:
         raise EvaluationError(
             "Without a run there is no held-out text; name one that is new to the models (bits: "
             "after the model, compare: with --corpus)."
         )
+    text = held_out_of(runs[0], part)
+    for run in runs:
+        refuse_overlap(run, text)
+    return text
+
+
+def read_new_text(
+    runs: Sequence[Run], sources: Sources, options: CorpusOptions | None = None
+) -> HeldOutText:
+    """All documents of a corpus that is new to these runs, read as the first of them reads its own.
+
+    options: how it is read if there is no run. Raises EvaluationError if one of the runs was
+    trained on some of it.
+    """
+    for run in runs:
+        _refuse_own_files(run, sources)
+    text = read_text(sources, runs[0].config.corpus if runs else options)
     for run in runs:
         refuse_overlap(run, text)
     return text
@@ -157,10 +170,18 @@ def refuse_other_treatment(one: Run, other: Run, with_corpus: bool) -> None:
             f"{pair} were trained on different corpora; name text that is new to both with "
             "--corpus."
         )
-    if _division(mine) != _division(theirs):
+    refuse_other_division(one, other)
+
+
+def refuse_other_division(one: Run, other: Run) -> None:
+    """Raise EvaluationError if two runs share files but hold other parts of them out: documents
+    that are parts of one long text have no hash of their own."""
+    mine, theirs = one.corpus(), other.corpus()
+    if {*_contents(mine)} & {*_contents(theirs)} and _division(mine) != _division(theirs):
         raise EvaluationError(
-            f"{pair} split their corpus in different ways, so that what one holds out may have "
-            "trained the other; name text that is new to both with --corpus, or train one again."
+            f"{one.path} and {other.path} split their corpus in different ways, so that what one "
+            "holds out may have trained the other; name text that is new to both with --corpus, "
+            "or train one again."
         )
 
 
@@ -177,13 +198,13 @@ def _division(corpus: dict[str, object]) -> object:
 
 
 def _refuse_own_files(run: Run, sources: Sources) -> None:
-    """Raise EvaluationError if one of the files was the run's corpus: documents that are parts of
-    one long text have no hash of their own."""
+    """Raise EvaluationError if one of the files was the run's corpus: parts of one long text have
+    no hash by which they would be known."""
     known = {file["sha256"]: file["role"] for file in run.corpus()["files"]}
     options = run.config.corpus
     for file in find_files(list(sources), options.format, options.encoding):
         if known.get(file.sha256) == "sources":
             raise EvaluationError(
                 f"{file.path} is the corpus that {run.path} was trained on; leave out --corpus to "
-                "score what the run held out of it, or name text that is new to it."
+                "take what the run held out of it, or name text that is new to it."
             )

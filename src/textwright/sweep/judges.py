@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from textwright.counts.kneser_ney import KneserNey, count_models
 from textwright.errors import EvaluationError
-from textwright.evaluation.held_out import HeldOutText, refuse_overlap
+from textwright.evaluation.held_out import HeldOutText, refuse_other_division, refuse_overlap
 from textwright.evaluation.predictors import CountsPredictor, open_predictor
 from textwright.run import WEIGHTS, Run
 from textwright.sweep.real_texts import RealTexts
@@ -74,6 +74,7 @@ class RunJudge:
                 f"{run.path} cannot judge what it writes itself; name another run, or --judge "
                 "counts."
             )
+        refuse_other_division(writer, run)
         refuse_overlap(run, held_out)
         self.name = str(run.path)
         self.tokenizer, self.written_with = run.tokenizer, writer.tokenizer

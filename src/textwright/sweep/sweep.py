@@ -279,7 +279,9 @@ def _recommend(results: Sequence[Result]) -> tuple[Setting, str]:
     distance, chosen = plain[0] if plain else (least, best)
     why = f"its {_listed(MATCHED)} are {distance:.1f} standard errors from real text's, "
     rivals = [each.setting.name for _, each in compared if each.as_good and each is not chosen]
-    if chosen is not best:
+    if len(compared) == 1:
+        why += "and no other setting was compared"
+    elif chosen is not best:
         why += f"and {best.setting.name}, at {least:.1f}, is not surely nearer"
     elif rivals:
         why += f"nearest of all, though {_listed(rivals)} may be as near"

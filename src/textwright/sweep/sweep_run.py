@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from textwright.errors import CorpusError
-from textwright.evaluation.held_out import HeldOutText, read_text, refuse_overlap
+from textwright.evaluation.held_out import HeldOutText, read_new_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import open_predictor
 from textwright.run import Run
@@ -45,7 +45,7 @@ def sweep_run(
     judge would not be fair.
     """
     on_progress("Reading real text", 0, 0)
-    held_out = _held_out(run, sources)
+    held_out = _held_out(run, judge, sources)
     max_tokens = max_tokens or run.config.sample.max_new_tokens
     kept = kept.about(run).given(
         text=held_out.fingerprint,
@@ -92,12 +92,10 @@ def save_setting(run: Run, setting: Setting) -> None:
         run.write_config(config.model_copy(update={"sample": sample}))
 
 
-def _held_out(run: Run, sources: Sequence[str | Path]) -> HeldOutText:
+def _held_out(run: Run, judge: Run | None, sources: Sequence[str | Path]) -> HeldOutText:
     """All that the run holds out, for validation and test, or the sources."""
     if sources:
-        text = read_text(sources, run.config.corpus)
-        refuse_overlap(run, text)
-        return text
+        return read_new_text([run, judge] if judge else [run], sources)
     documents = [*run.held_out("valid"), *run.held_out("test")]
     if not documents:
         raise CorpusError(f"{run.path} holds no documents out; name real text with --corpus.")
