@@ -1,4 +1,6 @@
-"""Numbers with their nouns, and times, in messages and model cards."""
+"""Numbers with their nouns, times, and texts of a corpus, in messages and reports."""
+
+import unicodedata
 
 
 def counted(number: int, noun: str) -> str:
@@ -16,3 +18,16 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def one_line(text: str) -> str:
+    """The text with its line breaks as ⏎, and harmless to a terminal."""
+    return harmless(text).replace("\n", "⏎")
+
+
+def harmless(text: str) -> str:
+    """The text with its control characters as \\x1b: a terminal would obey them. Line breaks and
+    tabs stay."""
+    return "".join(
+        ascii(c)[1:-1] if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text
+    )

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from textwright.memorisation.capability import (
 from textwright.memorisation.memorisation import Audit
 from textwright.memorisation.propensity import measure_propensity
 from textwright.memorisation.training_text import CHARACTERS, WORDS, Place, TrainingText
+from textwright.report.memorisation import propensity_rows, verdict
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.training.session import train_run
@@ -234,6 +236,30 @@ def test_a_copyist_is_found_and_its_sources_named():
     assert SEEN[place.document - 1].startswith(place.heading)
 
 
+def test_unknown_words_are_copied_as_they_were_read():
+    """What is written is not read anew: [UNK] is three tokens then, and stands nowhere."""
+    tokenizer = Tokenizer.train(TokenizerOptions(kind="word", vocab_size=40), SEEN)
+    training = TrainingText(SEEN, tokenizer)
+    copies = training.as_read(SEEN[:20])
+    assert any("[UNK]" in text for text in copies)
+    found = measure_propensity(training, Repeats(copies, tokenizer), SamplingOptions(), UNSEEN)
+    assert found.longest.run == pytest.approx(found.characters / found.texts)
+
+
+def test_a_single_text_gives_no_verdict_and_no_interval():
+    training = TrainingText(SEEN, CHARACTER)
+    texts, greedy = Repeats(SEEN[:20]), SamplingOptions(temperature=0)
+    one = measure_propensity(training, texts, greedy, UNSEEN)
+    many = measure_propensity(training, texts, SamplingOptions(), UNSEEN)
+    assert one.texts == 1 and all("(" not in row[3] for row in propensity_rows(one))
+    found = SimpleNamespace(
+        own=one, temperature_1=many, capability=SimpleNamespace(memorized=0.0, false_alarms=0.01)
+    )
+    assert verdict(found).startswith("At temperature 1, it copies more than")
+    found.temperature_1 = one
+    assert verdict(found).startswith("It wrote one text, which is too few")
+
+
 def test_a_writer_of_its_own_texts_is_not_accused():
     """Texts of the same law as the held-out ones: of 8 intervals of 95 %, five beside zero have a
     probability of about 10^-5."""
@@ -350,6 +376,18 @@ def test_a_text_of_the_corpus_is_traced_to_its_document(trained, notes):
 
 
 # Bad input
+
+
+def test_a_text_is_traced_as_the_documents_were_cleaned(notes, tiny, tmp_path):
+    config = Config.resolve("demo", settings=[*tiny, "corpus.lowercase=true"])
+    list(train_run([notes], tmp_path / "run", config))
+    audit = Audit(Run.load(tmp_path / "run"), [notes])
+    line = notes.read_text("utf-8").splitlines()[0]
+    assert line != line.lower()
+    seen = next(text for text in audit.documents if len(text) > 40)
+    (original,) = [each for each in notes.read_text("utf-8").splitlines() if each.lower() == seen]
+    traced = audit.trace(original)
+    assert traced.copied == traced.characters
 
 
 def test_a_corpus_that_is_gone_or_another_is_refused(run, notes, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from textwright.corpus import Corpus
+from textwright.corpus.documents import Cleaner
 from textwright.errors import EvaluationError, RunError
 from textwright.evaluation.copying import TEXTS
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
@@ -227,6 +228,8 @@ class Audit:
         least: characters of the shortest span that is looked for.
         """
         unseen = self._unseen  # before the long work, since there may be none to compare with
+        options = self.run.config.corpus
+        text = Cleaner(options, self.corpus.template).trim(text)  # as its documents were
         (read,) = self.training.as_read([text])
         (stretches,) = self.training.stretches([read], least)
         covered = np.zeros(len(read), bool)

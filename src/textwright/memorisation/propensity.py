@@ -87,7 +87,6 @@ def measure_propensity(
             "The run writes nothing but empty texts at these settings, so there is nothing to "
             "measure: set sample.min_new_tokens."
         )
-    written = training.as_read(written)
     order = np.random.default_rng(seed).permutation(len(real))
     mine, theirs = _matched(written, [real[place] for place in order])
     of_mine, of_theirs = training.novelty(mine), training.novelty(theirs)

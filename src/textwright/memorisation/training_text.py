@@ -77,6 +77,7 @@ class TrainingText:
     def __init__(self, documents: Sequence[str], tokenizer: Tokenizer) -> None:
         self._documents, self._tokenizer = documents, tokenizer
         self._texts = self.as_read(documents)
+        self._places: dict[int, np.ndarray] = {}
         self.suffixes = SuffixArray(self._texts)
 
     def __len__(self) -> int:
@@ -141,17 +142,26 @@ class TrainingText:
         heading = document[: 2 * HEADING].strip().split("\n")[0][:HEADING]
         return Place(source.document + 1, heading, self._original(source))
 
+    def _shown(self, number: int) -> np.ndarray:
+        """Of each token of a document, (3, T): how much of the text as the tokenizer reads it
+        stands there up to its end, and where it begins and ends in the document."""
+        if number not in self._places:
+            decoder, spans = self._tokenizer.decoder(), self._tokenizer.spans(self._documents[number])
+            lengths = [len(decoder.push(token_id)) for token_id, _, _ in spans]
+            places = [(start, end) for _, start, end in spans]
+            self._places[number] = np.vstack([np.cumsum(lengths, dtype=np.int64), *np.array(places).T])
+        return self._places[number]
+
     def _original(self, source: Source) -> int:
         """The character of the document, given that of its text as the tokenizer reads it."""
         document = self._documents[source.document]
         if self._texts[source.document] == document:
             return source.offset
-        decoder, shown = self._tokenizer.decoder(), 0
-        for token_id, start, end in self._tokenizer.spans(document):
-            shown += len(decoder.push(token_id))
-            if shown > source.offset:
-                return max(start, end - (shown - source.offset))
-        return len(document)
+        shown, starts, ends = self._shown(source.document)
+        at = int(shown.searchsorted(source.offset, side="right"))
+        if at == len(shown):
+            return len(document)
+        return int(max(starts[at], ends[at] - (shown[at] - source.offset)))
 
 
 def _known_words(matches: Matches, spans: np.ndarray, length: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from textwright.memorisation.propensity import Propensity
 from textwright.memorisation.training_text import Place, Span
 from textwright.report.charts import Curve, line_chart
 from textwright.report.page import Block, Figure, Paragraph, Section, Table
-from textwright.wording import counted, signed
+from textwright.wording import counted, one_line, signed
 
 COLUMNS = ("", "run", "held-out text", "difference (95 %)")
 CONTINUED = f"after the first {GIVEN} characters, the next {WRITTEN}"
@@ -90,21 +90,30 @@ def opening(found: Memorisation) -> str:
 
 def verdict(found: Memorisation) -> str:
     """The result in two sentences: what the run copies, and whether it could be made to."""
-    longest, capability = found.own.longest, found.capability
-    low, high = longest.interval
-    if low > 0:
-        copies = f"It copies more than held-out text repeats: {longest.excess:.0f} characters more"
-    elif high < 0:
-        copies = f"It copies less than held-out text repeats: {-longest.excess:.0f} characters less"
+    capability = found.capability
+    if found.own.texts > 1:
+        copies = f"It copies {_beside_held_out(found.own.longest)}"
+    elif found.temperature_1.texts > 1:
+        copies = f"At temperature 1, it copies {_beside_held_out(found.temperature_1.longest)}"
     else:
-        copies = "It copies no more than held-out text repeats: about as many characters"
+        copies = "It wrote one text, which is too few to tell whether it copies more than others do."
     knows = "no more than chance would have it"
     if capability.memorized > 3 * capability.false_alarms:
         knows = f"of never-seen ones, {capability.false_alarms:.1%} would be"
     return (
-        f"{copies} in the longest span of a text, on average. "
-        f"Of passages of the training text, {capability.memorized:.1%} are memorized ({knows})."
+        f"{copies} Of passages of the training text, {capability.memorized:.1%} are memorized ({knows})."
     )
+
+
+def _beside_held_out(longest: Compared) -> str:
+    low, high = longest.interval
+    if low > 0:
+        than = f"more than held-out text repeats: {longest.excess:.0f} characters more"
+    elif high < 0:
+        than = f"less than held-out text repeats: {-longest.excess:.0f} characters less"
+    else:
+        than = "no more than held-out text repeats: about as many characters"
+    return f"{than} in the longest span of a text, on average."
 
 
 def settings(found: Memorisation) -> dict[str, Propensity]:
@@ -116,12 +125,13 @@ def settings(found: Memorisation) -> dict[str, Propensity]:
 
 def propensity_rows(found: Propensity) -> list[list[str]]:
     """A row for each measurement of what is written."""
-    rows = [["characters of the longest copied span", *_cells(found.longest, ".1f")]]
+    several = found.texts > 1  # one, drawn again, is always the same
+    rows = [["characters of the longest copied span", *_cells(found.longest, ".1f", several)]]
     written, held_out = found.longest_of_all
     rows.append(["… of all texts", str(written), str(held_out), ""])
     for kind, lengths in found.novel.items():
         for length, novel in lengths.items():
-            rows.append([f"new sequences of {length} {kind}", *_cells(novel, ".1%")])
+            rows.append([f"new sequences of {length} {kind}", *_cells(novel, ".1%", several)])
     return rows
 
 
@@ -202,11 +212,6 @@ def place_in_words(place: Place) -> str:
     return f"document {place.document:,}, character {place.offset:,}: “{one_line(place.heading)}…”"
 
 
-def one_line(text: str) -> str:
-    """The text with its line breaks visible."""
-    return text.replace("\n", "⏎")
-
-
 def _times(band: Band) -> str:
     if band.most is None:
         return f"{band.least} or more"
@@ -224,7 +229,9 @@ def _chance(probability: float) -> str:
     return f"1 in {1 / probability:,.0f}" if probability > 1e-12 else "below 1 in 10^12"
 
 
-def _cells(compared: Compared, form: str) -> list[str]:
-    low, high = compared.interval
-    difference = f"{signed(compared.excess, form)} ({signed(low, form)} to {signed(high, form)})"
+def _cells(compared: Compared, form: str, interval: bool = True) -> list[str]:
+    difference = signed(compared.excess, form)
+    if interval:
+        low, high = compared.interval
+        difference += f" ({signed(low, form)} to {signed(high, form)})"
     return [f"{compared.run:{form}}", f"{compared.held_out:{form}}", difference]

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from textwright.cli.display.console import out
+from textwright.wording import harmless, one_line
 
 if TYPE_CHECKING:
     from textwright.inspection.next_tokens import Candidate, NextTokens
@@ -27,7 +28,7 @@ SIGNS = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}  # shown by t
 def show_readings(readings: Sequence[Reading], views: Sequence[str]) -> None:
     """Each text, with a table or a shaded text for each view."""
     for reading in readings:
-        out.print(f"\n{_plain(reading.next.context) or '(start of a text)'}", style="bold")
+        out.print(f"\n{one_line(reading.next.context) or '(start of a text)'}", style="bold")
         if reading.note:
             out.print(reading.note, style="dim")
         if "next" in views:
@@ -167,11 +168,6 @@ def _show_shaded(texts: Sequence[str], levels: Sequence[float], gap: str) -> Non
         target = MORE if level > 0 else LESS
         red, green, blue = (round(255 + (part - 255) * strength) for part in target)
         ink = "white" if strength > DARK else "black"
-        shaded.append(text.replace("\n", "⏎\n"), f"{ink} on #{red:02x}{green:02x}{blue:02x}")
+        shaded.append(harmless(text).replace("\n", "⏎\n"), f"{ink} on #{red:02x}{green:02x}{blue:02x}")
         shaded.append(gap)
     out.print(shaded)
-
-
-def _plain(text: str) -> str:
-    """The text with its line breaks visible."""
-    return text.replace("\n", "⏎")

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from textwright.cli.display.console import out
 from textwright.report import memorisation as words
-from textwright.wording import counted
+from textwright.wording import counted, one_line
 
 if TYPE_CHECKING:
     from textwright.memorisation.memorisation import Memorisation, Traced
@@ -39,7 +39,7 @@ def show_traced(traced: Traced) -> None:
         f"the training text, in {counted(len(traced.spans), 'span')}."
     )
     for span in traced.spans:
-        out.print(f"\n“{words.one_line(span.text)}”")
+        out.print(f"\n“{one_line(span.text)}”")
         out.print(
             f"  {counted(span.characters, 'character')} from character {span.start:,} on, "
             f"{span.occurrences:,}× in training"
