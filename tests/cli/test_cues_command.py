@@ -49,6 +49,7 @@ def test_a_page_holds_a_picture_for_each_measure(tw, formed, tmp_path):
         (["--pairs", "missing.tsv"], "Cannot read missing.tsv"),
         (["--field", "course"], "without a template"),
         (["--pairs", "pairs.tsv", "--distances", "0,1"], "whole numbers from 1 on"),
+        (["--pairs", "pairs.tsv", "--distances", "1,inf"], "whole numbers from 1 on"),
         (["--pairs", "pairs.tsv", "--distances", "x"], "should be numbers"),
         (["--pairs", "pairs.tsv", "--distances", "90"], "No pair can be used"),
         (["--pairs", "pairs.tsv", "--html", "cues.txt"], "should end in .html or .md"),

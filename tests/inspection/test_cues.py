@@ -106,6 +106,12 @@ def test_a_run_without_a_template_has_no_fields(trained):
         field_pairs(tw.load(trained).run, "course", 8)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark_and_a_text_hold_other_breaks(tmp_path):
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes("\ufeffa\u2028b\ta c\r\n".encode())
+    assert read_pairs(path) == [Pair("a\u2028b", "a c")]
+
+
 def test_a_file_holds_two_texts_a_line(tmp_path):
     file = tmp_path / "pairs.tsv"
     file.write_text("the dog bites\tthe man bites\n\na b\tc b\n", "utf-8")

@@ -6,6 +6,7 @@ import torch
 from small_models import SMALL
 
 import textwright as tw
+from textwright.errors import GenerationError
 from textwright.families import GPTOptions
 from textwright.inspection.inner import (
     attention_of,
@@ -77,6 +78,35 @@ def test_every_head_shares_all_of_its_attention_among_the_tokens_so_far(model):
     for layer in attention_of(trace(model, np.arange(8))):
         np.testing.assert_allclose(layer.sum(-1), 1, atol=1e-5)
         assert not np.triu(layer, 1).any()
+
+
+def test_the_end_of_a_text_alone_is_the_last_row_of_the_whole(trained):
+    writer = tw.load(trained)
+    model, views = open_model(writer.run), ["attention", "saliency"]
+    whole, end = (
+        read_text(writer.generator, model, "Slow soup for two.", views=views, whole=whole)
+        for whole in (True, False)
+    )
+    assert len(end.saliency) == 1 < len(whole.saliency)
+    np.testing.assert_allclose(end.saliency[0], whole.saliency[-1], atol=1e-6)
+    assert end.to_json()["saliency"] == pytest.approx(whole.to_json()["saliency"], abs=1e-5)
+
+
+def test_attention_of_the_end_alone_is_its_last_row():
+    torch.manual_seed(1)
+    options = GPTOptions(layers=2, heads=2, width=8)
+    traced = trace(build(options, VOCABULARY, 12).eval(), np.arange(6))
+    for end, whole in zip(attention_of(traced, whole=False), attention_of(traced), strict=True):
+        np.testing.assert_array_equal(end, whole[:, -1:])
+
+
+def test_a_text_too_long_to_be_looked_into_at_each_token_is_refused(trained, monkeypatch):
+    monkeypatch.setattr("textwright.inspection.text.MOST_WHOLE", 3)
+    writer = tw.load(trained)
+    model = open_model(writer.run)
+    with pytest.raises(GenerationError, match="at each of 6 tokens, and 3 are the most"):
+        read_text(writer.generator, model, "Slow soup for two.", views=["gates"])
+    assert read_text(writer.generator, model, "Slow soup for two.", views=["surprisal"]).surprisal
 
 
 def test_counts_have_nothing_inside():

@@ -38,3 +38,9 @@ def test_the_coldest_table_has_one_token(trained):
     (step,) = next_tokens(tw.load(trained).generator, ["Slow soup"], [1e-310])
     assert step.entropy[1e-310] == 0
     assert [c.probability for c in step.next[1e-310]] == [1, 0, 0, 0, 0]
+
+
+def test_a_cold_table_has_the_order_of_a_warm_one(trained):
+    (step,) = next_tokens(tw.load(trained).generator, ["Slow soup"], [1.0, 1e-3], top=9)
+    assert step.next[1e-3][-1].probability == 0
+    assert [c.id for c in step.next[1e-3]] == [c.id for c in step.next[1.0]]

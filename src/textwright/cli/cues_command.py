@@ -65,7 +65,7 @@ def cues(
     if bool(pairs) == bool(field):
         raise ConfigError("Name the pairs by --pairs FILE or by --field NAME, one of the two.")
     wanted = numbers(distances, "--distances")
-    if not all(distance >= 1 and distance == int(distance) for distance in wanted):
+    if not all(distance >= 1 and distance.is_integer() for distance in wanted):
         raise ConfigError(f"--distances {distances!r} should be whole numbers from 1 on.")
     if html:
         from textwright.report.page import check_writable

@@ -83,7 +83,7 @@ def inspect(
     views = named or (possible if as_json or html else ["next"])
     with Progression(quiet=as_json) as shown:
         readings = [
-            read_text(writer.generator, model, text, values, top, views, shown.show)
+            read_text(writer.generator, model, text, values, top, views, bool(html), shown.show)
             for text in prompt or [""]
         ]
         if model and "units" in views and (named or html):

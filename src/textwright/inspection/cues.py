@@ -126,7 +126,7 @@ def read_pairs(path: Path) -> list[Pair]:
     """The pairs of a file, one a line, its two texts separated by a tab. Raises GenerationError
     for a file that cannot be read so."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise GenerationError(
             f"Cannot read {path} ({error}); name a UTF-8 file with two texts a line, separated by "

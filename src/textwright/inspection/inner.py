@@ -33,10 +33,12 @@ def trace(model: LanguageModel, ids: NDArray[np.int64]) -> Trace:
     return model.trace(torch.as_tensor(ids, device=device)[None])
 
 
-def attention_of(traced: Trace) -> list[Floats]:
+def attention_of(traced: Trace, whole: bool = True) -> list[Floats]:
     """Each layer's attention (heads, T, T): row t is how token t shares its attention among the
-    tokens 0 … t, itself included. Empty for a model without attention."""
-    return [layer[0].cpu().double().numpy() for layer in traced.attention or []]
+    tokens 0 … t, itself included; the last row alone (heads, 1, T) unless whole. Empty for a model
+    without attention."""
+    first = 0 if whole else -1
+    return [layer[0, :, first:].cpu().double().numpy() for layer in traced.attention or []]
 
 
 def gates_of(traced: Trace) -> list[dict[str, Floats]]:

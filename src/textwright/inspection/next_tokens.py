@@ -106,7 +106,7 @@ def likeliest(
         logp = log_probabilities(temper(logits, temperature))
         p = np.exp(logp)
         entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
-        best = _largest(p, top)
+        best = _largest(logits, top)  # in the cold, many probabilities are 0
         tables[temperature] = [
             Candidate(**vars(token), probability=float(p[token.id]), **part_odds(parts, token.id))
             for token in name_tokens(tokenizer, best)
@@ -114,12 +114,12 @@ def likeliest(
     return entropy, tables
 
 
-def _largest(p: NDArray[np.floating], count: int) -> NDArray[np.int64]:
-    """The places of the largest values (V,), best first; of equals, the first."""
-    if 0 < count < len(p):
-        among = np.flatnonzero(p >= np.partition(p, -count)[-count])
-        return among[np.argsort(-p[among], kind="stable")][:count]
-    return np.argsort(-p, kind="stable")[:count]
+def _largest(values: NDArray[np.floating], count: int) -> NDArray[np.int64]:
+    """The places of the largest of the values (V,), best first; of equals, the first."""
+    if 0 < count < len(values):
+        among = np.flatnonzero(values >= np.partition(values, -count)[-count])
+        return among[np.argsort(-values[among], kind="stable")][:count]
+    return np.argsort(-values, kind="stable")[:count]
 
 
 def part_odds(parts: Parts | None, token_id: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textwright.errors import GenerationError
 from textwright.inspection.next_tokens import NextTokens, Token, next_tokens
 from textwright.inspection.surprisal import Surprisal, surprisals
 from textwright.wording import counted
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 START = "(start)"  # shown for the stop that begins a text
+MOST_WHOLE = 2_000  # tokens of a text that is looked into at each of them: a page has a row for each
 TABLES = ("next", "surprisal")  # the views of any run; see also `inner.views_of`
 
 
@@ -34,7 +36,8 @@ class Reading:
 
     surprisal: of every token of the text · attention: of each layer (heads, T, T) · gates: of each
     layer, each quantity (T, units) by name · saliency (T, T), in nats: row t is that of the tokens
-    0 … t for the token after t; in the last row, for the likeliest one.
+    0 … t for the token after t; in the last row, for the likeliest one. Where only the end was
+    asked for, attention (heads, 1, T) and saliency (1, T) have the last row alone.
     """
 
     next: NextTokens
@@ -92,13 +95,15 @@ def read_text(
     temperatures: Sequence[float] = (1.0,),
     top: int = 5,
     views: Sequence[str] = TABLES,
+    whole: bool = True,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Reading:
     """Read a text and keep what the views show of it, as far as the model has it.
 
-    model: see `inner.open_model`; views that look inside need it.
-    on_progress: called with a stage, and how much of it is done and in all. Raises GenerationError
-    if a temperature is not above 0.
+    model: see `inner.open_model`; views that look inside need it · whole: whether attention and
+    saliency are of every token, or of the last alone, which costs far less · on_progress: called
+    with a stage, and how much of it is done and in all. Raises GenerationError if a temperature is
+    not above 0, or the text too long to be looked into as a whole.
     """
     (after,) = next_tokens(generator, [text], temperatures, top)
     unseen = 1 + len(generator.tokenizer.encode(text)) - len(after.tokens)
@@ -116,17 +121,24 @@ def read_text(
         from textwright.inspection.saliency import saliency
 
         ids = np.array([token.id for token in after.tokens])
+        if whole and len(ids) > MOST_WHOLE and not {*views} <= {*TABLES}:
+            raise GenerationError(
+                f"The model would be looked into at each of {len(ids):,} tokens, and "
+                f"{MOST_WHOLE:,} are the most: shorten the text, or name the views next and "
+                "surprisal alone."
+            )
         if "attention" in views or "gates" in views:
             traced = inner.trace(model, ids)
-            attention = inner.attention_of(traced) or None
+            attention = inner.attention_of(traced, whole) or None
             gates = inner.gates_of(traced) or None
         if "saliency" in views:
             coming = next(iter(after.next.values()))[0].id
+            first = 0 if whole else len(ids) - 1
             shares = saliency(
                 model,
                 ids,
-                np.arange(len(ids)),
-                np.append(ids[1:], coming),
+                np.arange(first, len(ids)),
+                np.append(ids[first + 1 :], coming),
                 lambda done, total: on_progress("Saliency", done, total),
             )
     gap = " " if generator.tokenizer.kind in ("word", "symbols") else ""

@@ -77,7 +77,7 @@ def _look_inside(
     shares = attention = gates = None
     if model is not None and body.inside:
         traced = inner.trace(model, row)
-        attention = inner.newest_attention(inner.attention_of(traced)) or None
+        attention = inner.newest_attention(inner.attention_of(traced, whole=False)) or None
         gates = inner.summarize_gates(inner.gates_of(traced)) or None
     if model is not None and body.saliency:
         last = np.array([len(row) - 1])
