@@ -408,6 +408,26 @@ def test_what_the_best_loss_is_of_cannot_change(train):
         train("train.evaluate_characters=300", resume=True)
 
 
+@pytest.mark.parametrize(("before", "now"), [("muon", "adamw"), ("adamw", "muon")])
+def test_an_optimizer_with_other_moments_is_refused_and_the_config_stays(
+    train, tmp_path, before, now
+):
+    train("train.max_steps=2", f"train.optimizer={before}")
+    kept = (tmp_path / "run" / "config.toml").read_bytes()
+    sentence = rf"cannot change train\.optimizer from '{before}' to '{now}'; leave it as it was"
+    with pytest.raises(ConfigError, match=sentence):
+        train("train.max_steps=3", f"train.optimizer={now}", resume=True)
+    assert (tmp_path / "run" / "config.toml").read_bytes() == kept
+    events = train("train.max_steps=3", f"train.optimizer={before}", resume=True)
+    assert events[-1].step == 3
+
+
+def test_adam_goes_on_as_adamw(train):
+    train("train.max_steps=2", "train.weight_decay=0", "train.optimizer=adam")
+    events = train("train.max_steps=3", "train.optimizer=adamw", resume=True)
+    assert events[-1].step == 3
+
+
 def test_a_finished_run_resumes_to_its_end_at_once(train):
     train()
     (ready, finished) = train(resume=True)
