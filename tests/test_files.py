@@ -33,6 +33,14 @@ def test_a_folder_keeps_its_content_when_the_new_one_cannot_take_its_name(tmp_pa
     assert names(tmp_path) == ["kept"]
 
 
+def test_a_file_does_not_take_the_place_of_a_folder(tmp_path):
+    folder = made(tmp_path / "kept", "old")
+    with pytest.raises(IsADirectoryError, match="kept"), replacing(folder) as beside:
+        beside.write_text("new")
+    assert (folder / "inside.txt").read_text() == "old"
+    assert names(tmp_path) == ["kept"]
+
+
 def test_a_folder_that_a_kill_left_without_its_name_gets_it_back(tmp_path):
     """The kill fell between the two renames of a replacement."""
     made(tmp_path / ".kept.old", "old")

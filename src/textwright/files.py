@@ -3,6 +3,7 @@ the folder of what may be written again at any time, the cache."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -21,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     It lies in a folder of its own beside `path`, where a library that is killed leaves its own
     temporary files too. What was written is on the disk before it gets its name, and the name is on
     the disk when this returns. After an exception `path` is as it was. Only one process may replace
-    a path at a time.
+    a path at a time. Raises IsADirectoryError where a file was written and `path` is a folder.
     """
     if not path.parent.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,6 +33,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield written
         sync_tree(written)
         if path.is_dir():  # a rename cannot replace a folder that holds files
+            if not written.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
             os.replace(path, _old(path))
         os.replace(written, path)
         sync(path.parent)
