@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from textwright.files import remove_folder, replacing, settle
+from textwright.files import UNFINISHED, filling, is_empty, remove_folder, replacing, settle
 
 
 def made(folder, text):
@@ -66,6 +66,31 @@ def test_a_file_is_written_where_a_temporary_file_beside_it_is_not_left(tmp_path
         written.with_name(".tmp123456").write_text("half")
         written.write_text("new")
     assert names(tmp_path) == ["kept.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_folder_that_cannot_be_filled_is_empty_again(tmp_path, monkeypatch, error):
+    replace, moved = os.replace, []
+
+    def fail(source, target):
+        if moved:
+            raise error
+        moved.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(error), filling(tmp_path) as written:
+        (written / "one.txt").write_text("new")
+        made(written / "two", "new")
+    assert moved and is_empty(tmp_path) and names(tmp_path) == []
+
+
+def test_what_a_kill_left_in_a_folder_that_was_being_filled_goes(tmp_path):
+    made(tmp_path / UNFINISHED, "half")
+    assert is_empty(tmp_path)
+    with filling(tmp_path) as written:
+        (written / "one.txt").write_text("new")
+    assert names(tmp_path) == ["one.txt"]
 
 
 def test_an_interrupted_deletion_leaves_no_folder_of_that_name(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 # Folders in the cache: what cli/starting.py lets Python compile, and what evaluation/kept.py keeps.
 BYTECODE, RESULTS = "bytecode", "results"
+UNFINISHED = ".textwright.part"  # in a folder that is being filled
 
 
 @contextmanager
@@ -40,6 +41,44 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         settle(path)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Give a new folder to write to, whose content then stands in `folder`, which is new or empty.
+
+    An empty one stays itself, since it may be the current folder, a mount or the end of a link.
+    What was written is on the disk before any of it is moved there. After an exception `folder` is
+    as it was, but for what a kill had left.
+    """
+    if not folder.exists():
+        with replacing(folder) as written:
+            written.mkdir()
+            yield written
+        return
+    inside = folder / UNFINISHED  # in it, since only what is in a mount can be renamed into it
+    written = inside / "files"
+    names: list[str] = []
+    try:
+        _remove(inside)
+        written.mkdir(parents=True)
+        yield written
+        sync_tree(written)
+        names = [path.name for path in written.iterdir()]
+        for name in names:
+            os.replace(written / name, folder / name)
+        sync(folder)
+    except BaseException:
+        for name in names:
+            _remove(folder / name)
+        raise
+    finally:
+        _remove(inside)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing, but for what a killed `filling` left."""
+    return all(path.name == UNFINISHED for path in folder.iterdir())
 
 
 def settle(path: Path) -> None:

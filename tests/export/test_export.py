@@ -18,7 +18,7 @@ from small_runs import DOCUMENTS, make_run
 from textwright import models
 from textwright.config import OriginRecord
 from textwright.errors import ExportError
-from textwright.export import export_run, gpt_forms, onnx_model
+from textwright.export import export_run, gguf_file, gpt_forms, onnx_model
 from textwright.export.tokenizer_file import exported_tokenizer
 from textwright.export.transformers_folder import sampling_defaults
 from textwright.families import GPTOptions
@@ -358,6 +358,31 @@ def test_the_command_prints_what_it_wrote(tw, gpt2, tmp_path):
     code, printed, err = tw(gpt2.path, "--to", "gguf", "--out", tmp_path / "c")
     assert "model.gguf" in printed and "log-probabilities differ by" in printed
     assert "Checking" in err
+
+
+def test_an_empty_folder_stays_itself_and_gets_the_files(tw, gpt2, tmp_path, monkeypatch):
+    """The current folder, and one that a link leads to."""
+    here, end, link = tmp_path / "here", tmp_path / "end", tmp_path / "link"
+    here.mkdir()
+    end.mkdir()
+    link.symlink_to(end)
+    monkeypatch.chdir(here)
+    for out, folder in ((".", here), (link, end)):
+        before = folder.stat().st_ino
+        code, printed, _ = tw(gpt2.path, "--to", "gguf", "--out", out)
+        assert code == 0 and "model.gguf" in printed
+        assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.gguf"]
+        assert folder.stat().st_ino == before
+    assert link.is_symlink()
+
+
+def test_a_failed_export_leaves_an_empty_folder_empty(gpt2, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(gguf_file, "TOLERANCE", -1.0)
+    with pytest.raises(ExportError, match="not kept"):
+        export_run(gpt2, "gguf", out)
+    assert list(out.iterdir()) == []
 
 
 def test_wrong_use_is_one_sentence(tw, gpt2, tmp_path, monkeypatch):
