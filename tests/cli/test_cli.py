@@ -263,6 +263,27 @@ def test_wrong_use_is_one_sentence(tw, notes, trained, formed, tmp_path, argv, s
     ]
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train", "NOTES", "--out", "LONG"],
+        ["train", "--resume", "--out", "LONG"],
+        ["summary", "LONG"],
+        ["bits", "LONG"],
+        ["compare", "LONG"],
+        ["compare", "RUN", "--out", "LONG.md"],
+        ["inspect", "RUN", "--html", "LONG.html"],
+        ["export", "RUN", "--to", "onnx", "--out", "LONG"],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_no_file_can_have_is_one_sentence(tw, notes, trained, argv):
+    long = "long" * 100
+    names = {"NOTES": str(notes), "RUN": str(trained)}
+    sentence = refused(tw(*(names.get(part, part).replace("LONG", long) for part in argv)))
+    assert long in sentence and "too long" in sentence
+
+
 def test_a_run_that_was_damaged_is_said(tw, trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "run")
     (folder / "model.safetensors").write_bytes(b"\x00" * 9)
