@@ -317,6 +317,20 @@ def test_an_export_that_differs_is_not_kept(gpt2, tmp_path, monkeypatch, change)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_an_export_that_its_reader_is_too_old_for_is_a_sentence(gpt2, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("unrecognized model type `qwen3`.\nYou can update it.")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(ExportError) as caught:
+        export_run(gpt2, "transformers", tmp_path / "out")
+    assert str(caught.value) == (
+        "transformers cannot load the export (unrecognized model type `qwen3`), which was not kept; "
+        "update it: pip install --upgrade transformers."
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_export_with_other_ids_is_not_kept(gpt2, tmp_path, monkeypatch):
     def without_stop(run):
         tokenizer = exported_tokenizer(run)

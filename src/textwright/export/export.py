@@ -31,7 +31,8 @@ class Format(Protocol):
         """Write all files into an existing folder. Raises ExportError if the form is unfit."""
 
     def reload(self, folder: Path) -> Reloaded:
-        """Load what was written with the readers that it is meant for."""
+        """Load what was written with the readers that it is meant for. Raises ExportError if one of
+        them cannot."""
 
 
 FORMATS: dict[str, Format] = {
