@@ -24,6 +24,7 @@ from textwright.export.transformers_folder import sampling_defaults
 from textwright.families import GPTOptions
 from textwright.models import TorchBackend
 from textwright.models.pretrained import find_origin
+from textwright.run.about import about
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 
@@ -297,6 +298,14 @@ def test_the_readme_is_the_runs_card(gpt2, tmp_path):
     export_run(gpt2, "gguf", tmp_path / "out")
     readme = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert readme.startswith("# my model\n\nTrained on soup.\n\n## Use\n\n```\nllama-cli")
+
+
+def test_a_card_with_bytes_that_are_no_text_is_taken_along(gpt2, tmp_path):
+    gpt2.write_bytes("README.md", b"# my model\n\nCr\xe8me.\n\n## Use\n")
+    assert about(gpt2)["card"] == "# my model\n\nCr\ufffdme.\n"
+    export_run(gpt2, "gguf", tmp_path / "out")
+    readme = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert readme.startswith("# my model\n\nCr\ufffdme.\n\n## Use\n")
 
 
 @pytest.mark.parametrize("change", [0.1, 0.004])

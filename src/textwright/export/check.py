@@ -37,8 +37,8 @@ def reading_back(package: str) -> Iterator[None]:
     except Exception as error:  # of many kinds
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ExportError(
-            f"{package} cannot load the export ({lines[0].rstrip('.')}), which was not kept; update "
-            f"it: pip install --upgrade {package}."
+            f"{package} cannot load the export ({lines[0].rstrip('.')}), which was not kept; "
+            f"update it: pip install --upgrade {package}."
         ) from error
 
 
