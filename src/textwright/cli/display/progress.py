@@ -119,7 +119,13 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                     break
         if self.interrupted:
             step = self._summary()["steps"]
-            err.print(f"Stopped at step {step:,}; --resume continues from there.")
+            if self.counts and self.ready:
+                err.print(
+                    "Stopped before all was counted, which --resume cannot continue: name another "
+                    f"--out, or delete {self.ready.run.path}."
+                )
+            else:
+                err.print(f"Stopped at step {step:,}; --resume continues from there.")
         return self._summary()
 
     @property
