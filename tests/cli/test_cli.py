@@ -17,6 +17,7 @@ from textwright import grammar
 from textwright.cli import demo_runs
 from textwright.config import presets
 from textwright.run import Run
+from textwright.run.lock import locked
 
 MAIN = [sys.executable, "-c", "from textwright.cli import main; main()"]  # a process of its own
 
@@ -132,13 +133,20 @@ def test_demo(tw, monkeypatch, tmp_path, tiny):
 
     tiny_gpt = [setting for setting in tiny if not setting.startswith("model.")]
     monkeypatch.setattr(demo_runs.Config, "resolve", smaller)
-    for _ in range(2):  # a second demo replaces the first
+    for again in (False, True):  # a second demo replaces the first, also where it was killed
+        if again:
+            shutil.rmtree("shown/gpt")
+            for left in ("lstm/.lock-holder", "lstm/.loss.png.part", "gpt/.lock"):
+                Path("shown", left).parent.mkdir(exist_ok=True)
+                Path("shown", left).touch()
         code, out, err = tw("demo", "--out", "shown")
         assert code == 0, err
         for line in ("LSTM", "GPT", "the truth"):
             assert line in out
         for family in ("lstm", "gpt"):
             assert Run.load(Path("shown") / family).config.model.family == family
+    with locked(Path("shown/lstm")):
+        assert "lstm is being trained by process" in refused(tw("demo", "--out", "shown"))
     thesis = tmp_path / "mine" / "thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")
