@@ -177,7 +177,7 @@ def test_demo(tw, monkeypatch, tmp_path, tiny):
         (["train", "NOTES", "--time-budget", "soon"], "train.time_budget"),
         (["train", "NOTES", "--config", "none.toml"], "Cannot read the config none.toml"),
         (["train", "NOTES", "--from", "nowhere"], "neither a run nor a folder nowhere"),
-        (["train", "NOTES", "--from", "~nosuchuser/gpt2"], "neither a run nor a folder ~nosuchuser/gpt2"),
+        (["train", "NOTES", "--from", "~nosuchuser/gpt2"], "nor a folder ~nosuchuser/gpt2;"),
         (["summary", "~nosuchuser/gpt2"], "No preset is called '~nosuchuser/gpt2'"),
         (["train", "NOTES", "--set", 'model.family=["gpt"]'], "there is no family ['gpt']; choose"),
         (["train", "NOTES", "--set", "train.device=tpu"], "'tpu' is no device"),
