@@ -139,6 +139,12 @@ def test_the_error_for_an_unknown_preset_lists_the_presets():
         Config.resolve("recipes")
 
 
+def test_a_preset_in_a_file_that_is_no_name_is_refused(file):
+    file.write_text('preset = ["demo"]\n')
+    with pytest.raises(ConfigError, match=r"No preset is called \['demo'\]"):
+        Config.resolve(file=file)
+
+
 def test_a_config_comes_back_from_its_toml_exactly():
     config = Config.check(
         {

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from textwright.files import remove_folder, replacing, settle
+from textwright.files import UNFINISHED, filling, is_empty, remove_folder, replacing, settle
 
 
 def made(folder, text):
@@ -29,6 +29,14 @@ def test_a_folder_keeps_its_content_when_the_new_one_cannot_take_its_name(tmp_pa
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="gone"), replacing(folder) as beside:
         made(beside, "new")
+    assert (folder / "inside.txt").read_text() == "old"
+    assert names(tmp_path) == ["kept"]
+
+
+def test_a_file_does_not_take_the_place_of_a_folder(tmp_path):
+    folder = made(tmp_path / "kept", "old")
+    with pytest.raises(IsADirectoryError, match="kept"), replacing(folder) as beside:
+        beside.write_text("new")
     assert (folder / "inside.txt").read_text() == "old"
     assert names(tmp_path) == ["kept"]
 
@@ -58,6 +66,31 @@ def test_a_file_is_written_where_a_temporary_file_beside_it_is_not_left(tmp_path
         written.with_name(".tmp123456").write_text("half")
         written.write_text("new")
     assert names(tmp_path) == ["kept.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_folder_that_cannot_be_filled_is_empty_again(tmp_path, monkeypatch, error):
+    replace, moved = os.replace, []
+
+    def fail(source, target):
+        if moved:
+            raise error
+        moved.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(error), filling(tmp_path) as written:
+        (written / "one.txt").write_text("new")
+        made(written / "two", "new")
+    assert moved and is_empty(tmp_path) and names(tmp_path) == []
+
+
+def test_what_a_kill_left_in_a_folder_that_was_being_filled_goes(tmp_path):
+    made(tmp_path / UNFINISHED, "half")
+    assert is_empty(tmp_path)
+    with filling(tmp_path) as written:
+        (written / "one.txt").write_text("new")
+    assert names(tmp_path) == ["one.txt"]
 
 
 def test_an_interrupted_deletion_leaves_no_folder_of_that_name(tmp_path, monkeypatch):

@@ -109,7 +109,7 @@ def _of_family(value: Any) -> Family:
     if not isinstance(value, Mapping):
         raise ValueError("this is not a table of options")
     family = value.get("family", DEFAULT_MODEL.family)
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ValueError(f"there is no family {family!r}; choose {' or '.join(FAMILIES)}")
     return FAMILIES[family].model_validate(value)
 
@@ -307,7 +307,7 @@ def presets() -> dict[str, str]:
 
 def load_preset(name: str) -> dict[str, Any]:
     """A shipped configuration as nested dicts."""
-    if name not in presets():
+    if not isinstance(name, str) or name not in presets():  # a file may hold anything
         raise ConfigError(f"No preset is called {name!r}. There are: {', '.join(presets())}.")
     return tomllib.loads((resources.files("textwright") / "presets" / f"{name}.toml").read_text())
 

@@ -3,6 +3,7 @@ the folder of what may be written again at any time, the cache."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 # Folders in the cache: what cli/starting.py lets Python compile, and what evaluation/kept.py keeps.
 BYTECODE, RESULTS = "bytecode", "results"
+UNFINISHED = ".textwright.part"  # in a folder that is being filled
 
 
 @contextmanager
@@ -21,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     It lies in a folder of its own beside `path`, where a library that is killed leaves its own
     temporary files too. What was written is on the disk before it gets its name, and the name is on
     the disk when this returns. After an exception `path` is as it was. Only one process may replace
-    a path at a time.
+    a path at a time. Raises IsADirectoryError where a file was written and `path` is a folder.
     """
     if not path.parent.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,11 +34,51 @@ def replacing(path: Path) -> Iterator[Path]:
         yield written
         sync_tree(written)
         if path.is_dir():  # a rename cannot replace a folder that holds files
+            if not written.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
             os.replace(path, _old(path))
         os.replace(written, path)
         sync(path.parent)
     finally:
         settle(path)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Give a new folder to write to, whose content then stands in `folder`, which is new or empty.
+
+    An empty one stays itself, since it may be the current folder, a mount or the end of a link.
+    What was written is on the disk before any of it is moved there. After an exception `folder` is
+    as it was, but for what a kill had left.
+    """
+    if not folder.exists():
+        with replacing(folder) as written:
+            written.mkdir()
+            yield written
+        return
+    inside = folder / UNFINISHED  # in it, since only what is in a mount can be renamed into it
+    written = inside / "files"
+    names: list[str] = []
+    try:
+        _remove(inside)
+        written.mkdir(parents=True)
+        yield written
+        sync_tree(written)
+        names = [path.name for path in written.iterdir()]
+        for name in names:
+            os.replace(written / name, folder / name)
+        sync(folder)
+    except BaseException:
+        for name in names:
+            _remove(folder / name)
+        raise
+    finally:
+        _remove(inside)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing, but for what a killed `filling` left."""
+    return all(path.name == UNFINISHED for path in folder.iterdir())
 
 
 def settle(path: Path) -> None:

@@ -17,6 +17,7 @@ from textwright import grammar
 from textwright.cli import demo_runs
 from textwright.config import presets
 from textwright.run import Run
+from textwright.run.lock import locked
 
 MAIN = [sys.executable, "-c", "from textwright.cli import main; main()"]  # a process of its own
 
@@ -132,13 +133,20 @@ def test_demo(tw, monkeypatch, tmp_path, tiny):
 
     tiny_gpt = [setting for setting in tiny if not setting.startswith("model.")]
     monkeypatch.setattr(demo_runs.Config, "resolve", smaller)
-    for _ in range(2):  # a second demo replaces the first
+    for again in (False, True):  # a second demo replaces the first, also where it was killed
+        if again:
+            shutil.rmtree("shown/gpt")
+            for left in ("lstm/.lock-holder", "lstm/.loss.png.part", "gpt/.lock"):
+                Path("shown", left).parent.mkdir(exist_ok=True)
+                Path("shown", left).touch()
         code, out, err = tw("demo", "--out", "shown")
         assert code == 0, err
         for line in ("LSTM", "GPT", "the truth"):
             assert line in out
         for family in ("lstm", "gpt"):
             assert Run.load(Path("shown") / family).config.model.family == family
+    with locked(Path("shown/lstm")):
+        assert "lstm is being trained by process" in refused(tw("demo", "--out", "shown"))
     thesis = tmp_path / "mine" / "thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")
@@ -169,6 +177,9 @@ def test_demo(tw, monkeypatch, tmp_path, tiny):
         (["train", "NOTES", "--time-budget", "soon"], "train.time_budget"),
         (["train", "NOTES", "--config", "none.toml"], "Cannot read the config none.toml"),
         (["train", "NOTES", "--from", "nowhere"], "neither a run nor a folder nowhere"),
+        (["train", "NOTES", "--from", "~nosuchuser/gpt2"], "nor a folder ~nosuchuser/gpt2;"),
+        (["summary", "~nosuchuser/gpt2"], "No preset is called '~nosuchuser/gpt2'"),
+        (["train", "NOTES", "--set", 'model.family=["gpt"]'], "there is no family ['gpt']; choose"),
         (["train", "NOTES", "--set", "train.device=tpu"], "'tpu' is no device"),
         (["train", "--resume", "--out", "nowhere"], "No run at nowhere to resume"),
         (["train", "NOTES", "--out", "RUN"], "holds a run already"),
@@ -261,6 +272,27 @@ def test_wrong_use_is_one_sentence(tw, notes, trained, formed, tmp_path, argv, s
         "run",
         "table.csv",
     ]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["train", "NOTES", "--out", "LONG"],
+        ["train", "--resume", "--out", "LONG"],
+        ["summary", "LONG"],
+        ["bits", "LONG"],
+        ["compare", "LONG"],
+        ["compare", "RUN", "--out", "LONG.md"],
+        ["inspect", "RUN", "--html", "LONG.html"],
+        ["export", "RUN", "--to", "onnx", "--out", "LONG"],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_no_file_can_have_is_one_sentence(tw, notes, trained, argv):
+    long = "long" * 100
+    names = {"NOTES": str(notes), "RUN": str(trained)}
+    sentence = refused(tw(*(names.get(part, part).replace("LONG", long) for part in argv)))
+    assert long in sentence and "too long" in sentence
 
 
 def test_a_run_that_was_damaged_is_said(tw, trained, tmp_path):

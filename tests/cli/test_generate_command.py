@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SAMPLING
+from conftest import SAMPLING, refused
 
 import textwright
 from textwright.api import load
@@ -225,6 +225,29 @@ def test_a_text_is_in_the_file_as_soon_as_it_ends(tw, trained, monkeypatch):
     assert seen[0] == ""
     assert len({*seen, written}) == 4
     assert all(written.startswith(text) for text in seen)
+
+
+def test_old_texts_stay_until_there_is_a_new_one(tw, trained, monkeypatch):
+    Path("texts.txt").write_text("an old text", "utf-8")
+
+    def interrupt(self, ids, state):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(NumpyLSTM, "step", interrupt)
+        assert tw("generate", trained, "--out", "texts.txt")[0] == 130
+    assert Path("texts.txt").read_text("utf-8") == "an old text"
+    assert tw("generate", trained, "--out", "texts.txt")[0] == 0
+    assert "an old text" not in Path("texts.txt").read_text("utf-8")
+
+
+def test_prompts_are_not_written_over(tw, trained, tmp_path):
+    (tmp_path / "prompts.txt").write_text("Slow", "utf-8")
+    (tmp_path / "link.txt").symlink_to("prompts.txt")
+    for out in ("prompts.txt", "link.txt"):
+        sentence = refused(tw("generate", trained, "--prompts", "prompts.txt", "--out", out))
+        assert "would replace the prompts in prompts.txt: name another file" in sentence
+    assert (tmp_path / "prompts.txt").read_text("utf-8") == "Slow"
 
 
 def test_a_full_disk_is_a_sentence_that_names_the_file(tw, trained):

@@ -135,6 +135,8 @@ def test_wrong_use_is_refused_in_a_sentence(tw, mine, tmp_path):
     assert "cannot judge what it writes itself" in refused(tw(mine, *FEW, "--judge", mine))
     assert "No run at" in refused(tw(mine, *FEW, "--judge", tmp_path / "none"))
     assert "should end in .png" in refused(tw(mine, *FEW, "--out", "sweep.gif"))
+    (tmp_path / "plots.png").mkdir()
+    assert "plots.png is a folder" in refused(tw(mine, *FEW, "--out", "plots.png"))
 
 
 def test_a_run_without_held_out_documents_is_refused(tw, mine):

@@ -18,12 +18,13 @@ from small_runs import DOCUMENTS, make_run
 from textwright import models
 from textwright.config import OriginRecord
 from textwright.errors import ExportError
-from textwright.export import export_run, gpt_forms, onnx_model
+from textwright.export import export_run, gguf_file, gpt_forms, onnx_model
 from textwright.export.tokenizer_file import exported_tokenizer
 from textwright.export.transformers_folder import sampling_defaults
 from textwright.families import GPTOptions
 from textwright.models import TorchBackend
 from textwright.models.pretrained import find_origin
+from textwright.run.about import about
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 
@@ -299,6 +300,14 @@ def test_the_readme_is_the_runs_card(gpt2, tmp_path):
     assert readme.startswith("# my model\n\nTrained on soup.\n\n## Use\n\n```\nllama-cli")
 
 
+def test_a_card_with_bytes_that_are_no_text_is_taken_along(gpt2, tmp_path):
+    gpt2.write_bytes("README.md", b"# my model\n\nCr\xe8me.\n\n## Use\n")
+    assert about(gpt2)["card"] == "# my model\n\nCr\ufffdme.\n"
+    export_run(gpt2, "gguf", tmp_path / "out")
+    readme = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert readme.startswith("# my model\n\nCr\ufffdme.\n\n## Use\n")
+
+
 @pytest.mark.parametrize("change", [0.1, 0.004])
 def test_an_export_that_differs_is_not_kept(gpt2, tmp_path, monkeypatch, change):
     """Float32 sums in another order differ by far less than a mistake in the equations."""
@@ -315,6 +324,20 @@ def test_an_export_that_differs_is_not_kept(gpt2, tmp_path, monkeypatch, change)
     with pytest.raises(ExportError, match=r"differ by 0\.\d+, more than 0\.001"):
         export_run(gpt2, "onnx", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_export_that_its_reader_is_too_old_for_is_a_sentence(gpt2, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("unrecognized model type `qwen3`.\nYou can update it.")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(ExportError) as caught:
+        export_run(gpt2, "transformers", tmp_path / "out")
+    assert str(caught.value) == (
+        "transformers cannot load the export (unrecognized model type `qwen3`), which was not kept; "
+        "update it: pip install --upgrade transformers."
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_export_with_other_ids_is_not_kept(gpt2, tmp_path, monkeypatch):
@@ -358,6 +381,31 @@ def test_the_command_prints_what_it_wrote(tw, gpt2, tmp_path):
     code, printed, err = tw(gpt2.path, "--to", "gguf", "--out", tmp_path / "c")
     assert "model.gguf" in printed and "log-probabilities differ by" in printed
     assert "Checking" in err
+
+
+def test_an_empty_folder_stays_itself_and_gets_the_files(tw, gpt2, tmp_path, monkeypatch):
+    """The current folder, and one that a link leads to."""
+    here, end, link = tmp_path / "here", tmp_path / "end", tmp_path / "link"
+    here.mkdir()
+    end.mkdir()
+    link.symlink_to(end)
+    monkeypatch.chdir(here)
+    for out, folder in ((".", here), (link, end)):
+        before = folder.stat().st_ino
+        code, printed, _ = tw(gpt2.path, "--to", "gguf", "--out", out)
+        assert code == 0 and "model.gguf" in printed
+        assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.gguf"]
+        assert folder.stat().st_ino == before
+    assert link.is_symlink()
+
+
+def test_a_failed_export_leaves_an_empty_folder_empty(gpt2, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(gguf_file, "TOLERANCE", -1.0)
+    with pytest.raises(ExportError, match="not kept"):
+        export_run(gpt2, "gguf", out)
+    assert list(out.iterdir()) == []
 
 
 def test_wrong_use_is_one_sentence(tw, gpt2, tmp_path, monkeypatch):

@@ -234,7 +234,13 @@ def test_nobody_is_asked_to_delete_a_run_that_stands_in_a_folder_of_checkpoints(
 
 
 def test_a_config_that_fits_no_checkpoint_is_named(run, resume):
-    flip(run.path / "config.toml", b"hidden_size = 8")
+    config = run.path / "config.toml"
+    whole = config.read_text("utf-8")
+    config.write_text(whole.replace('optimizer = "adamw"', 'optimizer = "muon"'), "utf-8")
+    with pytest.raises(RunError, match=r"config\.toml \(its moments are those of another"):
+        resume(Run.load(run.path))
+    config.write_text(whole, "utf-8")
+    flip(config, b"hidden_size = 8")
     with pytest.raises(RunError, match=r"step 20 in .* does not fit its config\.toml .*restore it"):
         resume(Run.load(run.path))
     with pytest.raises(RunError, match=r"do not fit the model of its config .*restore it"):

@@ -207,6 +207,15 @@ def test_the_last_two_checkpoints_and_the_best_of_each_are_kept(run):
     assert steps(run) == [60, 70]
 
 
+def test_a_copy_beside_the_checkpoints_is_none_of_them(run):
+    copy = run.path / "checkpoints" / "step-00000020.bak"
+    shutil.copytree(copy.with_suffix(""), copy)
+    assert run.checkpoints.steps() == [10, 20]
+    run.checkpoints.keep(checkpoint(30))
+    assert run.checkpoints.steps() == [20, 30]
+    assert copy.exists()
+
+
 def test_a_run_that_was_moved_works(run, tmp_path):
     moved = shutil.move(run.path, tmp_path / "elsewhere")
     again = Run.load(moved)

@@ -9,6 +9,7 @@ import torch
 
 import textwright.training.session
 from textwright import api, models
+from textwright.cli.display import TrainDisplay
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.counts.kneser_ney import count_model
@@ -243,6 +244,24 @@ def test_only_training_documents_are_counted(train, notes):
 def test_an_export_says_that_the_counts_stay_behind(train, tmp_path):
     exported = export_run(train(), "transformers", tmp_path / "export")
     assert exported.without_counts
+
+
+def test_counting_that_was_stopped_is_begun_again(tw, notes, monkeypatch):
+    argv = ["train", notes, "--preset", "counts", "--set", "tokenizer.vocab_size=300"]
+
+    def stop(display, evaluation):
+        display.stopping = True
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainDisplay, "_evaluation", stop)
+        code, _, err = tw(*argv, "--out", "run")
+    assert code == 130
+    assert "--resume cannot continue: name another --out, or delete run." in err
+    code, _, err = tw(*argv, "--out", "run")
+    assert (code, err) == (
+        2,
+        "textwright: run holds a run already; name another --out, or delete it.\n",
+    )
 
 
 def test_what_counts_cannot_do_is_refused(train, count, notes, tmp_path):

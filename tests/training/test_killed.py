@@ -44,6 +44,7 @@ for case in cases:
     child = os.fork()
     if not child:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         said = os.open(case["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(said, 1), os.dup2(said, 2)
         if case["strike"]:
@@ -74,6 +75,9 @@ STRIKES = {
     "Ctrl-C amid an epoch": (STREAM, STEP, 11, "SIGINT"),
     "Ctrl-C at an evaluation": (ROWS, EVALUATION, 2, "SIGINT"),
     "Ctrl-C twice": (ROWS, STEP, 8, "SIGINT SIGINT"),
+    "SIGTERM while reading": (ROWS, "textwright.corpus:Corpus.scan", 1, "SIGTERM"),
+    "SIGTERM twice amid an epoch": (STREAM, STEP, 11, "SIGTERM SIGTERM"),
+    "a closed terminal": (ROWS, STEP, 8, "SIGHUP"),
 }
 
 
@@ -124,15 +128,16 @@ def test_a_killed_run_resumes_to_the_same_bits(struck, name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, strike in STRIKES.items() if "SIGINT" in strike[3]]
+    "name", [name for name, strike in STRIKES.items() if strike[3] != "SIGKILL"]
 )
-def test_ctrl_c_is_said_in_a_sentence_and_the_run_goes_on(struck, name):
+def test_a_stopped_training_says_so_in_a_sentence_and_goes_on(struck, name):
     folder, codes = struck
     stopped, resumed = codes[name]
     said = (folder / f"{name}.txt").read_text()
     assert "Traceback" not in said
     assert stopped == 130, said
-    if name in ("Ctrl-C while reading", "Ctrl-C twice"):
+    assert not (folder / name / ".lock-holder").exists()
+    if "while reading" in name or name == "Ctrl-C twice":
         assert "interrupted" in said.lower()
     else:
         assert "--resume continues from there" in said

@@ -23,7 +23,13 @@ import textwright.training.session
 from textwright import grammar, models
 from textwright.config import Config
 from textwright.corpus import Corpus
-from textwright.errors import ConfigError, CorpusError, RunError, TrainingError
+from textwright.errors import (
+    ConfigError,
+    CorpusError,
+    GenerationError,
+    RunError,
+    TrainingError,
+)
 from textwright.evaluation.neural import score
 from textwright.evaluation.runs import score_run
 from textwright.evaluation.scores import HeldOut
@@ -406,6 +412,35 @@ def test_what_the_best_loss_is_of_cannot_change(train):
     train("train.max_steps=1")
     with pytest.raises(ConfigError, match=r"cannot change train\.evaluate_characters from"):
         train("train.evaluate_characters=300", resume=True)
+
+
+@pytest.mark.parametrize(("before", "now"), [("muon", "adamw"), ("adamw", "muon")])
+def test_an_optimizer_with_other_moments_is_refused_and_the_config_stays(
+    train, tmp_path, before, now
+):
+    train("train.max_steps=2", f"train.optimizer={before}")
+    kept = (tmp_path / "run" / "config.toml").read_bytes()
+    sentence = rf"cannot change train\.optimizer from '{before}' to '{now}'; leave it as it was"
+    with pytest.raises(ConfigError, match=sentence):
+        train("train.max_steps=3", f"train.optimizer={now}", resume=True)
+    assert (tmp_path / "run" / "config.toml").read_bytes() == kept
+    events = train("train.max_steps=3", f"train.optimizer={before}", resume=True)
+    assert events[-1].step == 3
+
+
+def test_options_that_are_refused_while_a_run_is_taken_up_leave_its_config(train, tmp_path):
+    train("train.max_steps=2")
+    kept = (tmp_path / "run" / "config.toml").read_bytes()
+    with pytest.raises(GenerationError, match="xylophone"):
+        train("train.max_steps=3", 'sample.forbid=["xylophone"]', resume=True)
+    assert (tmp_path / "run" / "config.toml").read_bytes() == kept
+    assert train("train.max_steps=3", resume=True)[-1].step == 3
+
+
+def test_adam_goes_on_as_adamw(train):
+    train("train.max_steps=2", "train.weight_decay=0", "train.optimizer=adam")
+    events = train("train.max_steps=3", "train.optimizer=adamw", resume=True)
+    assert events[-1].step == 3
 
 
 def test_a_finished_run_resumes_to_its_end_at_once(train):

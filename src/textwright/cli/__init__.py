@@ -104,3 +104,11 @@ def main() -> None:
         leave(2)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # of any path: a name that is too long, a folder that is closed
+        where = f" {error.filename}" if error.filename else ""
+        typer.echo(
+            f"textwright: Cannot read or write{where}: {error.strerror or error}; check the path, "
+            "its permissions and the room on the disk.",
+            err=True,
+        )
+        leave(2)

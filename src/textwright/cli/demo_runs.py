@@ -12,6 +12,7 @@ from textwright.config import Config
 from textwright.errors import RunError
 from textwright.evaluation.runs import score_run
 from textwright.run import FILES, Run
+from textwright.run.lock import HOLDER, LOCK, check_idle
 from textwright.training.session import train_run
 
 NOTES = 4_000
@@ -67,8 +68,12 @@ def _clear(folder: Path, notes: str) -> None:
 
 
 def _is_run(folder: Path, preset: str) -> bool:
-    """True for a run of this preset without other files, and for one killed before it held any."""
-    names = {path.name for path in folder.iterdir()}
+    """True for a run of this preset without other files, and for one killed before it held any.
+    What a kill left of files that were being written is removed. Raises RunError while it trains.
+    """
+    check_idle(folder)
+    Run.settle(folder)
+    names = {path.name for path in folder.iterdir()} - {LOCK, HOLDER}
     return names <= {*FILES} and (not names or Run.load(folder).config.preset == preset)
 
 

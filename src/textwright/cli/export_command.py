@@ -15,7 +15,7 @@ from textwright.errors import ExportError
 def export(
     run: RunPath,
     to: Annotated[str, typer.Option("--to", help="transformers, onnx, gguf or html.")],
-    out: Annotated[Path, typer.Option("--out", help="A new folder; of html, a new file.")],
+    out: Annotated[Path, typer.Option("--out", help="A new or empty folder; of html, a new file.")],
     weights: Annotated[
         str,
         typer.Option(

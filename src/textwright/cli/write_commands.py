@@ -60,7 +60,10 @@ def generate(
         int, typer.Option("--batch-size", help="Texts written at the same time.")
     ] = 32,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write each text to this file when it ends.")
+        Path | None,
+        typer.Option(
+            "--out", help="Write each text to this file when it ends; what was in it is replaced."
+        ),
     ] = None,
     corpus: Annotated[
         list[str] | None,
@@ -99,6 +102,10 @@ def generate(
         )
     if field and (prompt or prompts):
         raise GenerationError("With --field the template begins the text: leave out the prompt.")
+    if out and prompts and out.is_file() and prompts.is_file() and out.samefile(prompts):
+        raise GenerationError(
+            f"--out would replace the prompts in {prompts}: name another file for the texts."
+        )
     writer = load(run, device, corpus=corpus or ())
     options = writer.options(**sampling)
     if options.beams == 1 and {"length_penalty", "early_stopping"} & sampling.keys():
@@ -153,6 +160,7 @@ class TextFile:
     """A file that holds every text that has ended, whatever happens to those that follow.
 
     Each text in full, an empty line between two; one JSON object a line if the name ends in .jsonl.
+    What was in the file before is there until the first text is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -160,7 +168,8 @@ class TextFile:
         self._separator = ""
         with self._refusing():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8")
+            self._file = path.open("a", encoding="utf-8")
+        self._holds_old = path.is_file()  # and is no device, which cannot be emptied
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a text and hand it to the system. Raises GenerationError, as on a full disk."""
@@ -170,6 +179,9 @@ class TextFile:
             text = self._separator + record["prompt"] + record["text"]
             self._separator = "\n"
         with self._refusing():
+            if self._holds_old:
+                self._file.truncate(0)
+                self._holds_old = False
             self._file.write(text + "\n")
             self._file.flush()
 

@@ -11,7 +11,7 @@ def write_card(folder: Path, run: Run, use: str, notes: list[str], head: str = "
     """Write README.md. use: Markdown · notes: paragraphs, or empty · head: front matter."""
     about = f"# {run.path.name}\n"
     if run.has("README.md"):
-        about = (run.path / "README.md").read_text("utf-8").partition("\n## Use\n")[0]
+        about = (run.path / "README.md").read_text("utf-8", "replace").partition("\n## Use\n")[0]
     parts = [head + about.rstrip(), "## Use", use.strip(), *filter(None, notes)]
     parts.append(
         "The model repeats what its corpus contains, true or not, and may repeat passages of it."

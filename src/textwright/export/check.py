@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -26,6 +27,19 @@ class Reloaded:
 
     encode: Callable[[str], list[int]]  # a text → its ids, the stop id before them
     logits: Callable[[np.ndarray], np.ndarray]  # ids (T,) → (T, V)
+
+
+@contextmanager
+def reading_back(package: str) -> Iterator[None]:
+    """Raise ExportError if a package cannot load an export: it may be too old for its form."""
+    try:
+        yield
+    except Exception as error:  # of many kinds
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(
+            f"{package} cannot load the export ({lines[0].rstrip('.')}), which was not kept; "
+            f"update it: pip install --upgrade {package}."
+        ) from error
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from textwright import models
 from textwright.errors import ExportError
 from textwright.export import gguf_file, onnx_model, transformers_folder
 from textwright.export.check import Reloaded, largest_difference
-from textwright.files import replacing
+from textwright.files import filling, is_empty
 from textwright.models import LanguageModel
 from textwright.run import Run
 
@@ -31,7 +31,8 @@ class Format(Protocol):
         """Write all files into an existing folder. Raises ExportError if the form is unfit."""
 
     def reload(self, folder: Path) -> Reloaded:
-        """Load what was written with the readers that it is meant for."""
+        """Load what was written with the readers that it is meant for. Raises ExportError if one of
+        them cannot."""
 
 
 FORMATS: dict[str, Format] = {
@@ -60,9 +61,9 @@ class Exported:
 def export_run(
     run: Run, to: str, out: Path, on_progress: Progress = lambda stage, done, total: None
 ) -> Exported:
-    """Write a run's best weights into a new folder, in the format `to` (one of FORMATS).
+    """Write a run's best weights into a new or empty folder, in the format `to` (one of FORMATS).
 
-    The folder gets its name once it has been read back and found equal. Raises ExportError if
+    The files appear there once they have been read back and found equal. Raises ExportError if
     something is in the way, a package is missing, the model has no such form, or results differ.
     """
     if to not in FORMATS:
@@ -73,7 +74,7 @@ def export_run(
             "with it here or from a page (--to html), or export a neural run."
         )
     form = FORMATS[to]
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out.is_dir() and is_empty(out)):
         raise ExportError(f"{out} exists already; name another --out, or delete it.")
     if missing := [name for name in form.NEEDS if importlib.util.find_spec(name) is None]:
         raise ExportError(
@@ -82,11 +83,10 @@ def export_run(
     on_progress("Loading", 0, 0)
     model = models.load(run, "cpu")
     try:
-        with replacing(out.absolute()) as beside:
-            beside.mkdir()
+        with filling(out.absolute()) as written:
             on_progress("Writing", 0, 0)
-            form.write(run, model, beside)
-            difference = largest_difference(run, model, form.reload(beside), on_progress)
+            form.write(run, model, written)
+            difference = largest_difference(run, model, form.reload(written), on_progress)
             if not difference <= form.TOLERANCE:
                 raise ExportError(
                     f"Read back, the export's log-probabilities differ by {difference:.3g}, more "

@@ -16,7 +16,7 @@ from tokenizers import pre_tokenizers
 from textwright.backends.positions import rotary_frequencies
 from textwright.errors import ConfigError, ExportError
 from textwright.export.card import context_note, write_card
-from textwright.export.check import TOKENS, Reloaded
+from textwright.export.check import TOKENS, Reloaded, reading_back
 from textwright.export.forms import forms_of
 from textwright.families import GPTOptions
 from textwright.models import LanguageModel, build_with
@@ -123,14 +123,15 @@ def _by_llama(folder: Path) -> Reloaded:
 
     header = read_header(folder / FILE)
     context = header.values[f"{header.values['general.architecture']}.context_length"]
-    model = Llama(
-        str(folder / FILE),
-        n_ctx=min(context, TOKENS),
-        logits_all=True,
-        type_k=GGML_TYPE_F32,
-        type_v=GGML_TYPE_F32,
-        verbose=False,
-    )
+    with reading_back("llama-cpp-python"):
+        model = Llama(
+            str(folder / FILE),
+            n_ctx=min(context, TOKENS),
+            logits_all=True,
+            type_k=GGML_TYPE_F32,
+            type_v=GGML_TYPE_F32,
+            verbose=False,
+        )
 
     def logits(ids: np.ndarray) -> np.ndarray:
         model.reset()

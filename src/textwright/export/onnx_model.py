@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from textwright.export.card import context_note, write_card
-from textwright.export.check import Reloaded
+from textwright.export.check import Reloaded, reading_back
 from textwright.export.forms import forms_of
 from textwright.export.tokenizer_file import exported_tokenizer, spacing_note
 from textwright.models import LanguageModel
@@ -48,7 +48,8 @@ def reload(folder: Path) -> Reloaded:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
-    session = InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    with reading_back("onnxruntime"):
+        session = InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
     def logits(ids: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from textwright.comparison.folder_tokens import ESCAPE, ESCAPE_TOKENIZER
 from textwright.export.card import context_note, write_card
-from textwright.export.check import Reloaded
+from textwright.export.check import Reloaded, reading_back
 from textwright.export.forms import CODE, forms_of
 from textwright.export.tokenizer_file import exported_tokenizer, spacing_note
 from textwright.hub import quiet_transformers
@@ -91,7 +91,7 @@ def reload(folder: Path) -> Reloaded:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     custom = (folder / CODE).exists()
-    with quiet_transformers():
+    with quiet_transformers(), reading_back("transformers"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=custom)
         model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=custom).eval()
 

@@ -43,6 +43,8 @@ def check_picture(path: Path) -> None:
             raise ReportError(f"{path} should end in .png, .html or .md, which says what to write.")
         check_writable(path)
         return
+    if path.is_dir():
+        raise ReportError(f"{path} is a folder; name a file for the picture.")
     try:
         import matplotlib  # noqa: F401
     except ImportError:

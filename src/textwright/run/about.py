@@ -74,4 +74,4 @@ def _card(run: Run) -> str:
     """The model card, without how to use the run's folder."""
     if not run.has("README.md"):
         return ""
-    return (run.path / "README.md").read_text("utf-8").partition("\n## Use\n")[0]
+    return (run.path / "README.md").read_text("utf-8", "replace").partition("\n## Use\n")[0]

@@ -15,7 +15,7 @@ from typing import Any
 from textwright.errors import RunError
 from textwright.files import remove_folder, replacing, settle
 from textwright.run.arrays import Arrays, load_arrays, save_arrays
-from textwright.run.storing import damaged, storing
+from textwright.run.storing import STEP, damaged, storing
 
 KEPT = 2  # number of the newest ones; the best is kept too
 KIND = "training"
@@ -80,8 +80,9 @@ class Checkpoints:
         return self._at(step) / "model.safetensors"
 
     def steps(self) -> list[int]:
-        """Steps with a checkpoint, in order."""
-        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*"))
+        """Steps with a checkpoint, in order. A copy beside them, such as step-….bak, is none."""
+        names = [path.name for path in self.folder.glob("step-*")]
+        return sorted(int(name.removeprefix("step-")) for name in names if STEP.fullmatch(name))
 
     def best_step(self) -> int | None:
         """The step of the best weights, as the newest checkpoint records it."""

@@ -95,10 +95,8 @@ class Run:
                 "another --out."
             )
         if {"checkpoints", WEIGHTS} & {*there}:
-            raise RunError(
-                f"{path} holds a run already; continue it with --resume, name another --out, or "
-                "delete it."
-            )
+            resume = "continue it with --resume, " if "checkpoints" in there else ""  # not counts
+            raise RunError(f"{path} holds a run already; {resume}name another --out, or delete it.")
 
     @classmethod
     def load(cls, path: Path) -> Run:

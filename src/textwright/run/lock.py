@@ -27,8 +27,8 @@ def locked(folder: Path) -> Iterator[None]:
     The system drops the lock when the process ends, however it ends. Across hosts it holds if their
     shared file system supports flock; on a file system without it, nothing is locked.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
     with storing(folder):
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
         holder = folder / HOLDER

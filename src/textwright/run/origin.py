@@ -73,7 +73,8 @@ def resumed(kept: Config, chosen: Config) -> Config:
     """The config that a run continues with: `chosen`, with the run's own layout, template and unit
     for `auto`, and the weights it began from unless these are named again.
 
-    Raises ConfigError if the run would continue with other data, another model or other batches.
+    Raises ConfigError if the run would continue with other data, another model, other batches or
+    moments that its checkpoints do not hold.
     """
     for table, key in (("data", "layout"), ("corpus", "template"), ("corpus", "unit")):
         options = getattr(chosen, table)
@@ -83,7 +84,10 @@ def resumed(kept: Config, chosen: Config) -> Config:
     if chosen.origin is None and kept.origin is not None:
         chosen = chosen.beginning_from(kept.origin)
     for table, key, before, now in _differences(kept, chosen):
-        if table in ("corpus", "tokenizer", "data", "model", "counts", "origin") or key in FIXED:
+        # Muon keeps other moments than Adam and AdamW, which a checkpoint of theirs does not hold.
+        other_moments = key == "optimizer" and "muon" in (before, now)
+        of_data_or_model = table in ("corpus", "tokenizer", "data", "model", "counts", "origin")
+        if of_data_or_model or other_moments or key in FIXED:
             raise ConfigError(
                 f"A run that is resumed cannot change {table}.{key} from {before!r} to {now!r}; "
                 "leave it as it was, or train a new run."

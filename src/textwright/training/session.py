@@ -147,8 +147,6 @@ def _build_trainer(
 ) -> tuple[Trainer, Predictor]:
     """What trains the model, fresh or with the weights it begins from, and what is scored."""
     config = run.config = choose_layout(run.config, prepared.train)
-    if processes.leads():
-        run.write_config(config)
     torch.manual_seed(config.train.seed)
     model = begin(run, config, prepared.tokenizer, start.origin)
     if config.train.counted_embedding and start.checkpoint is None and start.origin is None:
@@ -193,6 +191,8 @@ def _take_up(
     else:
         trainer.fit_memory()
     _preview_stream(run, predictor, prepared.tokenizer)  # refuses sampling options that do not fit
+    if processes.leads():
+        run.write_config(run.config)  # not before, so that a refusal leaves the run as it was
     if start.checkpoint is None:
         _save(run, trainer)  # so that a resumed run still has the weights it began from
     if start.run is not None and processes.leads():

@@ -332,7 +332,11 @@ class Trainer:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from a snapshot of a trainer with the same model, layout and options, in any
-        number of processes."""
+        number of processes. Raises RuntimeError if they are others."""
+        named = [name for name in snapshot.tensors if name.startswith("optimizer.")]
+        ours = any(name.endswith(".momentum") for name in named) == isinstance(self.optimizer, Muon)
+        if named and not ours:
+            raise RuntimeError("its moments are those of another train.optimizer")
         self.progress = Progress(**snapshot.progress)  # type: ignore[arg-type]
         stay = {name: p for name, p in self.model.named_parameters() if not p.requires_grad}
         self.model.load_state_dict(stay | snapshot.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import textwrap
 import threading
@@ -67,7 +68,8 @@ class Progression(AbstractContextManager["Progression"]):
 class TrainDisplay(AbstractContextManager["TrainDisplay"]):
     """Shows a training as it goes: preparation, steps, evaluations, previews, the end.
 
-    On Ctrl-C the current step is finished and a checkpoint saved; a second Ctrl-C ends at once.
+    On Ctrl-C, SIGTERM or SIGHUP the current step is finished and a checkpoint saved; a second
+    Ctrl-C ends at once.
     """
 
     def __init__(self, quiet: bool = False, tensorboard: Path | None = None) -> None:
@@ -95,7 +97,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             self.board.close()
 
     def follow(self, events: Generator[TrainingEvent]) -> dict[str, Any]:
-        """Show events to the end, or until Ctrl-C → the summary that `train --json` prints."""
+        """Show events to the end, or until a signal → the summary that `train --json` prints."""
         from textwright.training.session import Copied, Preview, Ready
         from textwright.training.trainer import Evaluation, Finished, Step
 
@@ -117,14 +119,19 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                         self._finished(event)
                 if self.stopping:
                     break
-        if self.interrupted:
-            step = self._summary()["steps"]
-            err.print(f"Stopped at step {step:,}; --resume continues from there.")
-        return self._summary()
+        summary = self._summary()
+        if self.interrupted and self.counts:
+            err.print(
+                "Stopped before all was counted, which --resume cannot continue: name another "
+                f"--out, or delete {summary['run']}."
+            )
+        elif self.interrupted:
+            err.print(f"Stopped at step {summary['steps']:,}; --resume continues from there.")
+        return summary
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C, in this process or another one, ended the training early."""
+        """Whether Ctrl-C or a signal, in this process or another one, ended the training early."""
         return self.finished is None
 
     @property
@@ -297,17 +304,31 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGINT, self._stop)
+        before = {number: signal.signal(number, self._stop) for number in _ending_signals()}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-    def _stop(self, *_: object) -> None:
-        if self.stopping or self.ready is None:
+    def _stop(self, number: int, frame: object) -> None:
+        # The others may come twice and mean once: `timeout` sends them to a process and its group.
+        if self.ready is None or (self.stopping and number == signal.SIGINT):
             raise KeyboardInterrupt
-        self.stopping = True
-        err.print("Stopping after this step …")
+        if not self.stopping:
+            self.stopping = True
+            with contextlib.suppress(OSError):  # the terminal may have been closed
+                err.print("Stopping after this step …")
+
+
+def _ending_signals() -> list[int]:
+    """The signals that end a training in order: Ctrl-C, and SIGTERM and SIGHUP where they would
+    kill. Of several processes these kill one: torchrun sends SIGTERM where another has died, and a
+    step without that one could not be finished."""
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    found = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows lacks one
+    kills = [n for n in found if n is not None and signal.getsignal(n) == signal.SIG_DFL]
+    return [signal.SIGINT, *(kills if alone else [])]
 
 
 def _before(run: Run) -> dict[str, float] | None:
