@@ -547,6 +547,42 @@ def test_prompts_are_the_beginnings_of_documents():
     assert all(prompt.startswith("word") for prompt, _ in novel)
 
 
+def test_beginnings_of_few_documents_are_stretches_that_do_not_overlap():
+    text = " ".join(f"word{number}" for number in range(300))  # of 2,500 characters
+    for found in (beginnings([text], 32, 300), beginnings([text.replace(" ", "\n")], 32, 300)):
+        assert 5 < len(found) < 9
+        joined = [prompt + rest for prompt, rest in found]
+        words = [word for stretch in joined for word in stretch.split()[:-1]]
+        assert len({*words}) == len(words)
+        assert all(prompt.startswith("word") and len(rest) > 250 for prompt, rest in found)
+
+
+def test_beginnings_in_a_script_without_spaces_are_different_stretches_of_it():
+    text = "".join(chr(0x4E00 + number) for number in range(5_000))
+    found = beginnings([text], 32, 100)
+    assert len(found) == 32
+    assert all((len(prompt), len(rest)) == (5, 100) for prompt, rest in found)
+    letters = [letter for prompt, rest in found for letter in prompt + rest]
+    assert len({*letters}) == len(letters)
+    assert beginnings([text[:200]] * 2, 2, 100) == [(text[:5], text[5:105])] * 2
+
+
+def test_a_prompt_of_whole_words_does_not_depend_on_how_much_is_written():
+    assert beginnings(["Remember yesterday's extraordinary thunderstorms over Lisbon"], 1, 20) == [
+        ("Remember yesterday's extraordinary", " thunderstorms over ")
+    ]
+
+
+def test_documents_of_too_few_words_for_a_prompt_are_what_follows_nothing():
+    names = ["Anna", "Bo", "Carl Gustav Emil", "", "Dora of the seven long roads"]
+    assert beginnings(names, 5, 300) == [
+        ("", "Anna"),
+        ("", "Bo"),
+        ("", "Carl Gustav Emil"),
+        ("Dora of the seven long", " roads"),
+    ]
+
+
 def test_equal_prompts_and_seeds_give_equal_texts_and_other_prompts_other_draws(trained):
     given = {**SHORT, "prompts": ["", ""], "documents": 1}
     one, two = (compare_models([trained], **given).models[0].texts for _ in range(2))
