@@ -536,6 +536,20 @@ def test_fields_are_scored_where_there_is_a_template(formed):
     assert set(model.adherence.fields) == {"course", "pans", "note"}
 
 
+def test_fields_that_the_tokens_do_not_separate_are_left_out_with_a_sentence(formed, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(formed, other)
+    file = other / "config.toml"
+    template = "{course} : {pans} : {note}"
+    assert template in file.read_text("utf-8")
+    file.write_text(file.read_text("utf-8").replace(template, template.replace(" :", "")), "utf-8")
+    (other / "checksums.json").unlink(missing_ok=True)
+    found = compare_models([other], documents=5, **SHORT)
+    assert found.models[0].adherence is None
+    [sentence] = found.left_out
+    assert sentence.startswith(f"How {other} keeps to its fields is left out: The fields course")
+
+
 def test_prompts_are_the_beginnings_of_documents():
     documents = [f"one two three four five six {n}" for n in range(50)]
     found = beginnings(documents, 5, 100)

@@ -19,7 +19,7 @@ from textwright.comparison.easy import measure_easy
 from textwright.comparison.run_subject import RunSubject
 from textwright.comparison.subjects import Measured, Subject, Writing, Written
 from textwright.corpus import FEW_DOCUMENTS, CorpusOptions
-from textwright.errors import EvaluationError
+from textwright.errors import EvaluationError, GenerationError
 from textwright.evaluation.adherence import Adherence, adherence
 from textwright.evaluation.diversity import Diversity, measure_diversity, word_spans
 from textwright.evaluation.held_out import HeldOutText, choose_text
@@ -272,7 +272,7 @@ def compare_models(
         [[rest for _, rest in begun], *(written.texts for _, _, written, _ in results)]
     )
     models = [
-        _model(*result, diversity, text, writing)
+        _model(*result, diversity, text, writing, left_out)
         for result, diversity in zip(results, diversities, strict=True)
     ]
     named = [(subject.name, found) for subject, found, _, _ in results]
@@ -342,6 +342,7 @@ def _model(
     diversity: Diversity,
     text: HeldOutText,
     writing: Writing,
+    left_out: list[str],
 ) -> Model:
     model = Model(
         subject.name,
@@ -359,18 +360,25 @@ def _model(
         return model
     return replace(
         model,
-        adherence=_adherence(subject, text, writing),
+        adherence=_adherence(subject, text, writing, left_out),
         copying=_copied(subject.run),
         curve=_curve(subject.run),
     )
 
 
-def _adherence(subject: RunSubject, text: HeldOutText, writing: Writing) -> Adherence | None:
-    """None if the run has no template of several fields."""
+def _adherence(
+    subject: RunSubject, text: HeldOutText, writing: Writing, left_out: list[str]
+) -> Adherence | None:
+    """None if the run has no template of several fields or, with a sentence in `left_out`, if its
+    tokens do not separate them."""
     run = subject.run
     if not run.config.corpus.template:
         return None
-    form = Form(run.config.corpus, run.tokenizer)
+    try:
+        form = Form(run.config.corpus, run.tokenizer)
+    except GenerationError as error:
+        left_out.append(f"How {subject.name} keeps to its fields is left out: {error}")
+        return None
     if len(form.fields) < 2:
         return None
     rule = {"temperature": writing.temperature, "top_p": writing.top_p, "no_copy": 0}
