@@ -473,6 +473,41 @@ def test_counting_and_compressors_are_primed_with_the_training_text(counted):
     assert ngrams < 0.5 * unigrams
 
 
+@pytest.mark.parametrize("name", ["PPMd", "xz"])
+def test_a_stretch_costs_what_it_adds_to_all_before_it(name):
+    known = "".join(f"{note}\n" for note in grammar.documents(20, seed=1)).encode()
+
+    def primed():
+        return primed_ppmd(5, known) if name == "PPMd" else primed_xz(known, 10_000)
+
+    def size(data):
+        compressor = primed()
+        read = getattr(compressor, "encode", None) or compressor.compress
+        return len(read(data)) + len(compressor.flush())
+
+    text = "é".join(grammar.documents(60, seed=2))[:2_500]
+    told = []
+    [nats], [places] = costs(primed(), [text], lambda *said: told.append(said))
+    assert places.tolist() == [0, 1_000, 2_000]
+    ends = [text[:1_000], text[:2_000], text + "\0"]
+    sizes = [size(b""), *(size(end.encode()) for end in ends)]
+    assert (nats / math.log(2) / 8).tolist() == pytest.approx(np.diff(sizes).tolist())
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_document_is_read_stretch_by_stretch_and_nothing_of_it_twice():
+    class OneStretch:
+        def compress(self, data):
+            assert len(data) <= 1_001
+            return data
+
+        def flush(self):
+            return b""
+
+    [nats], _ = costs(OneStretch(), ["a" * 3_000])
+    assert (nats / math.log(2)).tolist() == pytest.approx([8_000, 8_000, 8_008])
+
+
 def test_easy_rows_are_left_out_where_the_training_text_is_gone(trained, tmp_path):
     moved = tmp_path / "moved" / "deep" / "run"
     shutil.copytree(trained, moved)
