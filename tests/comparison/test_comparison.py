@@ -343,6 +343,16 @@ def test_what_a_server_does_not_say_is_charged_by_plain_codes(bpe, server):
     assert any("length is charged instead" in remark for remark in subject.remarks())
 
 
+def test_a_character_that_a_servers_tokens_split_is_counted_once(server, monkeypatch):
+    url, _ = server
+    subject = CompletionServer(url)
+    tokens = ["a", "bytes:\\xc3", "bytes:\\xa9", "bc", "bytes:\\xe2\\x80", "bytes:\\x93", "d"]
+    found = {"tokens": tokens, "token_logprobs": [-1.0] * len(tokens)}
+    monkeypatch.setattr(subject, "_complete", lambda **body: {"choices": [{"logprobs": found}]})
+    measured = subject.measure(["aébc–d"], lambda done, total: None)
+    assert measured.text.places[0].tolist() == [0, 1, 2, 2, 4, 5, 5]
+
+
 def test_the_code_of_a_length_is_complete():
     """Kraft's sum of a code whose words are read one after another is at most 1."""
     assert [elias_delta_bits(n) for n in (1, 2, 3, 4, 8, 16)] == [1, 4, 4, 5, 8, 9]

@@ -146,7 +146,8 @@ class CompletionServer:
                 f"{self.name} gives a token of the text no probability at all, or one that is no "
                 "number; its bits would be without end."
             )
-        ends = np.cumsum([len(piece.decode("utf-8", "ignore")) for piece in pieces])
+        # A character is counted where its first byte stands: tokens may split it.
+        ends = np.cumsum([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in pieces])
         return nats, np.minimum(np.concatenate([[0], ends[:-1]]), len(document)), bits
 
     def _row(self, document: str) -> list[int] | None:
