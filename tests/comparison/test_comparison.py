@@ -4,6 +4,7 @@ what is unfair is refused."""
 import json
 import math
 import shutil
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -379,6 +380,38 @@ def test_a_server_that_is_not_there_is_a_sentence():
         CompletionServer("http://127.0.0.1:9", timeout=1)
     with pytest.raises(EvaluationError, match="is no URL of a server"):
         CompletionServer("ftp://host")
+
+
+@pytest.mark.parametrize("url", ["http://localhost:80O0", "http://[::1", "http://:8000"])
+def test_a_url_without_an_address_or_a_port_is_a_sentence(url):
+    with pytest.raises(EvaluationError, match="is no URL of a server"):
+        CompletionServer(url)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (b"SSH-2.0-OpenSSH_9.9\r\n", "does not answer in HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "its answer breaks off"),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{", "refuses what it is asked at /v1/mod"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull", "its answer is no JSON object"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "its answer is no JSON object"),
+    ],
+)
+def test_an_answer_that_is_none_is_a_sentence(answer, sentence):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def speak():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        with pytest.raises(EvaluationError, match=sentence):
+            CompletionServer(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=10)
+        thread.join()
 
 
 # What is unfair
