@@ -34,6 +34,7 @@ from textwright.evaluation.scores import HeldOut
 from textwright.export import export_run
 from textwright.run import Run
 from textwright.training.session import train_run
+from textwright.writing.backend import window_start
 
 QUICK = Writing(characters=40, texts=2)
 SHORT = {"easy": False, "device": "cpu", "writing": QUICK}
@@ -229,6 +230,25 @@ def test_an_export_whose_tokens_lose_something_pays_as_its_run_does(words, fresh
     (folder / "escape.json.gz").unlink()
     with pytest.raises(EvaluationError, match="textwright runs and their exports, which pay"):
         audit(folder, [fresh], options=CorpusOptions(unit="line"), device="cpu")
+
+
+def test_a_folder_writes_past_its_context_as_it_is_scored(gpt2_folder):
+    folder = ModelFolder(gpt2_folder, "cpu")
+    prompts = ["Take", "Now peel the long carrots and wait. " * 30]
+    lengths = [len(folder.tokens.encode(prompt)[0]) for prompt in prompts]
+    assert lengths[0] < 128 < lengths[1]
+    written = folder.write(prompts, Writing(temperature=0, characters=9_999), 150)
+    expected = []
+    for prompt in prompts:
+        ids = [folder.start, *folder.tokens.encode(prompt)[0]]
+        begun = len(ids)
+        while len(ids) < begun + 150 and folder.stop not in ids[begun:]:
+            seen = torch.tensor([ids[window_start(len(ids), 128) :]])
+            with torch.inference_mode():
+                ids.append(int(folder.model(seen).logits[0, -1].argmax()))
+        expected.append([token for token in ids[begun:] if token != folder.stop])
+    assert written.texts == [folder.tokens.decode(new) for new in expected]
+    assert written.tokens == sum(map(len, expected)) > 150
 
 
 @pytest.mark.parametrize(
