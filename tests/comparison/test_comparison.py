@@ -25,7 +25,13 @@ from textwright.comparison.run_subject import RunSubject
 from textwright.comparison.subjects import Measured, Writing, Written
 from textwright.config import Config
 from textwright.corpus import CorpusOptions
-from textwright.errors import CorpusError, EvaluationError, RunError, TextwrightError
+from textwright.errors import (
+    CorpusError,
+    EvaluationError,
+    GenerationError,
+    RunError,
+    TextwrightError,
+)
 from textwright.evaluation.held_out import HeldOutText
 from textwright.evaluation.kept import NOTHING_KEPT
 from textwright.evaluation.predictors import open_predictor
@@ -700,6 +706,11 @@ def test_equal_prompts_and_seeds_give_equal_texts_and_other_prompts_other_draws(
     one, two = (compare_models([trained], **given).models[0].texts for _ in range(2))
     assert one == two
     assert one[0] != one[1]
+
+
+def test_a_rule_that_no_model_can_write_by_is_refused_before_any_is_scored():
+    with pytest.raises(GenerationError, match=r"temperature cannot be -1.*; top_p cannot be 2"):
+        Writing(temperature=-1, top_p=2)
 
 
 def test_the_fingerprint_is_of_the_documents():
