@@ -21,8 +21,9 @@ from textwright.comparison.completions import CompletionServer, elias_delta_bits
 from textwright.comparison.compressors import costs, primed_ppmd, primed_xz
 from textwright.comparison.easy import measure_easy
 from textwright.comparison.model_folder import ModelFolder
+from textwright.comparison.proof import prove
 from textwright.comparison.run_subject import RunSubject
-from textwright.comparison.subjects import Measured, Writing, Written
+from textwright.comparison.subjects import Codec, Measured, Writing, Written
 from textwright.config import Config
 from textwright.corpus import CorpusOptions
 from textwright.errors import (
@@ -618,6 +619,43 @@ def test_a_score_that_is_not_the_price_of_the_text_is_found_out(bpe, fresh, monk
     monkeypatch.setattr(RunSubject, "measure", flattered)
     with pytest.raises(EvaluationError, match="its score is not to be trusted"):
         audit(bpe, [fresh], documents=1, device="cpu")
+
+
+class Certain(Truth):
+    """A model of three tokens (the end, a, b) that gives b a probability of e^-60."""
+
+    name, context_length = "certain", None
+    logits = np.array([[0.0, 0.0, -60.0]], np.float32)
+
+    def measure(self, documents, on_progress):
+        nats = [np.array([self.paid("_ab".index(letter)) for letter in d + "_"]) for d in documents]
+        return Measured(nats, HeldOut.sized(documents, [np.arange(len(n)) for n in nats]))
+
+    def paid(self, token):
+        return math.log(2 + math.exp(-60)) - self.logits[0, token]
+
+    def prefill(self, ids, lengths):
+        return self.logits, None
+
+    def step(self, ids, state):
+        return self.logits, None
+
+    def codec(self):
+        return Codec(
+            self,
+            0,
+            0,
+            lambda document, writer: ["_ab".index(letter) for letter in document],
+            lambda ids, reader: "".join("_ab"[id] for id in ids),
+        )
+
+
+def test_a_code_that_is_shorter_than_the_charge_proves_it():
+    certain = Certain()
+    found = prove(certain, certain.codec(), ["aba", "aa"])
+    assert found.charged == pytest.approx(7 + 60 / math.log(2), abs=1e-6)
+    assert found.bits < found.charged - 40
+    assert 0 <= found.largest <= 2.01
 
 
 # All together
