@@ -39,6 +39,7 @@ from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.runs import score_run
 from textwright.evaluation.scores import HeldOut
 from textwright.export import export_run
+from textwright.report.comparison import short_names
 from textwright.run import Run
 from textwright.training.session import train_run
 from textwright.writing.backend import window_start
@@ -753,6 +754,16 @@ def test_a_rule_that_no_model_can_write_by_is_refused_before_any_is_scored():
 
 def test_the_fingerprint_is_of_the_documents():
     assert HeldOutText(["ab", "c"], "").fingerprint != HeldOutText(["a", "bc"], "").fingerprint
+
+
+def test_the_folder_one_stands_in_has_a_name_in_a_report(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    url = "http://127.0.0.1:8000/v1"
+    named = {".": "here", "../gpt": "gpt", "..": tmp_path.name, url: url}
+    assert short_names(list(named)) == named
+    assert short_names([".", "../here"]) == {".": ".", "../here": "../here"}
 
 
 def test_the_api_compares_and_writes_a_report(trained, tmp_path):
