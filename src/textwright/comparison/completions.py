@@ -208,8 +208,8 @@ class CompletionServer:
             ) from None
         except HTTPException:
             raise EvaluationError(
-                f"{self.name} does not answer in HTTP, or its answer breaks off; start the server, or "
-                "name another."
+                f"{self.name} does not answer in HTTP, or its answer breaks off; start the server, "
+                "or name another."
             ) from None
 
     def _too_slow(self) -> EvaluationError:

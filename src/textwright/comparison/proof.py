@@ -25,8 +25,8 @@ CHARACTERS = 1_000  # of each document: it may be a novel
 ALLOWED = 2.0  # bits a document that a code may be longer than the charge
 _ROUNDING = 0.01  # bits of a document that float32 sums may add, in another order
 # Of the frequencies, which are rounded up. The sum grows by one for each token of the vocabulary,
-# which costs less than 1e-6 bits a token; a token less likely than 1 in _SCALE costs fewer bits than
-# it is charged.
+# which costs less than 1e-6 bits a token; a token less likely than 1 in _SCALE costs fewer bits
+# than it is charged.
 _SCALE = 2.0**40
 
 OnProgress = Callable[[int, int], None]
