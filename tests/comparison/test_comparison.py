@@ -4,6 +4,7 @@ what is unfair is refused."""
 import json
 import math
 import shutil
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -20,19 +21,28 @@ from textwright.comparison.completions import CompletionServer, elias_delta_bits
 from textwright.comparison.compressors import costs, primed_ppmd, primed_xz
 from textwright.comparison.easy import measure_easy
 from textwright.comparison.model_folder import ModelFolder
+from textwright.comparison.proof import prove
 from textwright.comparison.run_subject import RunSubject
-from textwright.comparison.subjects import Measured, Writing, Written
+from textwright.comparison.subjects import Codec, Measured, Writing, Written
 from textwright.config import Config
 from textwright.corpus import CorpusOptions
-from textwright.errors import CorpusError, EvaluationError, RunError, TextwrightError
+from textwright.errors import (
+    CorpusError,
+    EvaluationError,
+    GenerationError,
+    RunError,
+    TextwrightError,
+)
 from textwright.evaluation.held_out import HeldOutText
 from textwright.evaluation.kept import NOTHING_KEPT
 from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.runs import score_run
 from textwright.evaluation.scores import HeldOut
 from textwright.export import export_run
+from textwright.report.comparison import short_names
 from textwright.run import Run
 from textwright.training.session import train_run
+from textwright.writing.backend import window_start
 
 QUICK = Writing(characters=40, texts=2)
 SHORT = {"easy": False, "device": "cpu", "writing": QUICK}
@@ -230,6 +240,25 @@ def test_an_export_whose_tokens_lose_something_pays_as_its_run_does(words, fresh
         audit(folder, [fresh], options=CorpusOptions(unit="line"), device="cpu")
 
 
+def test_a_folder_writes_past_its_context_as_it_is_scored(gpt2_folder):
+    folder = ModelFolder(gpt2_folder, "cpu")
+    prompts = ["Take", "Now peel the long carrots and wait. " * 30]
+    lengths = [len(folder.tokens.encode(prompt)[0]) for prompt in prompts]
+    assert lengths[0] < 128 < lengths[1]
+    written = folder.write(prompts, Writing(temperature=0, characters=9_999), 150)
+    expected = []
+    for prompt in prompts:
+        ids = [folder.start, *folder.tokens.encode(prompt)[0]]
+        begun = len(ids)
+        while len(ids) < begun + 150 and folder.stop not in ids[begun:]:
+            seen = torch.tensor([ids[window_start(len(ids), 128) :]])
+            with torch.inference_mode():
+                ids.append(int(folder.model(seen).logits[0, -1].argmax()))
+        expected.append([token for token in ids[begun:] if token != folder.stop])
+    assert written.texts == [folder.tokens.decode(new) for new in expected]
+    assert written.tokens == sum(map(len, expected)) > 150
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -343,6 +372,16 @@ def test_what_a_server_does_not_say_is_charged_by_plain_codes(bpe, server):
     assert any("length is charged instead" in remark for remark in subject.remarks())
 
 
+def test_a_character_that_a_servers_tokens_split_is_counted_once(server, monkeypatch):
+    url, _ = server
+    subject = CompletionServer(url)
+    tokens = ["a", "bytes:\\xc3", "bytes:\\xa9", "bc", "bytes:\\xe2\\x80", "bytes:\\x93", "d"]
+    found = {"tokens": tokens, "token_logprobs": [-1.0] * len(tokens)}
+    monkeypatch.setattr(subject, "_complete", lambda **body: {"choices": [{"logprobs": found}]})
+    measured = subject.measure(["aébc–d"], lambda done, total: None)
+    assert measured.text.places[0].tolist() == [0, 1, 2, 2, 4, 5, 5]
+
+
 def test_the_code_of_a_length_is_complete():
     """Kraft's sum of a code whose words are read one after another is at most 1."""
     assert [elias_delta_bits(n) for n in (1, 2, 3, 4, 8, 16)] == [1, 4, 4, 5, 8, 9]
@@ -369,6 +408,38 @@ def test_a_server_that_is_not_there_is_a_sentence():
         CompletionServer("http://127.0.0.1:9", timeout=1)
     with pytest.raises(EvaluationError, match="is no URL of a server"):
         CompletionServer("ftp://host")
+
+
+@pytest.mark.parametrize("url", ["http://localhost:80O0", "http://[::1", "http://:8000"])
+def test_a_url_without_an_address_or_a_port_is_a_sentence(url):
+    with pytest.raises(EvaluationError, match="is no URL of a server"):
+        CompletionServer(url)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (b"SSH-2.0-OpenSSH_9.9\r\n", "does not answer in HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "its answer breaks off"),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{", "refuses what it is asked at /v1/mod"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull", "its answer is no JSON object"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "its answer is no JSON object"),
+    ],
+)
+def test_an_answer_that_is_none_is_a_sentence(answer, sentence):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def speak():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(10_000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        with pytest.raises(EvaluationError, match=sentence):
+            CompletionServer(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=10)
+        thread.join()
 
 
 # What is unfair
@@ -473,6 +544,41 @@ def test_counting_and_compressors_are_primed_with_the_training_text(counted):
     assert ngrams < 0.5 * unigrams
 
 
+@pytest.mark.parametrize("name", ["PPMd", "xz"])
+def test_a_stretch_costs_what_it_adds_to_all_before_it(name):
+    known = "".join(f"{note}\n" for note in grammar.documents(20, seed=1)).encode()
+
+    def primed():
+        return primed_ppmd(5, known) if name == "PPMd" else primed_xz(known, 10_000)
+
+    def size(data):
+        compressor = primed()
+        read = getattr(compressor, "encode", None) or compressor.compress
+        return len(read(data)) + len(compressor.flush())
+
+    text = "é".join(grammar.documents(60, seed=2))[:2_500]
+    told = []
+    [nats], [places] = costs(primed(), [text], lambda *said: told.append(said))
+    assert places.tolist() == [0, 1_000, 2_000]
+    ends = [text[:1_000], text[:2_000], text + "\0"]
+    sizes = [size(b""), *(size(end.encode()) for end in ends)]
+    assert (nats / math.log(2) / 8).tolist() == pytest.approx(np.diff(sizes).tolist())
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_document_is_read_stretch_by_stretch_and_nothing_of_it_twice():
+    class OneStretch:
+        def compress(self, data):
+            assert len(data) <= 1_001
+            return data
+
+        def flush(self):
+            return b""
+
+    [nats], _ = costs(OneStretch(), ["a" * 3_000])
+    assert (nats / math.log(2)).tolist() == pytest.approx([8_000, 8_000, 8_008])
+
+
 def test_easy_rows_are_left_out_where_the_training_text_is_gone(trained, tmp_path):
     moved = tmp_path / "moved" / "deep" / "run"
     shutil.copytree(trained, moved)
@@ -516,6 +622,43 @@ def test_a_score_that_is_not_the_price_of_the_text_is_found_out(bpe, fresh, monk
         audit(bpe, [fresh], documents=1, device="cpu")
 
 
+class Certain(Truth):
+    """A model of three tokens (the end, a, b) that gives b a probability of e^-60."""
+
+    name, context_length = "certain", None
+    logits = np.array([[0.0, 0.0, -60.0]], np.float32)
+
+    def measure(self, documents, on_progress):
+        nats = [np.array([self.paid("_ab".index(letter)) for letter in d + "_"]) for d in documents]
+        return Measured(nats, HeldOut.sized(documents, [np.arange(len(n)) for n in nats]))
+
+    def paid(self, token):
+        return math.log(2 + math.exp(-60)) - self.logits[0, token]
+
+    def prefill(self, ids, lengths):
+        return self.logits, None
+
+    def step(self, ids, state):
+        return self.logits, None
+
+    def codec(self):
+        return Codec(
+            self,
+            0,
+            0,
+            lambda document, writer: ["_ab".index(letter) for letter in document],
+            lambda ids, reader: "".join("_ab"[id] for id in ids),
+        )
+
+
+def test_a_code_that_is_shorter_than_the_charge_proves_it():
+    certain = Certain()
+    found = prove(certain, certain.codec(), ["aba", "aa"])
+    assert found.charged == pytest.approx(7 + 60 / math.log(2), abs=1e-6)
+    assert found.bits < found.charged - 40
+    assert 0 <= found.largest <= 2.01
+
+
 # All together
 
 
@@ -536,6 +679,20 @@ def test_fields_are_scored_where_there_is_a_template(formed):
     assert set(model.adherence.fields) == {"course", "pans", "note"}
 
 
+def test_fields_that_the_tokens_do_not_separate_are_left_out_with_a_sentence(formed, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(formed, other)
+    file = other / "config.toml"
+    template = "{course} : {pans} : {note}"
+    assert template in file.read_text("utf-8")
+    file.write_text(file.read_text("utf-8").replace(template, template.replace(" :", "")), "utf-8")
+    (other / "checksums.json").unlink(missing_ok=True)
+    found = compare_models([other], documents=5, **SHORT)
+    assert found.models[0].adherence is None
+    [sentence] = found.left_out
+    assert sentence.startswith(f"How {other} keeps to its fields is left out: The fields course")
+
+
 def test_prompts_are_the_beginnings_of_documents():
     documents = [f"one two three four five six {n}" for n in range(50)]
     found = beginnings(documents, 5, 100)
@@ -547,6 +704,42 @@ def test_prompts_are_the_beginnings_of_documents():
     assert all(prompt.startswith("word") for prompt, _ in novel)
 
 
+def test_beginnings_of_few_documents_are_stretches_that_do_not_overlap():
+    text = " ".join(f"word{number}" for number in range(300))  # of 2,500 characters
+    for found in (beginnings([text], 32, 300), beginnings([text.replace(" ", "\n")], 32, 300)):
+        assert 5 < len(found) < 9
+        joined = [prompt + rest for prompt, rest in found]
+        words = [word for stretch in joined for word in stretch.split()[:-1]]
+        assert len({*words}) == len(words)
+        assert all(prompt.startswith("word") and len(rest) > 250 for prompt, rest in found)
+
+
+def test_beginnings_in_a_script_without_spaces_are_different_stretches_of_it():
+    text = "".join(chr(0x4E00 + number) for number in range(5_000))
+    found = beginnings([text], 32, 100)
+    assert len(found) == 32
+    assert all((len(prompt), len(rest)) == (5, 100) for prompt, rest in found)
+    letters = [letter for prompt, rest in found for letter in prompt + rest]
+    assert len({*letters}) == len(letters)
+    assert beginnings([text[:200]] * 2, 2, 100) == [(text[:5], text[5:105])] * 2
+
+
+def test_a_prompt_of_whole_words_does_not_depend_on_how_much_is_written():
+    assert beginnings(["Remember yesterday's extraordinary thunderstorms over Lisbon"], 1, 20) == [
+        ("Remember yesterday's extraordinary", " thunderstorms over ")
+    ]
+
+
+def test_documents_of_too_few_words_for_a_prompt_are_what_follows_nothing():
+    names = ["Anna", "Bo", "Carl Gustav Emil", "", "Dora of the seven long roads"]
+    assert beginnings(names, 5, 300) == [
+        ("", "Anna"),
+        ("", "Bo"),
+        ("", "Carl Gustav Emil"),
+        ("Dora of the seven long", " roads"),
+    ]
+
+
 def test_equal_prompts_and_seeds_give_equal_texts_and_other_prompts_other_draws(trained):
     given = {**SHORT, "prompts": ["", ""], "documents": 1}
     one, two = (compare_models([trained], **given).models[0].texts for _ in range(2))
@@ -554,8 +747,23 @@ def test_equal_prompts_and_seeds_give_equal_texts_and_other_prompts_other_draws(
     assert one[0] != one[1]
 
 
+def test_a_rule_that_no_model_can_write_by_is_refused_before_any_is_scored():
+    with pytest.raises(GenerationError, match=r"temperature cannot be -1.*; top_p cannot be 2"):
+        Writing(temperature=-1, top_p=2)
+
+
 def test_the_fingerprint_is_of_the_documents():
     assert HeldOutText(["ab", "c"], "").fingerprint != HeldOutText(["a", "bc"], "").fingerprint
+
+
+def test_the_folder_one_stands_in_has_a_name_in_a_report(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    url = "http://127.0.0.1:8000/v1"
+    named = {".": "here", "../gpt": "gpt", "..": tmp_path.name, url: url}
+    assert short_names(list(named)) == named
+    assert short_names([".", "../here"]) == {".": ".", "../here": "../here"}
 
 
 def test_the_api_compares_and_writes_a_report(trained, tmp_path):

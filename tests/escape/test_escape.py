@@ -95,6 +95,17 @@ def test_a_long_document_comes_back_within_two_bits_of_the_charge():
     check(CODES[str(KINDS[0])], " ".join(NOTES + ODD))
 
 
+@pytest.mark.parametrize("name", CODES)
+def test_what_is_kept_of_a_long_document_is_bounded_and_changes_no_charge(name, monkeypatch):
+    code = CODES[name]
+    document = " ".join(NOTES + ODD)
+    bits = code.bits(document)
+    monkeypatch.setattr("textwright.escape.code.MOST_KNOWN", 5)
+    again = EscapeCode(code.tokenizer, code.ladders)
+    assert again.bits(document) == bits
+    assert max(len(again._surface_bits), len(again._gap_bits)) <= 5
+
+
 def test_lossless_tokenizers_pay_nothing():
     bpe, char = fitted(kind="bpe", vocab_size=300), fitted(kind="char")
     assert all(bpe.bits(text) == 0.0 and bpe.encode(text)[1] == b"" for text in [*ODD, "ж", ""])

@@ -4,6 +4,7 @@ import json
 import random
 import string
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -227,6 +228,28 @@ def test_spans_point_at_the_characters_each_token_stands_for():
         (1, 2),
         (2, 3),
     ]
+
+
+@every_treatment
+def test_starts_are_those_of_the_spans(options, monkeypatch):
+    tokenizer = Tokenizer.train(options, [TEXT, *odd_texts()])
+    monkeypatch.setattr(treatment, "STRETCH", 7)
+    for text in ("", " \n".join([TEXT, *odd_texts()])):
+        starts = tokenizer.starts(text)
+        assert starts.dtype == np.int64
+        assert starts.tolist() == [start for _, start, _ in tokenizer.spans(text)]
+
+
+def test_starts_take_little_more_memory_than_their_array(monkeypatch):
+    monkeypatch.setattr(treatment, "STRETCH", 1 << 12)
+    tokenizer = trained("word")
+    text = "Heat the soup. " * 20_000
+    tracemalloc.start()
+    starts = tokenizer.starts(text)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert starts.nbytes == 8 * 80_000
+    assert most < 5 * starts.nbytes  # a list of the spans takes three times that
 
 
 @every_treatment

@@ -10,7 +10,7 @@ import typer
 
 from textwright.cli.flags import AsJson, Device, Fresh, TemplateText, Text, Unit, with_corpus
 from textwright.cli.shell import keeping, print_json
-from textwright.errors import ConfigError, GenerationError, TextwrightError
+from textwright.errors import ConfigError, TextwrightError
 
 if TYPE_CHECKING:
     from textwright.comparison.comparison import Model, OnProgress
@@ -119,7 +119,7 @@ def compare(
             part=_part(part, corpus),
             options=_options(corpus, text, template, unit),
             documents=documents,
-            writing=Writing(temperature, _top_p(top_p), characters, seed),
+            writing=Writing(temperature, top_p, characters, seed),
             prompts=prompt or [],
             easy=easy,
             device=device,
@@ -213,12 +213,6 @@ def _part(part: str, corpus: list[str] | None) -> str:
     if part and corpus:
         raise ConfigError("A corpus that is named is scored whole: leave out --part.")
     return part or "test"
-
-
-def _top_p(top_p: float) -> float:
-    if not top_p:
-        raise GenerationError("--top-p is 0, which leaves no token; give more, up to 1.")
-    return top_p
 
 
 def _options(corpus: list[str] | None, text: str, template: str, unit: str) -> CorpusOptions | None:

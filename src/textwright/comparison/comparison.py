@@ -5,10 +5,11 @@ what easy looks like, speed, size, diversity, adherence to fields, and texts fro
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from textwright.comparison.easy import measure_easy
 from textwright.comparison.run_subject import RunSubject
 from textwright.comparison.subjects import Measured, Subject, Writing, Written
 from textwright.corpus import FEW_DOCUMENTS, CorpusOptions
-from textwright.errors import EvaluationError
+from textwright.errors import EvaluationError, GenerationError
 from textwright.evaluation.adherence import Adherence, adherence
-from textwright.evaluation.diversity import Diversity, measure_diversity
+from textwright.evaluation.diversity import Diversity, measure_diversity, word_spans
 from textwright.evaluation.held_out import HeldOutText, choose_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.scores import BLOCK_CHARACTERS, RESAMPLES, redrawn_interval
@@ -29,7 +30,9 @@ from textwright.wording import counted
 from textwright.writing.form import Form
 
 PROMPT_WORDS = 5
+PROMPT_CHARACTERS = 40  # that so many words take, about
 SHOWN = 4  # of the texts that are written, unless prompts are named
+_SPACE = re.compile(r"\s")
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 Interval = tuple[float, float]
 
@@ -146,8 +149,9 @@ class Comparison:
         """How the scores were made, in words: they mean nothing without."""
         rule = (
             f"temperature {self.writing.temperature:g}, top-p {self.writing.top_p:g}, nothing "
-            f"else; from the first {PROMPT_WORDS} words of {self.real.texts:,} held-out documents, "
-            f"at most {self.writing.characters:,} characters each, seed {self.writing.seed}"
+            f"else; from the first {PROMPT_WORDS} words of {self.real.texts:,} stretches of "
+            "held-out text, or from nothing where a document has no more words; at most "
+            f"{self.writing.characters:,} characters each, seed {self.writing.seed}"
         )
         return {**protocol_of(self.held_out), "writing": rule}
 
@@ -268,7 +272,7 @@ def compare_models(
         [[rest for _, rest in begun], *(written.texts for _, _, written, _ in results)]
     )
     models = [
-        _model(*result, diversity, text, writing)
+        _model(*result, diversity, text, writing, left_out)
         for result, diversity in zip(results, diversities, strict=True)
     ]
     named = [(subject.name, found) for subject, found, _, _ in results]
@@ -278,18 +282,27 @@ def compare_models(
 
 def beginnings(documents: Sequence[str], count: int, characters: int) -> list[tuple[str, str]]:
     """(first words, what follows): of evenly spaced documents or, if they are few, of stretches
-    that are evenly spaced over them, which begin at a word."""
+    that are evenly spaced over them, begin at a word and do not overlap.
+
+    Words are those of diversity. Of a document that has no more of them than a prompt, all is what
+    follows. Fewer than `count` where there is too little text.
+    """
     per_document = max(1, math.ceil(count / max(1, len(documents))))
     places = np.linspace(0, len(documents) - 1, min(count, len(documents))).round().astype(int)
+    room = characters + PROMPT_CHARACTERS
     found = []
     for document in (documents[place] for place in places.tolist()):
-        for start in np.linspace(0, len(document), per_document, endpoint=False).astype(int):
-            at = int(start) and document.find(" ", int(start)) + 1
-            words = document[at : at + characters].split(" ")
-            prompt = " ".join(words[:PROMPT_WORDS])
-            rest = document[at + len(prompt) : at + len(prompt) + characters]
+        stretches = min(per_document, max(1, len(document) // room))
+        borders = np.linspace(0, len(document), stretches + 1).astype(int).tolist()
+        for start, end in pairwise(borders):
+            # A script without spaces has words that begin anywhere.
+            space = _SPACE.search(document, start, start + PROMPT_CHARACTERS) if start else None
+            stretch = document[space.end() if space else start : end][: 2 * room]
+            words = word_spans(stretch)
+            at = words[PROMPT_WORDS - 1][1] if len(words) > PROMPT_WORDS else 0
+            rest = stretch[at : at + characters]
             if rest.strip():
-                found.append((prompt, rest))
+                found.append((stretch[:at], rest))
     return found[:count] or [("", documents[0][:characters])]
 
 
@@ -329,6 +342,7 @@ def _model(
     diversity: Diversity,
     text: HeldOutText,
     writing: Writing,
+    left_out: list[str],
 ) -> Model:
     model = Model(
         subject.name,
@@ -346,18 +360,25 @@ def _model(
         return model
     return replace(
         model,
-        adherence=_adherence(subject, text, writing),
+        adherence=_adherence(subject, text, writing, left_out),
         copying=_copied(subject.run),
         curve=_curve(subject.run),
     )
 
 
-def _adherence(subject: RunSubject, text: HeldOutText, writing: Writing) -> Adherence | None:
-    """None if the run has no template of several fields."""
+def _adherence(
+    subject: RunSubject, text: HeldOutText, writing: Writing, left_out: list[str]
+) -> Adherence | None:
+    """None if the run has no template of several fields or, with a sentence in `left_out`, if its
+    tokens do not separate them."""
     run = subject.run
     if not run.config.corpus.template:
         return None
-    form = Form(run.config.corpus, run.tokenizer)
+    try:
+        form = Form(run.config.corpus, run.tokenizer)
+    except GenerationError as error:
+        left_out.append(f"How {subject.name} keeps to its fields is left out: {error}")
+        return None
     if len(form.fields) < 2:
         return None
     rule = {"temperature": writing.temperature, "top_p": writing.top_p, "no_copy": 0}

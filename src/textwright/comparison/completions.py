@@ -17,7 +17,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,7 +51,7 @@ class CompletionServer:
     def __init__(self, url: str, timeout: float = TIMEOUT):
         self.name, self.timeout = url, timeout
         base = url.rstrip("/").removesuffix("/completions").removesuffix("/v1")
-        if urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).netloc:
+        if not _is_server(base):
             raise EvaluationError(f"{url} is no URL of a server, such as http://127.0.0.1:8000.")
         self.base = base
         listed = self._ask("/v1/models").get("data") or [{}]
@@ -146,7 +148,8 @@ class CompletionServer:
                 f"{self.name} gives a token of the text no probability at all, or one that is no "
                 "number; its bits would be without end."
             )
-        ends = np.cumsum([len(piece.decode("utf-8", "ignore")) for piece in pieces])
+        # A character is counted where its first byte stands: tokens may split it.
+        ends = np.cumsum([sum(byte & 0xC0 != 0x80 for byte in piece) for piece in pieces])
         return nats, np.minimum(np.concatenate([[0], ends[:-1]]), len(document)), bits
 
     def _row(self, document: str) -> list[int] | None:
@@ -180,9 +183,13 @@ class CompletionServer:
         )
         try:
             with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                return dict(json.loads(answer.read()))
+                found = json.loads(answer.read())
+            if not isinstance(found, dict):
+                raise ValueError("its answer is no JSON object")
+            return found
         except urllib.error.HTTPError as error:
-            with error:
+            reason = ""
+            with error, suppress(OSError, HTTPException):  # it may break off
                 reason = _message(error.read())
             if body is None and error.code in (404, 405, 501):
                 return {}  # it lists no models, and may need no name
@@ -198,6 +205,11 @@ class CompletionServer:
             cause = getattr(error, "reason", None) or error
             raise EvaluationError(
                 f"{self.name} does not answer ({cause}); start the server, or name another."
+            ) from None
+        except HTTPException:
+            raise EvaluationError(
+                f"{self.name} does not answer in HTTP, or its answer breaks off; start the server, "
+                "or name another."
             ) from None
 
     def _too_slow(self) -> EvaluationError:
@@ -217,6 +229,14 @@ def elias_delta_bits(number: int) -> int:
     """Bits of a whole number above 0 in the code of Elias (1975), which needs no bound."""
     places = number.bit_length()
     return places - 1 + 2 * int(math.log2(places)) + 1
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an address or a port that is none
+        return False
 
 
 def _choice(name: str, answer: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import lzma
 import math
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,36 +62,56 @@ def costs(
     documents: Sequence[str],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Nats of each stretch of each document, and the stretches' first characters."""
-    nats, places = [], []
-    before = grown(compressor, b"")
-    for done, document in enumerate(documents):
-        on_progress(done, len(documents))
-        step = BLOCK_CHARACTERS if len(documents) < FEW_DOCUMENTS else len(document) + 1
-        starts = np.arange(0, max(1, len(document)), step)
-        ends = [*starts[1:], len(document) + 1]
-        sizes = [before, *(grown(compressor, in_bytes((document + END)[:end])) for end in ends)]
+    """Nats of each stretch of each document, and the stretches' first characters. Progress is in
+    stretches."""
+    few = len(documents) < FEW_DOCUMENTS
+    places = [
+        np.arange(0, max(1, len(document)), BLOCK_CHARACTERS if few else len(document) + 1)
+        for document in documents
+    ]
+    nats: list[np.ndarray] = []
+    done, total = 0, sum(map(len, places))
+    [before] = grown(compressor, [b""])
+    for document, starts in zip(documents, places, strict=True):
+        ended = document + END
+        borders = [*starts.tolist(), len(ended)]
+        sizes = [before]
+        for size in grown(compressor, [in_bytes(ended[a:b]) for a, b in pairwise(borders)]):
+            sizes.append(size)
+            done += 1
+            on_progress(done, total)
         nats.append(np.diff(sizes) * 8 * math.log(2))
-        places.append(starts)
     return nats, places
 
 
-def grown(compressor: Any, data: bytes) -> int:
-    """Bytes that come out for `data` and the end of the code, in a copy of the compressor."""
+def grown(compressor: Any, stretches: Sequence[bytes]) -> Iterator[int]:
+    """For each stretch, the bytes that come out for all up to it and the end of the code. They are
+    read in turn by one copy of the compressor; at each border a copy of that ends the code."""
     readable, writable = os.pipe()
     child = os.fork()
     if not child:
         try:
+            os.close(readable)
             read = getattr(compressor, "encode", None) or compressor.compress
-            size = len(read(data)) + len(compressor.flush())
-            os.write(writable, struct.pack("q", size))
+            size = 0
+            for number, stretch in enumerate(stretches, 1):
+                size += len(read(stretch))
+                # The last one ends the code itself.
+                if number < len(stretches) and (ending := os.fork()):
+                    if os.waitpid(ending, 0)[1]:  # nobody reads on
+                        break
+                else:
+                    os.write(writable, struct.pack("q", size + len(compressor.flush())))
+                    os._exit(0)
         finally:
-            os._exit(0)
+            os._exit(1)
     os.close(writable)
-    with os.fdopen(readable, "rb") as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
-    return int(struct.unpack("q", answer)[0])
+    try:
+        with os.fdopen(readable, "rb") as pipe:
+            for _ in stretches:
+                yield int(struct.unpack("q", pipe.read(8))[0])
+    finally:
+        os.waitpid(child, 0)
 
 
 def in_bytes(text: str) -> bytes:

@@ -92,7 +92,7 @@ class EscapedTokens:
     def encode(self, document: str) -> tuple[list[int], list[int]]:
         ids = self.tokenizer.encode(document).tolist()
         check_restored(self.name, document, restored_by_code(self.escape, document, ids))
-        return ids, [start for _, start, _ in self.tokenizer.spans(document)]
+        return ids, self.tokenizer.starts(document).tolist()
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(ids)

@@ -35,6 +35,7 @@ from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerp
 from textwright.evaluation.neural import cut_windows
 from textwright.evaluation.scores import HeldOut
 from textwright.hub import quiet_transformers
+from textwright.writing.backend import window_start
 
 CONTEXT = 2_048  # tokens read at once, where the model would look back on more
 LOGITS = 1 << 26  # held at a time: 256 MB
@@ -76,40 +77,60 @@ class ModelFolder:
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
         """See `Subject.write`."""
-        from transformers import GenerationConfig
-
         torch.manual_seed(writing.seed)
         rows = [[self.start, *self.tokens.encode(prompt)[0]] for prompt in prompts]
-        room = max(1, self.context_length - max(map(len, rows)))
+        texts, tokens, begun = [], 0, time.perf_counter()
+        for first in range(0, len(rows), WRITTEN_AT_ONCE):
+            group = rows[first : first + WRITTEN_AT_ONCE]
+            for new in self._continued(group, writing, max_new_tokens):
+                tokens += len(new)
+                texts.append(self.tokens.decode(new)[: writing.characters])
+        return Written(texts, time.perf_counter() - begun, tokens)
+
+    def _continued(self, rows: list[list[int]], writing: Writing, most: int) -> list[list[int]]:
+        """New ids of each row, `most` at most, by the context rule of `window_start`."""
+        found: list[list[int]] = [[] for _ in rows]
+        running = list(range(len(rows)))
+        while running and most:
+            seen = [[*rows[at], *found[at]] for at in running]
+            seen = [ids[window_start(len(ids), self.context_length) :] for ids in seen]
+            # The last of these is not read any more.
+            count = min(most, self.context_length + 1 - max(map(len, seen)))
+            most -= count
+            for at, new in zip(tuple(running), self._generated(seen, writing, count), strict=True):
+                if self.stop in new:
+                    new = new[: new.index(self.stop)]
+                    running.remove(at)
+                found[at] += new
+        return found
+
+    def _generated(self, rows: list[list[int]], writing: Writing, count: int) -> list[list[int]]:
+        """`count` new ids of each row, less where all have ended: a row that has goes on with stop
+        ids."""
+        from transformers import GenerationConfig
+
         options = GenerationConfig(
             do_sample=writing.temperature > 0,
             temperature=writing.temperature or None,
             top_p=writing.top_p if writing.temperature > 0 else None,
             top_k=0 if writing.temperature > 0 else None,
-            max_new_tokens=min(max_new_tokens, room),
+            max_new_tokens=count,
             eos_token_id=self.stop,
             pad_token_id=self.stop,
         )
-        texts, tokens, begun = [], 0, time.perf_counter()
-        for first in range(0, len(rows), WRITTEN_AT_ONCE):
-            group = rows[first : first + WRITTEN_AT_ONCE]
-            width = max(map(len, group))
-            ids = torch.full((len(group), width), self.stop)
-            mask = torch.zeros_like(ids)
-            for at, row in enumerate(group):
-                ids[at, width - len(row) :] = torch.tensor(row)
-                mask[at, width - len(row) :] = 1
-            with quiet_transformers():
-                out = self.model.generate(
-                    ids.to(self.device),
-                    attention_mask=mask.to(self.device),
-                    generation_config=options,
-                )
-            for new in out[:, width:].tolist():
-                new = new[: new.index(self.stop)] if self.stop in new else new
-                tokens += len(new)
-                texts.append(self.tokens.decode(new)[: writing.characters])
-        return Written(texts, time.perf_counter() - begun, tokens)
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.stop)
+        mask = torch.zeros_like(ids)
+        for at, row in enumerate(rows):
+            ids[at, width - len(row) :] = torch.tensor(row)
+            mask[at, width - len(row) :] = 1
+        with quiet_transformers():
+            out = self.model.generate(
+                ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                generation_config=options,
+            )
+        return list(out[:, width:].tolist())
 
     def codec(self) -> Codec:
         """See `Subject.codec`."""

@@ -2,8 +2,8 @@
 
 An arithmetic coder writes a document with the model's own probabilities, one token after another,
 the end included, and what the tokens lose after that; a decoder that has the model and these bits,
-and nothing else, must give the document back byte for byte. The bits may differ from what was
-charged by at most 2 a document (`ALLOWED`): rounding, and the end of the code.
+and nothing else, must give the document back byte for byte. The bits may be at most 2 a document
+(`ALLOWED`) more than was charged: rounding, and the end of the code. Fewer prove the charge too.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from textwright.writing.sampling_steps import log_probabilities
 
 DOCUMENTS = 8
 CHARACTERS = 1_000  # of each document: it may be a novel
-ALLOWED = 2.0  # bits a document that a code may be longer or shorter than the charge
+ALLOWED = 2.0  # bits a document that a code may be longer than the charge
 _ROUNDING = 0.01  # bits of a document that float32 sums may add, in another order
-_SCALE = 2.0**40  # of the frequencies; with it, rounding costs less than 1e-6 bits a token
+# Of the frequencies, which are rounded up. The sum grows by one for each token of the vocabulary,
+# which costs less than 1e-6 bits a token; a token less likely than 1 in _SCALE costs fewer bits
+# than it is charged.
+_SCALE = 2.0**40
 
 OnProgress = Callable[[int, int], None]
 
@@ -32,7 +35,7 @@ OnProgress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class Proof:
     """What was restored. bits: of the code · charged: by the score of the same text · largest: the
-    largest difference of the two in one document."""
+    most bits that the code of one document takes beyond its charge; 0 if none takes more."""
 
     documents: int
     characters: int
@@ -60,8 +63,8 @@ def prove(
 ) -> Proof:
     """Restore documents from the subject's own probabilities, which its codec gives.
 
-    Raises EvaluationError if a document is not restored, or if its code is another length than the
-    charge says: the score is then not to be trusted.
+    Raises EvaluationError if a document is not restored, or if its code is longer than the charge
+    says: the score is then not to be trusted.
     """
     lengths, charges = [], []
     for done, document in enumerate(documents):
@@ -76,11 +79,11 @@ def prove(
                 f"{subject.name} does not restore {document[:40]!r}… from its own probabilities; "
                 "its score is not to be trusted. Please report this."
             )
-    apart = np.abs(np.array(lengths) - np.array(charges))
-    if apart.max(initial=0.0) > ALLOWED + _ROUNDING:
+    beyond = np.array(lengths) - np.array(charges)
+    if beyond.max(initial=0.0) > ALLOWED + _ROUNDING:
         raise EvaluationError(
-            f"{subject.name} needs {apart.max():.1f} bits more or fewer than it is charged for "
-            f"{documents[int(apart.argmax())][:40]!r}…, where {ALLOWED:.0f} are allowed; its score "
+            f"{subject.name} needs {beyond.max():.1f} bits more than it is charged for "
+            f"{documents[int(beyond.argmax())][:40]!r}…, where {ALLOWED:.0f} are allowed; its score "
             "is not to be trusted. Please report this."
         )
     return Proof(
@@ -89,7 +92,7 @@ def prove(
         sum(len(document.encode("utf-8", "surrogatepass")) for document in documents),
         sum(lengths),
         float(sum(charges)),
-        float(apart.max(initial=0.0)),
+        float(beyond.max(initial=0.0)),
     )
 
 

@@ -28,7 +28,6 @@ from textwright.evaluation.scores import HeldOut
 from textwright.run import BASE, COUNTS, WEIGHTS, Run
 from textwright.run.folder import MIXTURE
 from textwright.writing.generator import Generator
-from textwright.writing.sampling_options import SamplingOptions
 
 NEEDED = (WEIGHTS, BASE, COUNTS, MIXTURE, "config.toml", "tokenizer.json")  # to write
 
@@ -66,9 +65,7 @@ class RunSubject:
         return Measured(nats, replace(text, rows=[]))
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
-        options = SamplingOptions(
-            temperature=writing.temperature, top_p=writing.top_p, max_new_tokens=max_new_tokens
-        )
+        options = writing.options(max_new_tokens)
         stream = self.generator.stream(prompts, options, seed=writing.seeds(len(prompts)))
         texts = [sample.text[: writing.characters] for sample in stream.samples()]
         return Written(texts, stream.seconds, stream.tokens)

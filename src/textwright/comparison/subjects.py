@@ -17,6 +17,7 @@ from textwright.escape.arithmetic import ArithmeticDecoder, SymbolWriter
 from textwright.evaluation.kept import Array, KeptResults
 from textwright.evaluation.scores import HeldOut, units_of
 from textwright.writing.backend import Backend
+from textwright.writing.sampling_options import SamplingOptions, sampling_options
 
 OnProgress = Callable[[int, int], None]  # documents or tokens done, of how many
 
@@ -46,13 +47,23 @@ class Measured:
 @dataclass(frozen=True)
 class Writing:
     """How all models write: by the same rule, texts of the same length. characters: of each text,
-    at most, the prompt not counted · texts: beginnings of held-out documents to go on from."""
+    at most, the prompt not counted · texts: beginnings of held-out documents to go on from. Raises
+    GenerationError where a temperature or a top-p cannot be."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     characters: int = 300
     seed: int = 0
     texts: int = 32
+
+    def __post_init__(self) -> None:
+        self.options(1)  # refused here, not after the first model is scored
+
+    def options(self, max_new_tokens: int) -> SamplingOptions:
+        """The rule as a run takes it."""
+        return sampling_options(
+            temperature=self.temperature, top_p=self.top_p, max_new_tokens=max_new_tokens
+        )
 
     def seeds(self, count: int) -> list[int]:
         """A seed for each prompt: with one for all, texts after different prompts would be alike,

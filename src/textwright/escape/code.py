@@ -41,8 +41,10 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any, TypeVar
 
 from textwright.errors import RunError
 from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost, SymbolWriter
@@ -68,8 +70,10 @@ from textwright.tokenizer import Tokenizer
 
 FORMAT, VERSION = "textwright escape code", 1
 GZIP = b"\x1f\x8b"
+MOST_KNOWN = 1 << 20  # choices whose bits are kept
 # The symbols that each ladder falls back to.
 LAST = {"spelling": SYMBOLS, "case": CASES, "spacing": [SPELLED], "gaps": SYMBOLS}
+Choice = TypeVar("Choice", bound=tuple[Any, ...])
 
 
 class EscapeCode:
@@ -101,24 +105,14 @@ class EscapeCode:
             return 0.0
         ids, surfaces, gaps = self.division.parse(document)
         edge = self.division.edge
-        known = self._surface_bits, self._gap_bits
-        if max(len(known[0]), len(known[1])) > 1 << 20:
-            known[0].clear()
-            known[1].clear()
-        total = []
-        for key in zip(self.division.marks(ids, gaps), ids, surfaces, strict=True):
-            if key not in known[0]:
-                cost = Cost()
-                self._write_surface(cost, *key)
-                known[0][key] = cost.bits
-            total.append(known[0][key])
-        for gap in zip((edge, *ids), (*ids, edge), gaps, strict=True):
-            if gap not in known[1]:
-                cost = Cost()
-                self._write_gap(cost, *gap)
-                known[1][gap] = cost.bits
-            total.append(known[1][gap])
-        return math.fsum(total)
+        written = zip(self.division.marks(ids, gaps), ids, surfaces, strict=True)
+        between = zip(chain([edge], ids), chain(ids, [edge]), gaps, strict=True)
+        return math.fsum(
+            chain(
+                _bits_of(written, self._write_surface, self._surface_bits),
+                _bits_of(between, self._write_gap, self._gap_bits),
+            )
+        )
 
     def code_length(self, document: str) -> int:
         """The exact number of bits that `encode` writes, before they are filled up to bytes.
@@ -276,3 +270,18 @@ class EscapeCode:
         if fingerprint != tokenizer.fingerprint:
             raise RunError(f"{path} was fitted for another tokenizer. Fit it again for this one.")
         return cls(tokenizer, ladders)
+
+
+def _bits_of(
+    choices: Iterable[Choice], write: Callable[..., None], known: dict[Choice, float]
+) -> Iterator[float]:
+    """The bits of each choice, which `write` writes. known: those of earlier ones, kept for more
+    and forgotten when they are too many."""
+    for choice in choices:
+        if choice not in known:
+            if len(known) >= MOST_KNOWN:
+                known.clear()
+            cost = Cost()
+            write(cost, *choice)
+            known[choice] = cost.bits
+        yield known[choice]

@@ -67,8 +67,7 @@ class HeldOut:
         ]
         places = None
         if len(texts) < FEW_DOCUMENTS:
-            starts = ([start for _, start, _ in tokenizer.spans(text)] for text in texts)
-            places = [np.array([*s, len(t)]) for s, t in zip(starts, texts, strict=True)]
+            places = [np.append(tokenizer.starts(text), len(text)) for text in texts]
         return cls.sized(texts, places, rows, [escape.bits(text) for text in texts])
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def verdict(comparison: Comparison) -> str:
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """The last part of each name, or the whole where these are alike."""
-    last = {name: Path(name).name if "://" not in name else name for name in names}
+    # The absolute one, since "." has no name; links keep theirs.
+    last = {name: name if "://" in name else Path(os.path.abspath(name)).name for name in names}
     alike = len(set(last.values())) < len(last)
     return {name: name for name in names} if alike else last
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, repeat
 from pathlib import Path
@@ -261,16 +261,19 @@ class Tokenizer:
         Tokens that share one character (bytes of it, or a letter that lower-cases to two) share
         its span.
         """
-        spans: list[tuple[int, int, int]] = []
+        return list(self._spans(text))
+
+    def starts(self, text: str) -> np.ndarray:
+        """The first character of each token, (T,) int64; in far less memory than its spans take."""
+        return np.fromiter((start for _, start, _ in self._spans(text)), np.int64)
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int, int]]:
         begin = 0
         for part in cut(self._spellable(text), self.treatment):
             encoding = self._rust.encode(part, add_special_tokens=False)
-            spans += [
-                (token_id, begin + start, begin + end)
-                for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
-            ]
+            for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+                yield token_id, begin + start, begin + end
             begin += len(part)
-        return spans
 
     def _spellable(self, text: str) -> str:
         """The text itself. Raises TokenizerError where the vocabulary lacks a character of it."""

@@ -72,8 +72,8 @@ def show_audit(audit: Audit) -> None:
     out.print(
         f"Proof: {counted(proof.documents, 'text')} of {counted(proof.characters, 'character')} "
         f"({proof.bytes:,} bytes) restored byte for byte by a decoder from {proof.bits:,} bits, "
-        f"where {proof.charged:,.1f} are charged; they differ by {proof.largest:.2f} bits in one "
-        "text at most (2 are allowed)."
+        f"where {proof.charged:,.1f} are charged: at most {proof.largest:.2f} bits beyond the "
+        "charge in one text (2 are allowed)."
     )
 
 
