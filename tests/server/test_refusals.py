@@ -88,7 +88,7 @@ def test_a_body_that_is_too_long_is_refused(trained):
     assert "more than 1000 bytes" in answer.json()["error"]["message"]
 
 
-def test_an_answer_of_too_many_log_probabilities_is_refused(trained):
+def test_too_many_log_probabilities_are_refused(trained):
     app = make_app(trained, logprobs=100)
     asked = {"prompt": [[5] * 10, [6] * 10], "echo": True, "max_tokens": 0}
     assert ask(app, {**asked, "logprobs": 5})[0].status_code == 200
@@ -98,6 +98,17 @@ def test_an_answer_of_too_many_log_probabilities_is_refused(trained):
     written = {"prompt": [5] * 1000, "max_tokens": 25, "n": 2}
     assert ask(app, {**written, "logprobs": 2})[0].status_code == 200  # none of the prompt
     assert ask(app, {**written, "logprobs": 3})[0].status_code == 422
+    for more in ({"best_of": 3}, {"beams": 3}):  # all are kept until it is known which are told
+        assert ask(app, {**written, "logprobs": 2, **more})[0].status_code == 422
+
+
+def test_each_beam_takes_tokens(trained):
+    app = make_app(trained, tokens=100)
+    asked = {"prompt": [5] * 10, "max_tokens": 15}
+    assert ask(app, {**asked, "beams": 4})[0].status_code == 200
+    [answer] = ask(app, {**asked, "beams": 5})
+    assert answer.status_code == 422 and answer.json()["error"]["param"] == "max_tokens"
+    assert "125 tokens" in answer.json()["error"]["message"]
 
 
 def test_looks_take_places_in_the_queue(trained):

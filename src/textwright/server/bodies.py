@@ -237,6 +237,11 @@ class CompletionBody(SampledBody):
         return self.n or 1
 
     @property
+    def texts(self) -> int:
+        """How many texts or beams are written for each prompt."""
+        return max(self.best_of or self.num, self.beams or 1)
+
+    @property
     def new_tokens(self) -> int:
         return MAX_TOKENS if self.max_tokens is None else self.max_tokens
 

@@ -79,7 +79,7 @@ class ServedRun:
         num = body.best_of or body.num
         try:
             prompts = self.read(body)
-            self._check_size(body, prompts, num)
+            self._check_size(body, prompts)
             most = max(1, body.new_tokens)
             # A search shows nothing before its end, so it has to be asked for. And what the run has
             # for longer texts does not refuse a short one.
@@ -107,7 +107,7 @@ class ServedRun:
             )
         except TextwrightError as error:
             raise error if isinstance(error, ApiError) else ApiError(422, str(error)) from None
-        return Asked(prompts, requests, num, seed, len(prompts) * max(num, options.beams))
+        return Asked(prompts, requests, num, seed, len(prompts) * body.texts)
 
     def read(self, body: CompletionBody | InspectBody) -> list[AskedPrompt]:
         """The prompts of a body. Raises a TextwrightError where one cannot be read."""
@@ -173,15 +173,16 @@ class ServedRun:
         starts = ids[:1] == [self.tokenizer.stop_id]
         return AskedPrompt(Prompt(self.tokenizer.decode(ids), ids[starts:]), starts)
 
-    def _check_size(self, body: CompletionBody, prompts: list[AskedPrompt], num: int) -> None:
-        limits, width = self.limits, len(prompts) * max(num, body.beams or 1)
+    def _check_size(self, body: CompletionBody, prompts: list[AskedPrompt]) -> None:
+        limits, texts = self.limits, body.texts
+        width = len(prompts) * texts
         if width > limits.texts:
             raise ApiError(
                 422,
                 f"The request asks for {width} texts and beams, and {limits.texts} are the most: "
                 "send several requests.",
             )
-        tokens = sum(num * (len(asked.prompt.ids) + body.new_tokens) for asked in prompts)
+        tokens = sum(texts * (len(asked.prompt.ids) + body.new_tokens) for asked in prompts)
         if tokens > limits.tokens:
             raise ApiError(
                 422,
@@ -191,15 +192,15 @@ class ServedRun:
             )
         if body.logprobs is None:
             return
-        shown = sum(
-            body.num * (body.new_tokens + (len(asked.prompt.ids) if body.echo else 0))
+        scores = sum(
+            texts * (body.new_tokens + (len(asked.prompt.ids) if body.echo else 0))
             for asked in prompts
         ) * max(1, body.logprobs)
-        if shown > limits.logprobs:
+        if scores > limits.logprobs:
             raise ApiError(
                 422,
-                f"The answer may have {shown} log-probabilities, and {limits.logprobs} are the "
-                "most: lower logprobs, or send less text.",
+                f"The request may take {scores} log-probabilities, and {limits.logprobs} are the "
+                "most: lower logprobs, or ask for less text.",
                 param="logprobs",
             )
 
