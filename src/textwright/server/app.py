@@ -142,7 +142,7 @@ def create_app(
     @app.post("/tokenize", **answers.described(answers.Tokens))
     async def tokenize(body: TokenizeBody) -> dict[str, Any]:
         """The ids of a text, in vLLM's form, and its words that the vocabulary lacks."""
-        served = service.find(body.model)
+        served = service.find_for_tokens(body.model)
         prompt = await service.read(body.prompt, served.tokenize, body)
         stop = [served.tokenizer.stop_id] if body.add_special_tokens else []
         ids = [*stop, *prompt.ids]
@@ -159,14 +159,14 @@ def create_app(
     @app.post("/detokenize", **answers.described(answers.Text))
     async def detokenize(body: DetokenizeBody) -> dict[str, Any]:
         """The text of ids, in vLLM's form."""
-        served = service.find(body.model)
+        served = service.find_for_tokens(body.model)
         served.check_ids(body.tokens)
         return {"prompt": await asyncio.to_thread(served.tokenizer.decode, body.tokens)}
 
     @app.get("/tokenizer_info", **answers.described(answers.TokenizerInfo))
     async def tokenizer_info(model: str | None = None) -> dict[str, Any]:
         """What a client needs to know of a run's tokenizer."""
-        served = service.find(model)
+        served = service.find_for_tokens(model)
         stop = served.spellings[served.tokenizer.stop_id]
         return {
             "tokenizer_class": f"textwright/{served.tokenizer.kind}",

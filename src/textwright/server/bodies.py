@@ -246,7 +246,15 @@ class CompletionBody(SampledBody):
         return MAX_TOKENS if self.max_tokens is None else self.max_tokens
 
 
-class TokenizeBody(Body):
+class TokensBody(Exact):
+    """A body whose tokens mean nothing to another run."""
+
+    model: str | None = Field(
+        None, description="A run that is served; may be left out where there is no other."
+    )
+
+
+class TokenizeBody(TokensBody):
     """What `POST /tokenize` takes, as vLLM has it."""
 
     prompt: str = ""
@@ -274,7 +282,7 @@ class InspectBody(SampledBody):
     )
 
 
-class DetokenizeBody(Body):
+class DetokenizeBody(TokensBody):
     """What `POST /detokenize` takes, as vLLM has it."""
 
     tokens: Ids

@@ -121,6 +121,18 @@ class Service:
             )
         return self.runs[name]
 
+    def find_for_tokens(self, name: str | None) -> ServedRun:
+        """The run of a name; of none, the only one. Raises ApiError where there are several: tokens
+        of one mean nothing to another."""
+        if name is None and len(self.runs) > 1:
+            raise ApiError(
+                422,
+                f"Each run has tokens of its own: name one as model ({', '.join(self.runs)}), or "
+                "serve one run alone to clients that name none, such as lm-eval.",
+                param="model",
+            )
+        return self.find(name)
+
     async def read(
         self, prompt: object, function: Callable[[_Asked], _Found], asked: _Asked
     ) -> _Found:
