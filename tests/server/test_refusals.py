@@ -102,6 +102,14 @@ def test_too_many_log_probabilities_are_refused(trained):
         assert ask(app, {**written, "logprobs": 2, **more})[0].status_code == 422
 
 
+def test_a_text_of_too_many_tokens_is_not_read_for_its_ids(trained):
+    app = make_app(trained, tokens=3)
+    for prompt, status in (("salt salt salt", 200), ("salt salt salt salt", 422)):
+        [answer] = ask(app, {"prompt": prompt, "add_special_tokens": True}, path="/tokenize")
+        assert answer.status_code == status
+    assert "has 4 tokens, and 3 are the most" in answer.json()["error"]["message"]
+
+
 def test_each_beam_takes_tokens(trained):
     app = make_app(trained, tokens=100)
     asked = {"prompt": [5] * 10, "max_tokens": 15}

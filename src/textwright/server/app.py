@@ -140,21 +140,14 @@ def create_app(
         )
 
     @app.post("/tokenize", **answers.described(answers.Tokens))
-    async def tokenize(body: TokenizeBody) -> dict[str, Any]:
+    async def tokenize(body: TokenizeBody) -> Response:
         """The ids of a text, in vLLM's form, and its words that the vocabulary lacks."""
         served = service.find_for_tokens(body.model)
-        prompt = await service.read(body.prompt, served.tokenize, body)
-        stop = [served.tokenizer.stop_id] if body.add_special_tokens else []
-        ids = [*stop, *prompt.ids]
-        texts = [served.spellings[i] for i in ids] if body.return_token_strs else None
-        return {
-            "tokens": ids,
-            "count": len(ids),
-            "max_model_len": served.context_length,
-            "token_strs": texts,
-            "unknown": prompt.unknown,
-            "prompt": prompt.text,
-        }
+
+        def answer(body: TokenizeBody) -> Response:  # made where the text is read: it may be long
+            return JSONResponse(served.tokenize(body))
+
+        return await service.read(body.prompt, answer, body)
 
     @app.post("/detokenize", **answers.described(answers.Text))
     async def detokenize(body: DetokenizeBody) -> dict[str, Any]:

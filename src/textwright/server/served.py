@@ -128,18 +128,25 @@ class ServedRun:
         if ids and max(ids) >= size:
             raise ApiError(422, f"There is no token {max(ids)}: ids go from 0 to {size - 1}.")
 
-    def tokenize(self, body: TokenizeBody) -> Prompt:
-        """A text as it is read, or what fields make a document begin with. The stop id stands for
-        what spells the stop, and nothing else."""
-        stop = self.tokenizer.stop_id
-        if body.prompt == self.spellings[stop]:
-            return Prompt(body.prompt, [stop])
-        try:
-            if body.fields is not None:
-                return self.writer.form().prompt(body.fields)
-            return read_prompts([body.prompt], self.tokenizer)[0]
-        except TextwrightError as error:
-            raise ApiError(422, str(error), param="prompt") from None
+    def tokenize(self, body: TokenizeBody) -> dict[str, Any]:
+        """The answer of `POST /tokenize`. Raises ApiError where the body cannot be used."""
+        prompt = self._read_text(body)
+        count, most = len(prompt.ids), self.limits.tokens
+        if count > most:
+            raise ApiError(
+                422,
+                f"The text has {count} tokens, and {most} are the most: send less text.",
+                param="prompt",
+            )
+        ids = [*([self.tokenizer.stop_id] if body.add_special_tokens else []), *prompt.ids]
+        return {
+            "tokens": ids,
+            "count": len(ids),
+            "max_model_len": self.context_length,
+            "token_strs": [self.spellings[i] for i in ids] if body.return_token_strs else None,
+            "unknown": prompt.unknown,
+            "prompt": prompt.text,
+        }
 
     def starts_of(self, asked: AskedPrompt) -> list[int]:
         """Where each token of a prompt begins in its text."""
@@ -167,6 +174,19 @@ class ServedRun:
     def described(self) -> dict[str, Any]:
         """An entry of `GET /api/runs`."""
         return {**about(self.writer.run), "context_length": self.context_length}
+
+    def _read_text(self, body: TokenizeBody) -> Prompt:
+        """A text as it is read, or what fields make a document begin with. The stop id stands for
+        what spells the stop, and nothing else."""
+        stop = self.tokenizer.stop_id
+        if body.prompt == self.spellings[stop]:
+            return Prompt(body.prompt, [stop])
+        try:
+            if body.fields is not None:
+                return self.writer.form().prompt(body.fields)
+            return read_prompts([body.prompt], self.tokenizer)[0]
+        except TextwrightError as error:
+            raise ApiError(422, str(error), param="prompt") from None
 
     def _read(self, ids: list[int]) -> AskedPrompt:
         self.check_ids(ids)
