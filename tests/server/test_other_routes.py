@@ -1,5 +1,7 @@
 """What is answered beside completions: tokens, looks, runs, counters and the schema."""
 
+import shutil
+
 import numpy as np
 import pytest
 from conftest import TINY, train_tiny
@@ -24,6 +26,23 @@ def test_tokens_are_read_and_given_back_as_clients_of_vllm_expect(mixed):
     assert text.json() == {"prompt": "Serve the soup"}
     [wrong] = ask(app, {"tokens": [10**20]}, path="/detokenize")
     assert wrong.status_code == 422
+
+
+def test_tokens_of_several_runs_are_asked_for_by_the_name_of_one(trained, mixed, tmp_path):
+    named = shutil.copytree(mixed, tmp_path / "mixed")
+    app, tokenizer = make_app(trained, named), Run.load(mixed).tokenizer
+    refused = get(app, "/tokenizer_info")
+    for body, path in (({"prompt": "The"}, "/tokenize"), ({"tokens": [2]}, "/detokenize")):
+        [answer] = ask(app, body, path=path)
+        assert answer.json() == refused.json()
+        [answer] = ask(app, {**body, "model": "mixed"}, path=path)
+        assert answer.status_code == 200
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "model")
+    sentence = f"name one as model ({trained.name}, mixed)"
+    assert sentence in refused.json()["error"]["message"]
+    told = get(app, "/tokenizer_info?model=mixed").json()
+    assert told["vocab_size"] == tokenizer.vocab_size
+    assert complete(app, prompt="The")["model"] == trained.name  # a text can be of any
 
 
 def test_the_next_tokens_are_told_before_and_after_sampling(app, writer):

@@ -1,5 +1,8 @@
 """The page over a server: what it writes, what it asks for, and what it says where it cannot."""
 
+import json
+import subprocess
+
 import pytest
 from conftest import train_tiny
 from serving import make_app, running
@@ -16,7 +19,8 @@ pytestmark = pytest.mark.browser
 def mixed(notes, tmp_path_factory):
     """A small LSTM with counts beside it."""
     settings = ["model.embedding_size=8", "model.hidden_size=8", "train.max_steps=20"]
-    return train_tiny(notes, [*settings, "counts.longest=4"], tmp_path_factory)
+    settings += ["counts.longest=4", "train.sample_prompt=Slow"]
+    return train_tiny(notes, settings, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,23 @@ def test_another_run_can_be_chosen(page, mixed):
     expect(page.locator("#name")).to_have_text("mixed")
     (sample,) = load(mixed.with_name("mixed")).generate("Warm butter", seed=3)
     assert write(page, "Warm butter", 3) == sample.text
+
+
+def test_another_run_leaves_what_was_typed_and_set(page, trained, formed):
+    page.select_option("#runs", "mixed")
+    assert page.input_value("#prompt") == "Slow"  # nothing was typed: the run's own
+    page.fill("#prompt", "The soup")
+    page.check("[name=boldness][value=careful]")
+    page.click("#all-settings summary")
+    page.fill("[name=top_k]", "7")
+    page.select_option("#runs", trained.name)
+    assert page.input_value("#prompt") == "The soup"
+    names = ("temperature", "top_p", "top_k", "max_new_tokens")
+    set_here = [page.input_value(f"[name={name}]") for name in names]
+    assert set_here == ["0.5", "0.9", "7", "12"]  # the last is the run's own
+    page.reload()
+    wait_for_status(page, "Ready.")
+    assert page.input_value("#prompt") == "The soup"
 
 
 def test_the_server_says_what_cannot_be(browser, url):
@@ -153,6 +174,14 @@ def test_a_key_is_asked_for_and_kept_for_the_window(browser, trained):
         page.keyboard.type("wrong")
         page.keyboard.press("Enter")
         wait_for_status(page, "does not take this key")
+        for key in ("ключ", "“open sesame”"):  # no header can hold them
+            page.fill("#key-field", key)
+            page.keyboard.press("Enter")
+            wait_for_status(page, "signs of ASCII alone")
+            expect(page.locator("#key-field")).to_be_focused()
+            page.reload()
+            expect(page.locator("#key-field")).to_be_focused()
+            assert page.evaluate("sessionStorage.getItem('textwright key')") is None
         page.fill("#key-field", "open sesame")
         page.keyboard.press("Enter")
         wait_for_status(page, "Ready.")
@@ -193,6 +222,40 @@ def test_the_call_to_copy_is_that_of_the_newest_text(page):
     page.click("#another")
     wait_for_status(page, "a second")
     expect(page.locator("#call")).to_contain_text('"seed": 6')
+
+
+def written_by_the_call(page):
+    line = page.inner_text("#call")
+    told = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=30)
+    return json.loads(told.stdout)["choices"][0]["text"]
+
+
+def test_the_call_to_copy_writes_the_text_that_is_shown(page):
+    page.click("#calls summary")
+    first = write(page, "The soup", 5)
+    write(page, "The soup", 6)
+    page.locator("#tree button").first.click()
+    assert written_by_the_call(page) == first
+    page.click("#token-2")
+    page.locator("#alternatives [aria-pressed=false]").first.click()
+    expect(page.locator("#tree button")).to_have_count(3)
+    wait_for_status(page, "a second")
+    branch = page.inner_text("#text").removesuffix(" ■")
+    assert branch != first
+    page.click("#keep")
+    page.click("#delete-others")  # what it branched from is gone
+    expect(page.locator("#tree button")).to_have_count(1)
+    assert written_by_the_call(page) == branch
+    call = page.locator("#call")
+    page.check("[name=kind][value=openai]")
+    expect(call).to_contain_text('"begin": [')
+    for kind in ("Python", "command line"):
+        page.check(f"[name=kind][value='{kind}']")
+        expect(call).to_contain_text("cannot begin a text with given tokens")
+    page.fill("[name=seed]", "7")  # from now on, what would be written
+    page.check("[name=kind][value=curl]")
+    expect(call).to_contain_text('"seed": 7')
+    expect(call).not_to_contain_text("begin")
 
 
 def test_a_server_that_is_gone_is_told(browser, trained):

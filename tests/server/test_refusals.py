@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import random
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -88,7 +89,7 @@ def test_a_body_that_is_too_long_is_refused(trained):
     assert "more than 1000 bytes" in answer.json()["error"]["message"]
 
 
-def test_an_answer_of_too_many_log_probabilities_is_refused(trained):
+def test_too_many_log_probabilities_are_refused(trained):
     app = make_app(trained, logprobs=100)
     asked = {"prompt": [[5] * 10, [6] * 10], "echo": True, "max_tokens": 0}
     assert ask(app, {**asked, "logprobs": 5})[0].status_code == 200
@@ -98,6 +99,25 @@ def test_an_answer_of_too_many_log_probabilities_is_refused(trained):
     written = {"prompt": [5] * 1000, "max_tokens": 25, "n": 2}
     assert ask(app, {**written, "logprobs": 2})[0].status_code == 200  # none of the prompt
     assert ask(app, {**written, "logprobs": 3})[0].status_code == 422
+    for more in ({"best_of": 3}, {"beams": 3}):  # all are kept until it is known which are told
+        assert ask(app, {**written, "logprobs": 2, **more})[0].status_code == 422
+
+
+def test_a_text_of_too_many_tokens_is_not_read_for_its_ids(trained):
+    app = make_app(trained, tokens=3)
+    for prompt, status in (("salt salt salt", 200), ("salt salt salt salt", 422)):
+        [answer] = ask(app, {"prompt": prompt, "add_special_tokens": True}, path="/tokenize")
+        assert answer.status_code == status
+    assert "has 4 tokens, and 3 are the most" in answer.json()["error"]["message"]
+
+
+def test_each_beam_takes_tokens(trained):
+    app = make_app(trained, tokens=100)
+    asked = {"prompt": [5] * 10, "max_tokens": 15}
+    assert ask(app, {**asked, "beams": 4})[0].status_code == 200
+    [answer] = ask(app, {**asked, "beams": 5})
+    assert answer.status_code == 422 and answer.json()["error"]["param"] == "max_tokens"
+    assert "125 tokens" in answer.json()["error"]["message"]
 
 
 def test_looks_take_places_in_the_queue(trained):
@@ -122,6 +142,29 @@ def test_a_full_queue_is_answered_with_when_to_try_again(trained):
     assert "4 are the most" in refused.json()["error"]["message"]
     assert app.state.service.texts == 0
     assert complete(app, **asked)["choices"]
+
+
+def test_prompts_that_wait_to_be_read_have_places_and_no_more_time_than_others(
+    trained, monkeypatch
+):
+    app, go_on = make_app(trained, queue=4, seconds=0.2), threading.Event()
+    [served] = app.state.service.runs.values()
+    read = served.ask
+
+    def slowly(body):
+        go_on.wait(20)
+        return read(body)
+
+    monkeypatch.setattr("textwright.server.service.LONG", 2)  # characters
+    monkeypatch.setattr(served, "ask", slowly)
+    try:
+        answers = ask(app, *[{"prompt": "The", "n": 2}] * 3)
+    finally:
+        go_on.set()
+    assert sorted(answer.status_code for answer in answers) == [400, 400, 429]
+    codes = {answer.json()["error"]["code"] for answer in answers}
+    assert codes == {"timeout", "queue_full"}
+    assert app.state.service.texts == 0
 
 
 def test_a_key_is_asked_for_by_all_but_the_health(trained):
@@ -214,6 +257,21 @@ def test_pages_of_named_origins_alone_may_read_the_answers(trained):
             assert given == (allowed if origin == allowed else None)
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_a_page_of_a_named_origin_may_send_what_openais_client_sends(trained):
+    app = make_app(trained, origins=("https://a.example",), key="sesame")
+    sent = ["authorization", "content-type", "x-stainless-lang", "x-stainless-retry-count"]
+    asked = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": ",".join(sent),
+    }
+    for origin, status in (("https://b.example", 400), ("https://a.example", 200)):
+        answer = get(app, "/v1/completions", "OPTIONS", origin=origin, **asked)
+        assert answer.status_code == status
+    assert answer.headers["access-control-allow-headers"].split(",") == sent
+    answer = get(app, "/v1/models", origin="https://a.example", authorization="Bearer sesame")
+    assert answer.headers["access-control-expose-headers"] == "Retry-After"
 
 
 FIELDS: dict[str, Sequence] = {

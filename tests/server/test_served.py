@@ -1,6 +1,7 @@
 """A server on a port: clients that speak OpenAI's completions, and those that go away."""
 
 import asyncio
+import shutil
 import threading
 import time
 
@@ -168,10 +169,10 @@ def test_half_a_body_and_a_body_of_the_wrong_length_leave_the_server_serving(url
     assert client.models.list().data
 
 
-def test_a_served_run_scores_the_bits_of_the_run(mixed):
-    run = Run.load(mixed)
+def test_a_served_run_scores_the_bits_of_the_run(mixed, trained, tmp_path):
+    run, beside = Run.load(mixed), shutil.copytree(trained, tmp_path / "beside")
     documents = [*run.held_out("test")][:5]
-    with running(make_app(run.path)) as address:
+    with running(make_app(run.path, beside)) as address:
         subject = CompletionServer(address)
         served = subject.measure(documents, lambda done, total: None)
     own = RunSubject(run, "cpu").measure(documents, lambda done, total: None)

@@ -22,7 +22,7 @@ from textwright.writing.engine import Engine
 from textwright.writing.prompt import Prompt, read_prompts
 from textwright.writing.request import EchoEvent, ErrorEvent, Request, TokenEvent
 from textwright.writing.sampling import choose, process, uniforms
-from textwright.writing.sampling_options import sampling_options
+from textwright.writing.sampling_options import SamplingOptions, sampling_options
 from textwright.writing.sampling_steps import NoTokenLeftError, draw, log_probabilities
 
 STOP = CHARACTERS.stop_id
@@ -211,6 +211,45 @@ def test_a_guide_that_fails_ends_its_request() -> None:
     came = finished(engine)
     assert [str(event[0]) for event in came[bad]] == ["broken"]
     assert len(came[good]) == 3
+
+
+def test_a_request_that_fails_while_some_of_its_texts_run_leaves_the_others() -> None:
+    class Passing:
+        def forced_id(self) -> None:
+            return None
+
+        def push(self, text: str) -> str:
+            return text
+
+        flush = push
+
+    made: list[Passing] = []
+
+    def make_guide() -> Passing:
+        if len(made) == 2:
+            raise ValueError("broken")
+        made.append(Passing())
+        return made[-1]
+
+    def options(count: int, top_k: int = 0) -> SamplingOptions:
+        return sampling_options(max_new_tokens=count, min_new_tokens=count, top_k=top_k)
+
+    def backend() -> RuleBackend:
+        return RuleBackend(table(V), context_length=6)
+
+    engine = Engine(backend(), CHARACTERS, batch_size=5)
+    good = [
+        Request(prompt("a"), options(3)),  # its place is taken by the text that fails
+        Request(prompt("b"), options(9), seed=5),
+        Request(prompt("c"), options(9, top_k=3), seed=6),
+    ]
+    # Its context is full first, so that its rows come to stand before those of the others.
+    bad = Request(Prompt("aaaaa", [2] * 5, make_guide=make_guide), options(9), num=3)
+    numbers = [engine.submit(request) for request in (*good, bad)]
+    came = finished(engine)
+    assert str(came[numbers[-1]][-1][0]) == "broken" and len(came[numbers[-1]]) > 1
+    for number, request in zip(numbers[:-1], good, strict=True):
+        assert plain(came[number]) == plain(alone(backend(), request))
 
 
 # --- scores ----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from contextlib import suppress
 from functools import cached_property
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 
@@ -162,7 +162,8 @@ class CompletionServer:
     @cached_property
     def _marks(self) -> tuple[int, int] | None:
         """The ids that begin and end a document."""
-        told = self._ask("/tokenizer_info")
+        named = f"?{urlencode({'model': self.model})}" if self.model else ""
+        told = self._ask(f"/tokenizer_info{named}")
         start, end = told.get("bos_token"), told.get("eos_token")
         return (self._tokenize(start)[0], self._tokenize(end)[0]) if start and end else None
 

@@ -67,7 +67,8 @@ def create_app(
             CORSMiddleware,
             allow_origins=list(origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type"],
+            allow_headers=["*"],  # OpenAI's client for browsers sends a dozen of its own
+            expose_headers=["Retry-After"],
         )
 
     class Stream(StreamingResponse):
@@ -140,33 +141,26 @@ def create_app(
         )
 
     @app.post("/tokenize", **answers.described(answers.Tokens))
-    async def tokenize(body: TokenizeBody) -> dict[str, Any]:
+    async def tokenize(body: TokenizeBody) -> Response:
         """The ids of a text, in vLLM's form, and its words that the vocabulary lacks."""
-        served = service.find(body.model)
-        prompt = await service.read(body.prompt, served.tokenize, body)
-        stop = [served.tokenizer.stop_id] if body.add_special_tokens else []
-        ids = [*stop, *prompt.ids]
-        texts = [served.spellings[i] for i in ids] if body.return_token_strs else None
-        return {
-            "tokens": ids,
-            "count": len(ids),
-            "max_model_len": served.context_length,
-            "token_strs": texts,
-            "unknown": prompt.unknown,
-            "prompt": prompt.text,
-        }
+        served = service.find_for_tokens(body.model)
+
+        def answer(body: TokenizeBody) -> Response:  # made where the text is read: it may be long
+            return JSONResponse(served.tokenize(body))
+
+        return await service.read(body.prompt, answer, body)
 
     @app.post("/detokenize", **answers.described(answers.Text))
     async def detokenize(body: DetokenizeBody) -> dict[str, Any]:
         """The text of ids, in vLLM's form."""
-        served = service.find(body.model)
+        served = service.find_for_tokens(body.model)
         served.check_ids(body.tokens)
         return {"prompt": await asyncio.to_thread(served.tokenizer.decode, body.tokens)}
 
     @app.get("/tokenizer_info", **answers.described(answers.TokenizerInfo))
     async def tokenizer_info(model: str | None = None) -> dict[str, Any]:
         """What a client needs to know of a run's tokenizer."""
-        served = service.find(model)
+        served = service.find_for_tokens(model)
         stop = served.spellings[served.tokenizer.stop_id]
         return {
             "tokenizer_class": f"textwright/{served.tokenizer.kind}",

@@ -237,11 +237,32 @@ class CompletionBody(SampledBody):
         return self.n or 1
 
     @property
+    def texts(self) -> int:
+        """How many texts or beams are written for each prompt."""
+        return max(self.best_of or self.num, self.beams or 1)
+
+    @property
+    def width(self) -> int:
+        """How many are written for all prompts."""
+        given = self.prompt
+        if isinstance(given, list) and not isinstance(given[0], int):
+            return len(given) * self.texts
+        return self.texts
+
+    @property
     def new_tokens(self) -> int:
         return MAX_TOKENS if self.max_tokens is None else self.max_tokens
 
 
-class TokenizeBody(Body):
+class TokensBody(Exact):
+    """A body whose tokens mean nothing to another run."""
+
+    model: str | None = Field(
+        None, description="A run that is served; may be left out where there is no other."
+    )
+
+
+class TokenizeBody(TokensBody):
     """What `POST /tokenize` takes, as vLLM has it."""
 
     prompt: str = ""
@@ -269,7 +290,7 @@ class InspectBody(SampledBody):
     )
 
 
-class DetokenizeBody(Body):
+class DetokenizeBody(TokensBody):
     """What `POST /detokenize` takes, as vLLM has it."""
 
     tokens: Ids

@@ -36,13 +36,12 @@ class AskedPrompt:
 @dataclass(frozen=True)
 class Asked:
     """What a body asks for. num: texts that are written for each prompt · requests: of the prompts,
-    in their order; none where nothing needs the model · width: texts and beams, of all prompts."""
+    in their order; none where nothing needs the model."""
 
     prompts: list[AskedPrompt]
     requests: list[Request]
     num: int
     seed: int
-    width: int
 
 
 class ServedRun:
@@ -79,7 +78,7 @@ class ServedRun:
         num = body.best_of or body.num
         try:
             prompts = self.read(body)
-            self._check_size(body, prompts, num)
+            self._check_size(body, prompts)
             most = max(1, body.new_tokens)
             # A search shows nothing before its end, so it has to be asked for. And what the run has
             # for longer texts does not refuse a short one.
@@ -107,7 +106,7 @@ class ServedRun:
             )
         except TextwrightError as error:
             raise error if isinstance(error, ApiError) else ApiError(422, str(error)) from None
-        return Asked(prompts, requests, num, seed, len(prompts) * max(num, options.beams))
+        return Asked(prompts, requests, num, seed)
 
     def read(self, body: CompletionBody | InspectBody) -> list[AskedPrompt]:
         """The prompts of a body. Raises a TextwrightError where one cannot be read."""
@@ -128,18 +127,25 @@ class ServedRun:
         if ids and max(ids) >= size:
             raise ApiError(422, f"There is no token {max(ids)}: ids go from 0 to {size - 1}.")
 
-    def tokenize(self, body: TokenizeBody) -> Prompt:
-        """A text as it is read, or what fields make a document begin with. The stop id stands for
-        what spells the stop, and nothing else."""
-        stop = self.tokenizer.stop_id
-        if body.prompt == self.spellings[stop]:
-            return Prompt(body.prompt, [stop])
-        try:
-            if body.fields is not None:
-                return self.writer.form().prompt(body.fields)
-            return read_prompts([body.prompt], self.tokenizer)[0]
-        except TextwrightError as error:
-            raise ApiError(422, str(error), param="prompt") from None
+    def tokenize(self, body: TokenizeBody) -> dict[str, Any]:
+        """The answer of `POST /tokenize`. Raises ApiError where the body cannot be used."""
+        prompt = self._read_text(body)
+        count, most = len(prompt.ids), self.limits.tokens
+        if count > most:
+            raise ApiError(
+                422,
+                f"The text has {count} tokens, and {most} are the most: send less text.",
+                param="prompt",
+            )
+        ids = [*([self.tokenizer.stop_id] if body.add_special_tokens else []), *prompt.ids]
+        return {
+            "tokens": ids,
+            "count": len(ids),
+            "max_model_len": self.context_length,
+            "token_strs": [self.spellings[i] for i in ids] if body.return_token_strs else None,
+            "unknown": prompt.unknown,
+            "prompt": prompt.text,
+        }
 
     def starts_of(self, asked: AskedPrompt) -> list[int]:
         """Where each token of a prompt begins in its text."""
@@ -168,20 +174,27 @@ class ServedRun:
         """An entry of `GET /api/runs`."""
         return {**about(self.writer.run), "context_length": self.context_length}
 
+    def _read_text(self, body: TokenizeBody) -> Prompt:
+        """A text as it is read, or what fields make a document begin with. The stop id stands for
+        what spells the stop, and nothing else."""
+        stop = self.tokenizer.stop_id
+        if body.prompt == self.spellings[stop]:
+            return Prompt(body.prompt, [stop])
+        try:
+            if body.fields is not None:
+                return self.writer.form().prompt(body.fields)
+            return read_prompts([body.prompt], self.tokenizer)[0]
+        except TextwrightError as error:
+            raise ApiError(422, str(error), param="prompt") from None
+
     def _read(self, ids: list[int]) -> AskedPrompt:
         self.check_ids(ids)
         starts = ids[:1] == [self.tokenizer.stop_id]
         return AskedPrompt(Prompt(self.tokenizer.decode(ids), ids[starts:]), starts)
 
-    def _check_size(self, body: CompletionBody, prompts: list[AskedPrompt], num: int) -> None:
-        limits, width = self.limits, len(prompts) * max(num, body.beams or 1)
-        if width > limits.texts:
-            raise ApiError(
-                422,
-                f"The request asks for {width} texts and beams, and {limits.texts} are the most: "
-                "send several requests.",
-            )
-        tokens = sum(num * (len(asked.prompt.ids) + body.new_tokens) for asked in prompts)
+    def _check_size(self, body: CompletionBody, prompts: list[AskedPrompt]) -> None:
+        limits, texts = self.limits, body.texts
+        tokens = sum(texts * (len(asked.prompt.ids) + body.new_tokens) for asked in prompts)
         if tokens > limits.tokens:
             raise ApiError(
                 422,
@@ -191,15 +204,15 @@ class ServedRun:
             )
         if body.logprobs is None:
             return
-        shown = sum(
-            body.num * (body.new_tokens + (len(asked.prompt.ids) if body.echo else 0))
+        scores = sum(
+            texts * (body.new_tokens + (len(asked.prompt.ids) if body.echo else 0))
             for asked in prompts
         ) * max(1, body.logprobs)
-        if shown > limits.logprobs:
+        if scores > limits.logprobs:
             raise ApiError(
                 422,
-                f"The answer may have {shown} log-probabilities, and {limits.logprobs} are the "
-                "most: lower logprobs, or send less text.",
+                f"The request may take {scores} log-probabilities, and {limits.logprobs} are the "
+                "most: lower logprobs, or ask for less text.",
                 param="logprobs",
             )
 

@@ -3,6 +3,7 @@
 import { json } from "./calls.js";
 import { serverOptions } from "./changed.js";
 import { readEvents } from "./events.js";
+import { keepInWindow, readInWindow } from "./keeping.js";
 
 const KEY = "textwright key"; // kept until the window is closed
 const SHOWN_HERE = 12; // alternatives of a token
@@ -15,20 +16,11 @@ class KeyWanted extends Error {
 export class ServerEngine {
   constructor() {
     this.told = new Map(); // by run: what the server says of it
-    try {
-      this.key = sessionStorage.getItem(KEY);
-    } catch {
-      this.key = null; // a browser that keeps nothing
-    }
+    this.key = readInWindow(KEY);
   }
 
   useKey(key) {
     this.key = key;
-    try {
-      sessionStorage.setItem(KEY, key);
-    } catch {
-      // It is asked for again when the page is.
-    }
   }
 
   /** Whether calls are made with a key. */
@@ -39,6 +31,7 @@ export class ServerEngine {
   /** What the page says of each run. */
   async runs() {
     const { runs } = await (await this.ask("api/runs")).json();
+    if (this.key) keepInWindow(KEY, this.key); // the server takes it
     for (const run of runs) this.told.set(run.name, run);
     return runs;
   }
@@ -90,6 +83,9 @@ export class ServerEngine {
   async ask(path, body, signal) {
     const headers = { "Content-Type": "application/json" };
     const { key } = this;
+    if (key && !/^[\x20-\x7e]*$/.test(key)) {
+      throw new KeyWanted("A key has letters, digits and signs of ASCII alone: give the one that the server was started with.");
+    }
     if (key) headers.Authorization = `Bearer ${key}`;
     const text = body && json(body);
     let answer;

@@ -1,8 +1,9 @@
 // Texts and the branches that go on from them: pure data, without a page.
 //
-// A text is {id, parent, place, run, prompt, fields, options, seed, tokens, name, kept}. prompt: what it
+// A text is {id, parent, place, run, prompt, fields, begin, options, seed, tokens, name, kept}. prompt: what it
 // follows, also where that came of fields · parent: the id of the text that it branched from, at the
-// token number `place`; null for one that begins anew.
+// token number `place`; null for one that begins anew · begin: ids that it was begun with, also where what
+// it branched from is gone; an earlier page did not keep them.
 // A change puts new lists and new texts in place of old ones, so that it can be undone; only the tokens
 // of a text that is being written grow where they are.
 
@@ -103,11 +104,17 @@ export class Tree {
     return { format: FORMAT, texts: this.texts.map(plain) };
   }
 
-  /** Add the texts of a document. Throws a sentence where it holds none, or those of another run. */
-  take(document, run) {
+  /**
+   * Add the texts of a document. Throws a sentence where it holds none, or those of another run. identity: of
+   * the run; a document that was saved without one is taken by the name alone.
+   */
+  take(document, run, identity) {
     const read = readTexts(document);
     const other = read.find((text) => text.run !== run);
     if (other) throw new Error(`This file holds texts of the run ${other.run}: open it on the page of that run.`);
+    if ((document.identity ?? identity) !== identity) {
+      throw new Error(`This file holds texts of another run named ${run}, with other tokens: open it on the page of that run.`);
+    }
     const ids = new Map(read.map(({ id }) => [id, newId()])); // new ids by those of the document
     this.change([...this.texts, ...read.map((t) => ({ ...t, id: ids.get(t.id), parent: ids.get(t.parent) ?? null }))]);
   }
@@ -178,6 +185,7 @@ function isText(text) {
     /^\d{1,20}$/.test(text.seed) &&
     typeof text.name === "string" &&
     typeof text.kept === "boolean" &&
+    (text.begin === undefined || (Array.isArray(text.begin) && text.begin.every(Number.isInteger))) &&
     Array.isArray(text.tokens) &&
     text.tokens.every((token) => typeof token?.text === "string" && (token.id === null || Number.isInteger(token.id)))
   );

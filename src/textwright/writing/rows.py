@@ -41,7 +41,7 @@ class RunningBatch(Generic[_Row]):
 
     def __init__(self, backend: Backend, stop_id: int) -> None:
         self.rows: list[_Row] = []
-        self.logits: NDArray[np.float32]
+        self.logits: NDArray[np.float32] = np.empty((0, 0), np.float32)
         self._state: Any
         self._backend = backend
         self._stop_id = stop_id
@@ -69,8 +69,12 @@ class RunningBatch(Generic[_Row]):
         self._prompt, self._read_last = groups[-1][0].ids.tobytes(), read_last
 
     def keep(self, places: list[int]) -> None:
-        """Keep only the rows at these places."""
+        """Keep only the rows at these places, and their logits if those are still to be used."""
+        logits = self.logits
+        if len(logits) == len(self.rows):  # else the rows were replaced since: theirs are to come
+            logits = logits[places]
         self.replace([self.rows[place] for place in places], places)
+        self.logits = logits
 
     def replace(self, rows: list[_Row], places: list[int]) -> None:
         """Replace the rows; each goes on from the state of the row at its place."""
