@@ -44,6 +44,8 @@ def damaged(path: Path, error: Exception | str) -> RunError:
         remedy = f"delete the folder {path.parent} and resume without it"
     elif path.name in FROM_CORPUS:
         remedy = "write it again from the corpus with train --resume"
+    elif path.name == "mixture.json":
+        remedy = "fit it again with train --resume"
     elif path.name == "model.safetensors":
         remedy = "write it again from the best checkpoint with train --resume"
     return RunError(f"{path} is damaged ({error}); restore it from a copy, or {remedy}.")
