@@ -36,6 +36,7 @@ from textwright.training.cache import encode_corpus, encode_privately
 from textwright.training.counting import choose_counts
 from textwright.training.encoded import Documents, open_encoded
 from textwright.training.opening import Opener
+from textwright.training.vocabulary import train_tokenizer
 
 ESCAPE_CHARACTERS = 4_000_000  # enough to fit the escape code, however large the corpus
 
