@@ -23,9 +23,9 @@ HEAD = """# Command line
 Written by `make docs` from the code.
 
 Every command ends with exit code 0; with 2 and one sentence where something is wrong with what it
-was given; with 130 where Ctrl-C stopped it, or a training SIGTERM or SIGHUP (`serve`, which Ctrl-C is meant
-to end: 0). With `--json` a command prints one JSON document on standard output and nothing else
-there. Progress goes to standard error. `textwright --version` prints the version, and
+was given; with 130 where Ctrl-C stopped it, or a training SIGTERM or SIGHUP (`serve`, which Ctrl-C
+is meant to end: 0). With `--json` a command prints one JSON document on standard output and nothing
+else there. Progress goes to standard error. `textwright --version` prints the version, and
 `textwright --install-completion` lets your shell complete commands.
 """
 

@@ -85,7 +85,9 @@ def test_a_table_without_text_is_refused_with_its_columns_and_the_flags(tmp_path
 def test_one_record_of_many_texts_is_refused_in_a_sentence(tmp_path):
     path = tmp_path / "poems.json"
     path.write_text(json.dumps({f"poem {n}": note for n, note in enumerate(NOTES)}), "utf-8")
-    with pytest.raises(CorpusError, match=r"poems\.json holds one record with 300 texts: make it a"):
+    with pytest.raises(
+        CorpusError, match=r"poems\.json holds one record with 300 texts: make it a"
+    ):
         Corpus(path)
     path.write_text(json.dumps({"title": "All notes", "body": " ".join(NOTES)}), "utf-8")
     assert Corpus(path).options.template == "{body}"

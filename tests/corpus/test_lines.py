@@ -171,7 +171,6 @@ def test_a_list_too_short_to_be_divided_is_kept_whole():
     assert reason([*lines, "Anna"]) == ""
 
 
-@pytest.mark.corpora
 def test_short_lists_beside_others_are_judged_together():
     rng = random.Random(14)
     lists = [[word(rng).capitalize() for _ in range(count)] for count in (COUNT, 150, 60, 1)]
@@ -182,6 +181,7 @@ def test_short_lists_beside_others_are_judged_together():
     assert why_running([*lists, verse]) != ""
 
 
+@pytest.mark.corpora
 @pytest.mark.parametrize("blank", [True, False], ids=["as it is", "no blank lines"])
 @pytest.mark.parametrize("name", ["nietzsche.txt", "tinyshakespeare.txt"])
 def test_the_novel_and_the_plays_run_on(corpora, name, blank):

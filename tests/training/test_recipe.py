@@ -156,7 +156,7 @@ def test_more_threads_and_an_accelerator_read_a_corpus_more_often(tmp_path, monk
 
 def test_a_width_that_is_set_has_heads_that_divide_it(tmp_path):
     file = novel(tmp_path, 400)
-    for width, heads in ((256, 8), (192, 6), (200, 5), (10, 1)):
+    for width, heads in ((256, 8), (192, 6), (200, 5), (32, 1)):
         assert chosen(file, f"model.width={width}")[0].model.heads == heads
 
 

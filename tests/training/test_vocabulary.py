@@ -9,9 +9,7 @@ from textwright.training.vocabulary import train_tokenizer
 
 
 @pytest.mark.parametrize(("kind", "whole"), [("bpe", False), ("word", True)])
-def test_merges_of_a_long_text_are_learned_from_pieces_all_over_it(
-    notes, monkeypatch, kind, whole
-):
+def test_merges_of_a_long_text_are_learned_from_pieces_all_over_it(notes, monkeypatch, kind, whole):
     corpus = Corpus(notes)
     options = TokenizerOptions(kind=kind, vocab_size=400)
 

@@ -96,13 +96,14 @@ def verdict(found: Memorisation) -> str:
     elif found.temperature_1.texts > 1:
         copies = f"At temperature 1, it copies {_beside_held_out(found.temperature_1.longest)}"
     else:
-        copies = "It wrote one text, which is too few to tell whether it copies more than others do."
+        copies = (
+            "It wrote one text, which is too few to tell whether it copies more than others do."
+        )
     knows = "no more than chance would have it"
     if capability.memorized > 3 * capability.false_alarms:
         knows = f"of never-seen ones, {capability.false_alarms:.1%} would be"
-    return (
-        f"{copies} Of passages of the training text, {capability.memorized:.1%} are memorized ({knows})."
-    )
+    memorized = f"{capability.memorized:.1%} are memorized ({knows})"
+    return f"{copies} Of passages of the training text, {memorized}."
 
 
 def _beside_held_out(longest: Compared) -> str:

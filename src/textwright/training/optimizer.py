@@ -68,7 +68,7 @@ class Adam:
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         beta1, beta2 = self._betas
         gradients = [p.grad for p in parameters if p.grad is not None]  # all of them
-        states = [self._state_of(p) for p in parameters]
+        states = [self.state_of(p) for p in parameters]
         means, squares, steps = (
             [state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "step")
         )
@@ -83,7 +83,8 @@ class Adam:
             for each in zip(parameters, gradients, means, squares, steps, strict=True):
                 _update(*each, **options)
 
-    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+    def state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        """The state of a parameter, begun where there is none yet."""
         if parameter not in self.state:
             # Where the step is read as a number, it is kept where that does not wait for a device.
             device = parameter.device if parameter.device.type in FUSED else "cpu"
@@ -149,7 +150,7 @@ class Muon(Adam):
             super()._move(others, group)
         moves: dict[Tensor, Tensor] = {}
         for matrix in (p for p in parameters if p in self._parts):
-            state, gradient = self._state_of(matrix), matrix.grad
+            state, gradient = self.state_of(matrix), matrix.grad
             assert gradient is not None
             state["step"] += 1
             state["momentum"].lerp_(gradient, 1 - MOMENTUM)
@@ -174,9 +175,9 @@ class Muon(Adam):
             part.mul_(mean.add(TINY).rsqrt_().unsqueeze(side))
             part.mul_(ADAMS_SIZE * math.sqrt(part.numel()) / (part.norm() + TINY))
 
-    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+    def state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         if parameter not in self._parts:
-            return super()._state_of(parameter)
+            return super().state_of(parameter)
         if parameter not in self.state:
             momentum = torch.zeros_like(parameter)
             self.state[parameter] = {"step": torch.zeros(()), "momentum": momentum}

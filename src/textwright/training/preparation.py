@@ -34,6 +34,7 @@ from textwright.tokenizer import Tokenizer
 from textwright.training.cache import OnProgress as OnProgress
 from textwright.training.cache import encode_corpus, encode_privately
 from textwright.training.counting import choose_counts
+from textwright.training.dataset import choose_layout
 from textwright.training.encoded import Documents, open_encoded
 from textwright.training.opening import Opener
 from textwright.training.vocabulary import train_tokenizer
@@ -162,7 +163,8 @@ def _counts(
     if longest and processes.leads() and not run.has(COUNTS):
         on_progress("Counting", 0, 0)
         openings = np.empty(0, np.int64)
-        if rate := run.config.train.open_paragraphs:
+        rows = choose_layout(run.config, train).data.layout == "rows"
+        if (rate := run.config.train.open_paragraphs) and not rows:
             opener = Opener.of(train, tokenizer, rate, run.config.train.seed)
             openings = opener.openings(train)
         size = tokenizer.vocab_size

@@ -85,9 +85,7 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     if not config.model.counted:
         tokenizer = _complete(recipe, given).tokenizer
         tokens = characters / _spelled(tokenizer, _common(signs))
-        training, often = _training(
-            config, given, tokenizer.vocab_size, tokens, summary.documents
-        )
+        training, often = _training(config, given, tokenizer.vocab_size, tokens, summary.documents)
         recipe |= training
     chosen = _complete(recipe, given)
     return chosen, _say(chosen, characters, often)
@@ -265,6 +263,6 @@ def _say(config: Config, characters: float, often: float) -> str:
     elif seconds < 3600:
         hour = " Another time: --time-budget 1h (a larger model, some percent fewer bits)."
     return (
-        f"Chosen for {characters:,.0f} characters and {clock(seconds)} of training: {what}{beside}, "
-        f"over {words}.{hour} Another choice: --preset NAME or --set OPTION."
+        f"Chosen for {characters:,.0f} characters and {clock(seconds)} of training: {what}"
+        f"{beside}, over {words}.{hour} Another choice: --preset NAME or --set OPTION."
     )

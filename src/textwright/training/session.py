@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from textwright.compute import processes
 from textwright.compute.device import choose_device, choose_dtype, set_threads
 from textwright.compute.memory import memory_errors
 from textwright.config import Config
-from textwright.errors import GenerationError, RunError, TrainingError
+from textwright.errors import ConfigError, GenerationError, RunError, TrainingError
 from textwright.evaluation.copying import measure_copying
 from textwright.evaluation.predictors import (
     CountsPredictor,
@@ -116,6 +116,7 @@ def train_run(
                     run, start, prepared, device, dtype, on_progress
                 )
                 _take_up(run, start, trainer, predictor, prepared)
+                start = replace(start, checkpoint=None)  # which is as large as the model
                 ready = Ready(
                     run,
                     trainer.progress,
@@ -147,6 +148,11 @@ def _build_trainer(
 ) -> tuple[Trainer, Predictor]:
     """What trains the model, fresh or with the weights it begins from, and what is scored."""
     config = run.config = choose_layout(run.config, prepared.train)
+    if config.train.split_tokens and not config.splittable:
+        raise ConfigError(
+            f"The documents are read as {config.data.layout}, whose tokens train.split_tokens does "
+            "not split: leave it out, or set data.layout=windows."
+        )
     torch.manual_seed(config.train.seed)
     model = begin(run, config, prepared.tokenizer, start.origin)
     if config.train.counted_embedding and start.checkpoint is None and start.origin is None:

@@ -195,7 +195,6 @@ class Trainer:
         self.model.train()
         if rank := processes.rank_and_world()[0]:  # otherwise all would drop the same places
             torch.manual_seed(hash((self.options.seed, step, rank)) % 2**63)
-        self.optimizer.zero_grad()
         nats, count = self._fitting_backward(step)
         limit = self.options.clip_norm or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
@@ -208,6 +207,7 @@ class Trainer:
                 "Try a lower rate (--set train.learning_rate=…) or --set train.clip_norm=1."
             )
         self.optimizer.step()
+        self.optimizer.zero_grad()  # evaluations and checkpoints need the memory
         done = self.progress
         self.progress = replace(
             done,
@@ -318,10 +318,14 @@ class Trainer:
         return Evaluation(done.step, self.epoch, scores, best)
 
     def snapshot(self) -> Snapshot:
-        """Everything that `restore` needs, in main memory. All processes must call this."""
+        """Everything that `restore` needs, in main memory. On a processor these are the tensors
+        that train, not copies, which memory may not hold: the next step changes them. All processes
+        must call this."""
         tensors = {"random.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.device.type == "mps":
+            tensors["random.mps"] = torch.mps.get_rng_state()
         weights = trained(self.model)
         for name, parameter in weights.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
@@ -346,10 +350,9 @@ class Trainer:
             moments = {
                 k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
             }
-            if moments:
-                self.optimizer.state[parameter] = {
-                    key: value.to(self.device) for key, value in moments.items()
-                }
+            for key, value in moments.items():
+                fresh = self.optimizer.state_of(parameter).get(key, parameter)
+                self.optimizer.state[parameter][key] = value.to(fresh.device)
         carried = {
             key.removeprefix("carried."): value.to(self.device)
             for key, value in tensors.items()
@@ -363,6 +366,8 @@ class Trainer:
         torch.set_rng_state(tensors["random.cpu"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        if self.device.type == "mps" and "random.mps" in tensors:
+            torch.mps.set_rng_state(tensors["random.mps"])
 
     def _lanes(self) -> list[list[list[int]]]:
         """The rows of a batch that each micro-batch of each process computes."""
@@ -407,6 +412,6 @@ def _optimizer(model: LanguageModel, options: TrainOptions, dtype: torch.dtype) 
 
 
 def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that NumPy can hold; bf16 becomes float32, which loses nothing."""
-    copies = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()}
-    return {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in copies.items()}
+    """As NumPy can hold them; bf16 becomes float32, which loses nothing."""
+    here = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    return {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in here.items()}

@@ -16,8 +16,8 @@ LEARNED = 20_000_000  # characters
 def train_tokenizer(options: TokenizerOptions, corpus: Corpus) -> Tokenizer:
     """Train a tokenizer on the training text, byte-level BPE on evenly spaced pieces of it where it
     is very long."""
-    pieces = (piece.text for piece in corpus.pieces("train"))
+    stride = 1
     if options.kind == "bpe":
         stride = math.ceil(corpus.scan().characters / LEARNED)
-        pieces = islice(pieces, 0, None, stride)
-    return Tokenizer.train(options, pieces)
+    pieces = islice(corpus.pieces("train"), 0, None, stride)
+    return Tokenizer.train(options, (piece.text for piece in pieces))

@@ -168,6 +168,8 @@ def _show_shaded(texts: Sequence[str], levels: Sequence[float], gap: str) -> Non
         target = MORE if level > 0 else LESS
         red, green, blue = (round(255 + (part - 255) * strength) for part in target)
         ink = "white" if strength > DARK else "black"
-        shaded.append(harmless(text).replace("\n", "⏎\n"), f"{ink} on #{red:02x}{green:02x}{blue:02x}")
+        shaded.append(
+            harmless(text).replace("\n", "⏎\n"), f"{ink} on #{red:02x}{green:02x}{blue:02x}"
+        )
         shaded.append(gap)
     out.print(shaded)
