@@ -633,7 +633,7 @@ class Certain(Truth):
         return Measured(nats, HeldOut.sized(documents, [np.arange(len(n)) for n in nats]))
 
     def paid(self, token):
-        return math.log(2 + math.exp(-60)) - self.logits[0, token]
+        return math.log(2 + math.exp(-60)) - float(self.logits[0, token])
 
     def prefill(self, ids, lengths):
         return self.logits, None
@@ -750,6 +750,8 @@ def test_equal_prompts_and_seeds_give_equal_texts_and_other_prompts_other_draws(
 def test_a_rule_that_no_model_can_write_by_is_refused_before_any_is_scored():
     with pytest.raises(GenerationError, match=r"temperature cannot be -1.*; top_p cannot be 2"):
         Writing(temperature=-1, top_p=2)
+    with pytest.raises(GenerationError, match="temperature cannot be nan"):
+        Writing(temperature=math.nan)
 
 
 def test_the_fingerprint_is_of_the_documents():

@@ -83,8 +83,8 @@ def prove(
     if beyond.max(initial=0.0) > ALLOWED + _ROUNDING:
         raise EvaluationError(
             f"{subject.name} needs {beyond.max():.1f} bits more than it is charged for "
-            f"{documents[int(beyond.argmax())][:40]!r}…, where {ALLOWED:.0f} are allowed; its score "
-            "is not to be trusted. Please report this."
+            f"{documents[int(beyond.argmax())][:40]!r}…, where {ALLOWED:.0f} are allowed; its "
+            "score is not to be trusted. Please report this."
         )
     return Proof(
         len(documents),
