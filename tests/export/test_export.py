@@ -334,8 +334,8 @@ def test_an_export_that_its_reader_is_too_old_for_is_a_sentence(gpt2, tmp_path, 
     with pytest.raises(ExportError) as caught:
         export_run(gpt2, "transformers", tmp_path / "out")
     assert str(caught.value) == (
-        "transformers cannot load the export (unrecognized model type `qwen3`), which was not kept; "
-        "update it: pip install --upgrade transformers."
+        "transformers cannot load the export (unrecognized model type `qwen3`), which was not "
+        "kept; update it: pip install --upgrade transformers."
     )
     assert not (tmp_path / "out").exists()
 
