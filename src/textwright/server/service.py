@@ -159,8 +159,8 @@ class Service:
         if width > most:
             raise ApiError(
                 422,
-                f"The request asks for {width} texts and beams, and {most} are the most: send several "
-                "requests.",
+                f"The request asks for {width} texts and beams, and {most} are the most: send "
+                "several requests.",
             )
         with self.places(width):  # also while its prompts wait to be read
             try:
