@@ -7,6 +7,7 @@ from seeds import assert_same_draws
 from small_models import SMALL
 from torch import nn
 
+from textwright.backends import numpy_gpt
 from textwright.backends.numpy_gpt import NumpyGPT
 from textwright.errors import RunError
 from textwright.families import GPTOptions
@@ -60,6 +61,18 @@ def test_prompts_of_different_lengths_and_what_follows_them(backends):
             reading[:] = backend.step(np.array([5, 6, 7, 8, 9]), reading[1])
     assert states[1][1].lengths.tolist() == (lengths + 5).tolist()
     assert states[1][1].nbytes > 0
+
+
+def test_a_long_prompt_is_read_some_queries_at_a_time(backends, monkeypatch):
+    monkeypatch.setattr(numpy_gpt, "QUERIES", 3)
+    ids = np.random.default_rng(4).integers(VOCABULARY, size=(2, 8))
+    reads = [backend.prefill(ids, np.array([8, 5])) for backend in backends]
+    close(reads[1][0], reads[0][0])
+    reads = [
+        backend.follow(ids[:, :4], state)
+        for backend, (_, state) in zip(backends, reads, strict=True)
+    ]
+    close(reads[1][0], reads[0][0])
 
 
 def test_states_are_selected_and_joined(backends):

@@ -311,6 +311,13 @@ def test_ctrl_c_is_said(tw, trained, monkeypatch):
     assert err == "\ntextwright: interrupted.\n"
 
 
+def test_a_name_that_is_no_utf_8_is_told_in_a_sentence(tmp_path):
+    argv = [*MAIN, "generate", os.fsdecode(b"caf\xe9")]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True)
+    assert done.returncode == 2
+    assert b"No run at caf\\udce9" in done.stderr and b"Traceback" not in done.stderr
+
+
 def test_what_is_redirected_is_utf_8_whatever_the_system_writes(trained):
     argv = [*MAIN, "generate", str(trained), "--prompt", "naïve →", "--json"]
     latin = {**os.environ, "PYTHONIOENCODING": "cp1252"}

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import SAMPLING, refused
@@ -14,6 +15,7 @@ import textwright
 from textwright.api import load
 from textwright.backends.numpy_lstm import NumpyLSTM
 from textwright.cli import app
+from textwright.cli.display.texts import show_stream
 from textwright.cli.sampling_flags import with_sampling_flags
 from textwright.cli.write_commands import generate
 from textwright.writing.sampling_options import SamplingOptions
@@ -306,6 +308,34 @@ def test_a_conversation_goes_on_until_an_empty_line(tw, trained, monkeypatch):
     code, out, _ = tw("generate", trained, "--interactive")
     assert code == 0
     assert [line.split()[0].rstrip(".,") for line in out.splitlines() if line] == ["Slow", "Winter"]
+
+
+def test_a_prompt_that_cannot_be_read_does_not_end_a_conversation(tw, trained, monkeypatch):
+    typed = iter(["caf\udce9", "Winter", ""])  # as a terminal gives bytes that are not UTF-8
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    code, out, err = tw("generate", trained, "--interactive")
+    assert code == 0
+    assert out.startswith("Winter") and err
+
+    def other(prompt):
+        raise UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid")
+
+    monkeypatch.setattr("builtins.input", other)
+    code, out, err = tw("generate", trained, "--interactive")
+    assert code == 2 and "What was read is not UTF-8" in err
+
+
+def test_control_characters_of_a_text_are_shown_on_a_terminal(monkeypatch, capsys):
+    stream = SimpleNamespace(
+        prompts=[SimpleNamespace(text="\x1b[2J")], num=1, tokens=1, tokens_per_second=1.0
+    )
+    events = [SimpleNamespace(sample=0, text="a\x07\n", finish_reason="stop")]
+    stream = type("Stream", (), {**vars(stream), "__iter__": lambda self: iter(events)})()
+    show_stream(stream)
+    assert capsys.readouterr().out == "\x1b[2Ja\x07\n\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show_stream(stream)
+    assert capsys.readouterr().out == "\\x1b[2Ja\\x07\n\n"
 
 
 def test_a_conversation_ends_with_the_input(tw, trained, monkeypatch):

@@ -17,6 +17,12 @@ from textwright.training.survey import survey
 WORDS = ("the", "a", "river", "carried", "old", "wooden", "boats", "slowly", "towards", "sea")
 
 
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch):
+    """As many as the choices were measured with; another machine foresees more."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+
 def novel(folder: Path, sentences: int) -> Path:
     """A text of so many sentences."""
     lines = []
@@ -172,6 +178,14 @@ def test_more_time_is_advised_where_it_would_be_used(tmp_path):
     large.write_text(small.read_text() * 60)
     assert "--time-budget 1h (a larger model" in chosen(large)[1]
     assert "--time-budget" not in chosen(large, "train.time_budget=2h")[1]
+
+
+def test_counts_that_memory_does_not_hold_are_left_out_and_told(tmp_path, monkeypatch):
+    file = novel(tmp_path, 400)
+    monkeypatch.setattr("textwright.training.recipe.free_memory", lambda: 1_000_000)
+    config, line = chosen(file)
+    assert config.counts.longest == 0 and "Without counts beside it, which would take" in line
+    assert chosen(file, "counts.longest=3")[0].counts.longest == 3
 
 
 @pytest.mark.parametrize("family", ["gpt", "lstm"])

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from types import SimpleNamespace
 from typing import Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from seeds import count_differences
 from textwright.backends.numpy_lstm import NumpyLSTM
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer, TokenizerOptions
-from textwright.writing.backend import window_start
+from textwright.writing.backend import looks_back, window_start
 from textwright.writing.generator import Generator
 from textwright.writing.prompt import Prompt
 from textwright.writing.sampling import process, uniforms
@@ -440,6 +441,8 @@ def test_a_space_that_ends_a_prompt_is_not_written_twice_and_noticed_where_it_hi
     (spaced,), (plain,) = (lstm(WORDS).generate(p, options) for p in ("one two \n", "one two"))
     assert spaced == plain
     assert lstm(BYTES).stream(["one", "one "]).ends_in_space
+    wide = Tokenizer.train(TokenizerOptions(kind="bpe", vocab_size=258), ["a    b"] * 3)
+    assert len(wide.encode("one  ")) == 4 and lstm(wide).stream("one  ").ends_in_space
     assert not lstm(BYTES).stream("one").ends_in_space
     assert not lstm(CHARACTERS).stream("one ").ends_in_space
 
@@ -450,6 +453,21 @@ def test_tokens_are_named_by_text_or_id() -> None:
     samples = generator.generate("one", options, num=20)
     used = {token for sample in samples for token in WORDS.tokens(sample.ids)}
     assert used == {"one", ",", "four"}
+
+
+def test_a_letter_of_several_bytes_is_not_taken_for_the_byte_that_is_spelled_so() -> None:
+    with pytest.raises(GenerationError, match="'ñ' is not one token of this model: it is"):
+        lstm(BYTES).stream("one", sampling_options(forbid=["ñ"]))
+
+
+def test_a_seed_may_be_a_number_of_numpy() -> None:
+    assert lstm(WORDS).generate("one", seed=np.int64(3)) == lstm(WORDS).generate("one", seed=3)
+
+
+def test_a_mixture_looks_back_as_far_as_its_neural_model() -> None:
+    neural = SimpleNamespace(context_length=8)
+    assert looks_back(neural) == 8
+    assert looks_back(SimpleNamespace(context_length=None, neural=neural)) == 8
 
 
 @pytest.mark.parametrize(

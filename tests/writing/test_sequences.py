@@ -46,6 +46,26 @@ def test_the_ids_that_complete_a_sequence_are_those_that_did(seed, length):
         ]
 
 
+def test_the_hash_of_a_sequence_is_that_of_its_definition():
+    ids, factor = (
+        np.random.default_rng(3).integers(50, size=40).astype(np.uint16),
+        0x9E3779B97F4A7C15,
+    )
+    for length in (1, 2, 7, 16, 23, 40):
+        expected = [
+            sum((int(i) + 1) * factor ** (length - 1 - k) for k, i in enumerate(ids[at:][:length]))
+            for at in range(len(ids) - length + 1)
+        ]
+        found = hash_sequences(ids, np.array([0, len(ids)]), length)
+        assert found.tolist() == [number % 2**64 for number in expected]
+
+
+def test_sequences_longer_than_any_text_take_no_time():
+    known = KnownSequences.of(*encoded([[1, 2], [3, 4, 5]]), 10**9)
+    assert len(known.hashes) == 0
+    assert known.completing(np.array([1, 2]), 9).tolist() == []
+
+
 def test_sequences_whose_hashes_pass_the_largest_number_are_found_too():
     # Of 40,000 contexts with a vocabulary of 2^50, some have hashes on both sides of 2^64.
     vocab_size = 1 << 50

@@ -22,6 +22,7 @@ from textwright.families import GPTOptions
 
 Waves = tuple[Floats, Floats] | None  # cosines and sines (N, 1, K/2) of the places in work
 
+QUERIES = 256  # whose scores are computed together: those of a whole long prompt fill the memory
 _GELU = np.float32(np.sqrt(2 / np.pi))
 
 
@@ -199,11 +200,15 @@ class _Block:
         all_k, all_v = (
             np.repeat(part, self.group, 1) if self.group > 1 else part for part in (k, v)
         )
-        scores = q @ np.swapaxes(all_k, 2, 3)  # (B, H, T, C + T)
-        later = np.triu(np.ones(scores.shape[2:], bool), 1 + k.shape[2] - q.shape[2])
-        np.copyto(scores, np.float32(-np.inf), where=later)
-        found = np.swapaxes(_softmax(scores) @ all_v, 1, 2)
-        return self._add(x, found.reshape(*x.shape[:2], -1)), k, v
+        found = np.empty((*q.shape[:3], v.shape[-1]), np.float32)
+        for first in range(0, q.shape[2], QUERIES):
+            some = q[:, :, first : first + QUERIES]  # (B, H, S, K)
+            seen = k.shape[2] - q.shape[2] + first + some.shape[2]
+            scores = some @ np.swapaxes(all_k[:, :, :seen], 2, 3)  # (B, H, S, seen)
+            later = np.triu(np.ones(scores.shape[2:], bool), 1 + seen - some.shape[2])
+            np.copyto(scores, np.float32(-np.inf), where=later)
+            found[:, :, first : first + QUERIES] = _softmax(scores) @ all_v[:, :, :seen]
+        return self._add(x, np.swapaxes(found, 1, 2).reshape(*x.shape[:2], -1)), k, v
 
     def _queries_keys_values(self, x: Floats, waves: Waves) -> list[Floats]:
         """x (…, D) → queries (…, H, K), keys (…, G, K), values (…, G, U)."""

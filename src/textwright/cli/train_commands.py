@@ -79,7 +79,7 @@ def corpus(
         like=origin.config.corpus if isinstance(origin, Run) else None,
     )
     with Progression(quiet=as_json) as shown:
-        found = survey(named, chosen, shown.show, origin.tokenizer if origin else None)
+        found = survey(named, chosen, shown.show, origin)
     if as_json:
         print_json(found.to_json())
     else:

@@ -147,7 +147,8 @@ def generate(
                     records.append(record)
         if as_json:
             speed = {"seconds": stream.seconds, "tokens_per_second": stream.tokens_per_second}
-            cost = {"no_copy": stream.cost.to_json()} if options.no_copy else {}
+            counted = options.no_copy and options.beams == 1
+            cost = {"no_copy": stream.cost.to_json()} if counted else {}
             print_json({"samples": records, "seed": seed, **speed, **cost})
     else:
         show_stream(stream)

@@ -73,7 +73,7 @@ def find_files(
     for source in sources:
         try:
             paths = _expand(str(source), format)
-        except (OSError, RuntimeError) as error:  # a name that is too long; no such user
+        except OSError as error:  # a name that is too long
             raise unreadable(Path(source), error) from error
         for path in paths:
             try:
@@ -120,7 +120,7 @@ def refuse_changed(file: SourceFile) -> None:
 
 def leads_to_files(source: str | Path) -> bool:
     """True if a name matches files or a folder on this machine, so that it is no hub data set."""
-    path = Path(source).expanduser()
+    path = _from_home(source)
     return path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
@@ -184,8 +184,13 @@ def _named_format(name: str) -> str | None:
     return FORMATS.get(Path(name.lower().removesuffix(".gz")).suffix)
 
 
+def _from_home(source: str | Path) -> Path:
+    """The path with ~ as the home that it names; a ~ that is nobody's stays."""
+    return Path(os.path.expanduser(source))
+
+
 def _expand(source: str, format: str) -> list[Path]:
-    path = Path(source).expanduser()
+    path = _from_home(source)
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -221,7 +226,7 @@ def _folder_files(folder: Path, format: str) -> list[Path]:
 def left_out(sources: Iterable[str | Path], format: str) -> str:
     """A line about the texts of folders that are not read, as others there have an ending that is
     known; empty if there are none."""
-    folders = [path for path in map(Path, map(str, sources)) if path.is_dir()]
+    folders = [path for path in map(_from_home, sources) if path.is_dir()]
     if format != "auto" or not folders:
         return ""
     endings: Counter[str] = Counter()

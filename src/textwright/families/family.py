@@ -56,7 +56,8 @@ class Family(Options):
 
     def fixed_by_weights(self, context_length: int) -> dict[str, Any]:
         """The options that trained weights determine, so that they cannot be changed."""
-        return self.with_context(context_length).model_dump(exclude={"dropout"})
+        free = {"dropout", "variational", "initialization"}  # of training, not of what was trained
+        return self.with_context(context_length).model_dump(exclude=free)
 
     def looks_back(self, context_length: int) -> int | None:
         """The most tokens that the model can look back on, given `data.context_length`; None: no

@@ -112,7 +112,7 @@ def _relative(run: Run, known: Mapping[str, Any]) -> dict[str, Any]:
     """A record of a corpus with its paths relative to the run folder; hub names stay."""
 
     def relative(path: str) -> str:
-        full = os.path.abspath(Path(path).expanduser())
+        full = os.path.abspath(os.path.expanduser(path))
         try:
             return Path(os.path.relpath(full, run.path.resolve())).as_posix()
         except ValueError:  # on another drive of Windows

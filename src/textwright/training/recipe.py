@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from textwright.compute.device import choose_device, choose_dtype
+from textwright.compute.memory import free_memory
 from textwright.config import AUTO, Config, TrainOptions, merge
 from textwright.corpus import Corpus, Summary
 from textwright.models import build_empty
@@ -58,6 +59,8 @@ SPLIT = {12: (0.0, 0.0), 40: (0.2, 0.2), 100: (0.3, 0.2), math.inf: (0.4, 0.3)}
 FEW, LONG = 20, 20
 OPENED = 0.1
 LONGEST = 8  # n-gram that may be counted beside the model
+COUNTING = 180  # bytes of memory that counting takes for each token (docs/training.md)
+FREE = 0.8  # share of the free memory that it may take
 TRAINING: dict[str, Any] = {
     "epochs": 32,  # after which held-out loss hardly falls, however small the corpus
     "batch_size": 8,
@@ -81,14 +84,19 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     summary, signs = corpus.scan(), _signs(corpus)
     characters = _own_characters(summary)
     recipe: dict[str, Any] = {"tokenizer": _tokenizer(config.tokenizer.kind, characters, signs)}
-    often = 0.0
+    often, notes = 0.0, ""
     if not config.model.counted:
         tokenizer = _complete(recipe, given).tokenizer
         tokens = characters / _spelled(tokenizer, _common(signs))
         training, often = _training(config, given, tokenizer.vocab_size, tokens, summary.documents)
         recipe |= training
+        free, needed = free_memory(), COUNTING * tokens
+        asked = "longest" in given.get("counts", {})
+        if free is not None and needed > FREE * free and not asked:
+            recipe["counts"] = {"longest": 0}
+            notes = f" Without counts beside it, which would take {needed / 1e9:.0f} GB of memory."
     chosen = _complete(recipe, given)
-    return chosen, _say(chosen, characters, often)
+    return chosen, _say(chosen, characters, often) + notes
 
 
 def _training(
@@ -158,7 +166,7 @@ def _suited(
     """What the family suits to the time, with as many heads as a width that was set divides into,
     each about as wide."""
     suited = config.model.suited(seconds, dropout)
-    model, width = suited["model"], given.get("model", {}).get("width")
+    model, width = suited.get("model", {}), given.get("model", {}).get("width")
     if width and "heads" in model:
         usual = model["width"] / model["heads"]
         even = [heads for heads in range(1, width // 2 + 1) if width % (2 * heads) == 0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -19,9 +18,8 @@ import torch
 from textwright import __version__, models
 from textwright.compute import processes
 from textwright.compute.device import choose_device, choose_dtype, set_threads
-from textwright.compute.memory import memory_errors
 from textwright.config import Config
-from textwright.errors import ConfigError, GenerationError, RunError, TrainingError
+from textwright.errors import ConfigError, GenerationError, RunError
 from textwright.evaluation.copying import measure_copying
 from textwright.evaluation.predictors import (
     CountsPredictor,
@@ -61,6 +59,7 @@ from textwright.training.trainer import (
     Snapshot,
     Step,
     Trainer,
+    reporting_full_memory,
 )
 from textwright.writing.generator import Generator as TextGenerator
 from textwright.writing.stream import TextStream
@@ -111,7 +110,7 @@ def train_run(
             if run.config.model.counted:
                 yield from _count(run, prepared, threads, choices, on_progress)
                 return
-            with _reporting_full_memory():
+            with reporting_full_memory():
                 trainer, predictor = _build_trainer(
                     run, start, prepared, device, dtype, on_progress
                 )
@@ -401,19 +400,6 @@ def _preview_stream(run: Run, predictor: Predictor, tokenizer: Tokenizer) -> Tex
     # A preview shows what the model writes by itself.
     sample = run.config.sample.model_copy(update={"no_copy": 0})
     return generator.stream([options.sample_prompt], sample, seed=options.seed)
-
-
-@contextmanager
-def _reporting_full_memory() -> Iterator[None]:
-    """Memory may also be full outside a step, which the trainer can split."""
-    try:
-        with memory_errors():
-            yield
-    except MemoryError as error:
-        raise TrainingError(
-            "Memory ran out; what was saved before is intact. Try a smaller model, a shorter "
-            "data.context_length or --set train.device=cpu."
-        ) from error
 
 
 def _listed(names: Sources) -> list[str]:

@@ -17,12 +17,14 @@ from textwright.counts.kneser_ney import count_model
 from textwright.errors import CorpusError
 from textwright.families import NGramOptions
 from textwright.models import build
+from textwright.models.lora import adapt
+from textwright.run.origin import Origin
 from textwright.tokenizer import Tokenizer
 from textwright.training.cache import encode_corpus
 from textwright.training.dataset import Rows, choose_layout, cut
 from textwright.training.encoded import Documents
 from textwright.training.recipe import choose_recipe
-from textwright.training.trainer import Trainer
+from textwright.training.trainer import Trainer, reporting_full_memory
 from textwright.training.vocabulary import train_tokenizer
 
 MEASURED_SECONDS = 5.0  # time spent on training for the estimate
@@ -94,14 +96,18 @@ def survey(
     corpus: Corpus,
     config: Config,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-    tokenizer: Tokenizer | None = None,
+    origin: Origin | None = None,
 ) -> Survey:
     """Read, tokenize and encode a corpus as training would, and train for a few seconds.
 
-    tokenizer: one that comes with trained weights; else the corpus gives one.
+    origin: the weights that training would begin from; else the corpus gives the tokenizer. Raises
+    a TextwrightError where training would.
     """
+    if origin is not None:
+        origin.record()  # refuses weights that cannot be used, or that memory does not hold
     summary = corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
     config, choice = choose_recipe(config, corpus)
+    tokenizer = origin.tokenizer if origin else None
     if tokenizer is None:
         on_progress("Building the vocabulary", 0, 0)
         tokenizer = train_tokenizer(config.tokenizer, corpus)
@@ -160,14 +166,19 @@ def _measure(documents: Documents, tokenizer: Tokenizer, config: Config) -> Esti
         return Estimate(time.perf_counter() - began, _peak_memory(torch.device("cpu")))
     device = choose_device(options.device)
     set_threads(options.threads)
-    model = build(config.model, tokenizer.vocab_size, config.data.context_length).to(device)
     layout = cut(documents, config.data, options.batch_size, options.seed)
-    trainer = Trainer(model, layout, options, None, choose_dtype(options.dtype, device))
     tokens, seconds = 0, 0.0
-    first = trainer.train_step()
-    while seconds < MEASURED_SECONDS and trainer.progress.step < layout.steps_per_epoch:
-        step = trainer.train_step()
-        tokens, seconds = tokens + step.tokens, step.seconds - first.seconds
+    with reporting_full_memory():
+        model = build(config.model, tokenizer.vocab_size, config.data.context_length)
+        if options.lora_rank:
+            adapt(model, options.lora_rank, options.lora_alpha)
+        dtype = choose_dtype(options.dtype, device)
+        trainer = Trainer(model.to(device), layout, options, None, dtype)
+        trainer.fit_memory()
+        first = trainer.train_step()
+        while seconds < MEASURED_SECONDS and trainer.progress.step < layout.steps_per_epoch:
+            step = trainer.train_step()
+            tokens, seconds = tokens + step.tokens, step.seconds - first.seconds
     speed = tokens / seconds if tokens else first.tokens / first.seconds
     per_epoch = documents.targets
     if config.data.layout == "rows":

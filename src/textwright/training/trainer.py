@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from textwright.compute import processes
 from textwright.compute.device import autocast
+from textwright.compute.memory import memory_errors
 from textwright.config import TrainOptions
 from textwright.errors import TrainingError
 from textwright.evaluation.scores import Scores
@@ -415,3 +417,16 @@ def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """As NumPy can hold them; bf16 becomes float32, which loses nothing."""
     here = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     return {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in here.items()}
+
+
+@contextmanager
+def reporting_full_memory() -> Iterator[None]:
+    """Memory may also be full outside a step, which the trainer can split."""
+    try:
+        with memory_errors():
+            yield
+    except MemoryError as error:
+        raise TrainingError(
+            "Memory ran out; what was saved before is intact. Try a smaller model, a shorter "
+            "data.context_length or --set train.device=cpu."
+        ) from error

@@ -15,6 +15,12 @@ export class Form {
     this.ends = this.literals.slice(1, -1).map((literal) => finder(literal, tokenizer)); // the last slot has none
   }
 
+  /** The white space at the end of what follows a slot. */
+  gap(slot) {
+    const literal = this.literals[slot + 1];
+    return literal.slice(stripEnd(literal).length);
+  }
+
   /** What a document with these fields begins with, and the guide to the rest of it. */
   begin(given) {
     const values = this.check(given);
@@ -92,13 +98,21 @@ class Filler {
     this.written += text;
     if (this.slot === this.form.slots.length - 1) return this.show();
     const end = this.form.ends[this.slot].exec(this.written);
-    return end ? this.goOn(end) : "";
+    return end && !this.isOpen(end) ? this.goOn(end) : "";
   }
 
   /** Show what the model has written of a field that did not end. */
   flush(text) {
     if (!this.certain) this.written += text; // the text of a forced id is shown already
     return this.show();
+  }
+
+  /** Whether what comes may still show that a separator is none (writing/form.py). */
+  isOpen({ 0: end, index }) {
+    const { form, slot } = this;
+    const { kind } = form.tokenizer;
+    if (!["char", "bpe"].includes(kind) || index + end.length < this.written.length) return false;
+    return !end.endsWith(form.gap(slot)) && (kind === "char" || !this.values.has(form.slots[slot + 1]));
   }
 
   show() {
@@ -111,6 +125,7 @@ class Filler {
   /** Go from the end of a field to where the model writes next; return all between them. */
   goOn({ 0: end, index }) {
     const { form } = this;
+    const gap = form.gap(this.slot);
     const value = strip(this.written.slice(0, index));
     const rest = this.written.slice(index + end.length);
     const literal = form.literals[this.slot + 1];
@@ -121,7 +136,6 @@ class Filler {
     this.written = known ? "" : rest;
     this.begun = false;
     if (known) {
-      const gap = literal.slice(stripEnd(literal).length);
       this.forced.push(...form.tokenizer.encodeBeforeWord((end.endsWith(gap) ? "" : gap) + known));
     }
     if (slot === form.slots.length) this.forced.push(form.tokenizer.stop_id);

@@ -172,8 +172,8 @@ function keepTypical(logits, p) {
 function peak(logits) {
   let top = -Infinity;
   for (let id = 0; id < logits.length; id++) {
-    if (Number.isNaN(logits[id])) top = NaN;
     if (!(logits[id] <= top)) top = logits[id];
+    if (Number.isNaN(top)) break;
   }
   if (top === -Infinity) throw new NoTokenLeft();
   if (!Number.isFinite(top)) {

@@ -44,6 +44,12 @@ class Backend(Protocol):
         """Read T more ids of each row: ids (B, T) → logits after each (B, T, V), state."""
 
 
+def looks_back(backend: Backend) -> int | None:
+    """The most ids that a backend can look at, or the neural model of a mixture; None: no limit."""
+    neural: Backend = getattr(backend, "neural", backend)
+    return neural.context_length
+
+
 def window_start(count: int, context_length: int | None) -> int:
     """Where the model's view of a row begins, when `count` ids precede the one it predicts.
 

@@ -89,6 +89,16 @@ class Form:
             text += values[name] + self.literals[slot]
         return text, slot
 
+    @property
+    def kind(self) -> str:
+        """The tokenizer's kind."""
+        return self._tokenizer.kind
+
+    def gap(self, slot: int) -> str:
+        """The white space at the end of what follows a slot."""
+        literal = self.literals[slot + 1]
+        return literal[len(literal.rstrip()) :]
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text that a word will follow.
 
@@ -161,12 +171,22 @@ class Filler:
         if self._slot == len(self._form.slots) - 1:
             return self._show()
         end = self._form.ends[self._slot].search(self._written)
-        return self._go_on(end) if end else ""
+        return "" if end is None or self._is_open(end) else self._go_on(end)
 
     def flush(self, text: str) -> str:
         """Show what the model has written of a field that did not end."""
         self._written += "" if self._certain else text  # the text of a forced id is shown already
         return self._show()
+
+    def _is_open(self, end: re.Match[str]) -> bool:
+        """Whether what comes may still show that a separator is none, as in 10:30: the white space
+        at its end is missing. It is waited for, unless it may be a part of a given value's token.
+        """
+        form = self._form
+        if form.kind not in ("char", "bpe") or end.end() < len(self._written):
+            return False
+        given = form.slots[self._slot + 1] in self._values
+        return not end[0].endswith(form.gap(self._slot)) and (form.kind == "char" or not given)
 
     def _show(self) -> str:
         text = self._written if self._begun else self._written.lstrip()
@@ -177,13 +197,12 @@ class Filler:
         """Go from the end of a field to where the model writes next; return all between them."""
         form = self._form
         value, rest = self._written[: end.start()].strip(), self._written[end.end() :]
-        literal = form.literals[self._slot + 1]
+        literal, gap = form.literals[self._slot + 1], form.gap(self._slot)
         self._values[form.slots[self._slot]] = value
         known, self._slot = form.render(self._values, self._slot + 1)
         # The token that ended the field may hold more text. A given value replaces that text.
         self._written, self._begun = "" if known else rest, False
         if known:
-            gap = literal[len(literal.rstrip()) :]
             self._forced.extend(form.encode(("" if end[0].endswith(gap) else gap) + known))
         if self._slot == len(form.slots):
             self._forced.append(form.stop_id)

@@ -113,7 +113,7 @@ class Generator:
         Tokens in the options may be given as text. Raises GenerationError where an option does not
         suit the tokenizer.
         """
-        seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
+        seeds = seed if isinstance(seed, Sequence) else [int(seed)] * len(prompts)
         options, known = with_ids(options, self.tokenizer), self._known(options.no_copy)
         # Texts of each prompt: ids that are no whole characters can read alike.
         begun: Counter[tuple[str, tuple[int, ...]]] = Counter()
@@ -174,7 +174,8 @@ def with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
         ids = tokenizer.encode(token)
         if len(ids) == 1 and ids[0] != tokenizer.unknown_id:
             return int(ids[0])
-        found = tokenizer.id_of(token)  # "[UNK]", or a token as tokenizer.json spells it
+        # "[UNK]", or a token as tokenizer.json spells it: é alone would be one of a letter's bytes.
+        found = tokenizer.id_of(token) if len(token) > 1 else None
         if found is None and token == UNKNOWN:
             return None
         if found is None:

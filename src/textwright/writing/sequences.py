@@ -28,15 +28,20 @@ def hash_sequences(ids: np.ndarray, starts: np.ndarray, length: int) -> Hashes:
     ids (N,) · starts (documents + 1,): where each document begins.
     """
     count = max(0, len(ids) - length + 1)
-    hashes = np.zeros(count, np.uint64)
-    for place in range(length):
-        hashes *= _FACTOR
-        hashes += ids[place : place + count].astype(np.uint64)
-        hashes += np.uint64(1)
+    if not count:
+        return np.empty(0, np.uint64)
+    # Twice as long each time: `parts` are hashes of `size` ids, `factor` is FACTOR^size.
+    parts, size, factor = ids.astype(np.uint64) + np.uint64(1), 1, np.array([_FACTOR])
+    hashes, done = np.zeros(len(ids) + 1, np.uint64), 0
+    while done < length:
+        if length & size:
+            hashes = hashes[: len(ids) - done - size + 1] * factor + parts[done:]
+            done += size
+        parts = parts[:-size] * factor + parts[size:]
+        size, factor = 2 * size, np.square(factor)
     whole = np.ones(count, bool)
-    for back in range(1, length):
-        crossing = np.asarray(starts)[1:-1] - back
-        whole[crossing[(crossing >= 0) & (crossing < count)]] = False
+    for end in np.asarray(starts)[1:-1].tolist():
+        whole[max(0, end - length + 1) : end] = False
     return hashes[whole]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from textwright.errors import GenerationError
+from textwright.writing.backend import looks_back
 from textwright.writing.engine import Engine
 from textwright.writing.request import (
     NO_COST,
@@ -43,7 +44,7 @@ class TextStream(Iterator[TokenEvent]):
         self.prompts = [request.prompt for request in requests]
         self.num = num
         self.seconds = 0.0
-        self.context_length = engine.backend.context_length
+        self.context_length = looks_back(engine.backend)
         self.endings: Counter[FinishReason] = Counter()  # of the texts that have ended so far
         self.cost = NO_COST  # of the rule against copies, so far; not counted for beams
         self._engine = engine
@@ -67,10 +68,12 @@ class TextStream(Iterator[TokenEvent]):
     @property
     def ends_in_space(self) -> bool:
         """Whether a prompt ends in a space that this tokenizer puts at the start of a word."""
-        if self._engine.tokenizer.kind != "bpe":
-            return False
-        space = self._engine.tokenizer.encode(" ").tolist()
-        return any(prompt.ids[-1:] == space for prompt in self.prompts)
+        tokenizer = self._engine.tokenizer
+        return tokenizer.kind == "bpe" and any(
+            text.endswith(" ")
+            for prompt in self.prompts
+            for text in tokenizer.texts(prompt.ids[-1:])
+        )
 
     @property
     def outgrown(self) -> bool:

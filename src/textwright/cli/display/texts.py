@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from textwright.cli.display.console import err
-from textwright.wording import counted
+from textwright.errors import GenerationError, TextwrightError
+from textwright.wording import counted, harmless
 
 if TYPE_CHECKING:
     from textwright.api import Writer
@@ -60,20 +61,22 @@ def show_stream(stream: TextStream) -> None:
     ended: set[int] = set()
     turn, many = 0, len(stream.prompts) * stream.num > 1
 
+    def show(text: str) -> None:
+        sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
+        sys.stdout.flush()
+
     def begin() -> None:
         if turn and turn < len(stream.prompts) * stream.num:
             sys.stdout.write("\n")
         if turn < len(stream.prompts) * stream.num:
             heading = f"--- {turn + 1} ---\n" if many else ""
-            sys.stdout.write(heading + stream.prompts[turn // stream.num].text)
-            sys.stdout.write("".join(pending.pop(turn, [])))
-            sys.stdout.flush()
+            show(heading + stream.prompts[turn // stream.num].text)
+            show("".join(pending.pop(turn, [])))
 
     begin()
     for event in stream:
         if event.sample == turn:
-            sys.stdout.write(event.text)
-            sys.stdout.flush()
+            show(event.text)
         else:
             pending.setdefault(event.sample, []).append(event.text)
         if event.finish_reason:
@@ -87,11 +90,24 @@ def show_stream(stream: TextStream) -> None:
 
 
 def converse(writer: Writer, options: SamplingOptions, seed: int) -> None:
-    """Write to prompts from the keyboard, until an empty line or the end of input."""
+    """Write to prompts from the keyboard, until an empty line or the end of input. A prompt that
+    cannot be used is told, and the next one asked for."""
     with contextlib.suppress(EOFError):
-        while prompt := input("prompt> "):
-            stream = writer.generator.stream([prompt], options, seed=seed)
-            warn_of_prompts(stream)
-            show_stream(stream)
-            warn_of_texts(stream)
+        while prompt := _asked("prompt> "):
+            try:
+                stream = writer.generator.stream([prompt], options, seed=seed)
+                warn_of_prompts(stream)
+                show_stream(stream)
+                warn_of_texts(stream)
+            except TextwrightError as error:
+                err.print(str(error))
             seed += 1
+
+
+def _asked(question: str) -> str:
+    try:
+        return input(question)
+    except UnicodeDecodeError:
+        raise GenerationError(
+            "What was read is not UTF-8; give prompts in that encoding."
+        ) from None
