@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from textwright.corpus import Corpus, sources
-from textwright.corpus.sources import find_files, left_out
+from textwright.corpus.sources import find_files, leads_to_files, left_out
 from textwright.errors import CorpusError
 
 
@@ -124,9 +124,13 @@ def test_texts_that_are_left_out_of_a_folder_are_told(tmp_path):
     assert left_out([tmp_path / "code"], "text") == left_out([pattern], "auto") == ""
 
 
-@pytest.mark.parametrize("name", ["a" * 300, "~no-such-user-here/a.txt"])
-def test_a_name_that_no_path_can_have_is_refused_in_a_sentence(name):
-    assert "cannot be read" in refusal(name)
+def test_a_name_that_no_path_can_have_is_refused_in_a_sentence():
+    assert "cannot be read" in refusal("a" * 300)
+
+
+def test_the_home_of_nobody_is_refused_in_a_sentence():
+    assert "There is no file ~no-such-user-here/a.txt" in refusal("~no-such-user-here/a.txt")
+    assert not leads_to_files("~no-such-user-here/a.txt")
 
 
 def test_a_folder_that_may_not_be_entered_is_named(tmp_path, monkeypatch):
