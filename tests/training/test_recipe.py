@@ -184,7 +184,7 @@ def test_counts_that_memory_does_not_hold_are_left_out_and_told(tmp_path, monkey
     file = novel(tmp_path, 400)
     monkeypatch.setattr("textwright.training.recipe.free_memory", lambda: 1_000_000)
     config, line = chosen(file)
-    assert config.counts.longest == 0 and "Without counts beside it, which would take" in line
+    assert config.counts.longest == 0 and "without counts beside it, for which too little" in line
     assert chosen(file, "counts.longest=3")[0].counts.longest == 3
 
 

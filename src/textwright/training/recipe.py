@@ -84,19 +84,14 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     summary, signs = corpus.scan(), _signs(corpus)
     characters = _own_characters(summary)
     recipe: dict[str, Any] = {"tokenizer": _tokenizer(config.tokenizer.kind, characters, signs)}
-    often, notes = 0.0, ""
+    often = 0.0
     if not config.model.counted:
         tokenizer = _complete(recipe, given).tokenizer
         tokens = characters / _spelled(tokenizer, _common(signs))
         training, often = _training(config, given, tokenizer.vocab_size, tokens, summary.documents)
         recipe |= training
-        free, needed = free_memory(), COUNTING * tokens
-        asked = "longest" in given.get("counts", {})
-        if free is not None and needed > FREE * free and not asked:
-            recipe["counts"] = {"longest": 0}
-            notes = f" Without counts beside it, which would take {needed / 1e9:.0f} GB of memory."
     chosen = _complete(recipe, given)
-    return chosen, _say(chosen, characters, often) + notes
+    return chosen, _say(chosen, characters, often, "longest" in given.get("counts", {}))
 
 
 def _training(
@@ -133,7 +128,8 @@ def _training(
         and plan["data"]["layout"] != "rows"
     ):
         training["open_paragraphs"] = OPENED
-    recipe = merge({"counts": {"longest": LONGEST}, "train": training}, suited)
+    longest = LONGEST if _countable(tokens) else 0
+    recipe = merge({"counts": {"longest": longest}, "train": training}, suited)
     if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
         recipe["train"]["weight_decay"] = 0.0
     split, dropout = _up_to(SPLIT, often * layers / LAYERS)
@@ -172,6 +168,11 @@ def _suited(
         even = [heads for heads in range(1, width // 2 + 1) if width % (2 * heads) == 0]
         model["heads"] = min(even or [1], key=lambda heads: abs(width / heads - usual))
     return suited
+
+
+def _countable(tokens: float) -> bool:
+    free = free_memory()
+    return free is None or COUNTING * tokens < FREE * free
 
 
 def _speed(options: TrainOptions, weights: int, a_step: int) -> float:
@@ -252,8 +253,8 @@ def _spelled(tokenizer: TokenizerOptions, common: int) -> float:
     return max(1.0, 2.6 + 0.55 * math.log2(tokenizer.vocab_size / 1_024))
 
 
-def _say(config: Config, characters: float, often: float) -> str:
-    """often: there is time to read the text so many times."""
+def _say(config: Config, characters: float, often: float, counts_set: bool) -> str:
+    """often: there is time to read the text so many times · counts_set: by the user."""
     model, train = config.model, config.train
     what = f"{model.title} ({model.describe(config.data.context_length)})"
     words = f"{config.tokenizer.vocab_size:,} {config.tokenizer.kind} tokens"
@@ -262,6 +263,8 @@ def _say(config: Config, characters: float, often: float) -> str:
     if model.counted:
         return f"Chosen for {characters:,.0f} characters: {what}, over {words}."
     beside = " with counts beside it" if config.counts.longest else ""
+    if not (config.counts.longest or counts_set):
+        beside = " without counts beside it, for which too little memory is free"
     seconds, hour = train.time_budget or 0, ""
     if often > train.epochs:
         hour = (
