@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import random
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -141,6 +142,29 @@ def test_a_full_queue_is_answered_with_when_to_try_again(trained):
     assert "4 are the most" in refused.json()["error"]["message"]
     assert app.state.service.texts == 0
     assert complete(app, **asked)["choices"]
+
+
+def test_prompts_that_wait_to_be_read_have_places_and_no_more_time_than_others(
+    trained, monkeypatch
+):
+    app, go_on = make_app(trained, queue=4, seconds=0.2), threading.Event()
+    [served] = app.state.service.runs.values()
+    read = served.ask
+
+    def slowly(body):
+        go_on.wait(20)
+        return read(body)
+
+    monkeypatch.setattr("textwright.server.service.LONG", 2)  # characters
+    monkeypatch.setattr(served, "ask", slowly)
+    try:
+        answers = ask(app, *[{"prompt": "The", "n": 2}] * 3)
+    finally:
+        go_on.set()
+    assert sorted(answer.status_code for answer in answers) == [400, 400, 429]
+    codes = {answer.json()["error"]["code"] for answer in answers}
+    assert codes == {"timeout", "queue_full"}
+    assert app.state.service.texts == 0
 
 
 def test_a_key_is_asked_for_by_all_but_the_health(trained):

@@ -242,6 +242,14 @@ class CompletionBody(SampledBody):
         return max(self.best_of or self.num, self.beams or 1)
 
     @property
+    def width(self) -> int:
+        """How many are written for all prompts."""
+        given = self.prompt
+        if isinstance(given, list) and not isinstance(given[0], int):
+            return len(given) * self.texts
+        return self.texts
+
+    @property
     def new_tokens(self) -> int:
         return MAX_TOKENS if self.max_tokens is None else self.max_tokens
 

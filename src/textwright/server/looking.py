@@ -28,15 +28,12 @@ MOST_INSIDE = 2_000  # tokens that a look into a model takes
 async def look(service: Service, body: InspectBody) -> dict[str, Any]:
     """The answer of `POST /api/inspect`. Raises ApiError where the body cannot be used."""
     served = service.find(body.model)
-    service.check_room(1)
-    service.texts += 1
-    try:
-        ids, prompt_length = await service.read(body.prompt, partial(_read, served), body)
-        return await _look(service, served, body, ids, prompt_length)
-    except MemoryError:
-        raise ApiError(429, "Memory ran out: send a shorter text.", retry_after=5) from None
-    finally:
-        service.texts -= 1
+    with service.places(1):
+        try:
+            ids, prompt_length = await service.read(body.prompt, partial(_read, served), body)
+            return await _look(service, served, body, ids, prompt_length)
+        except MemoryError:
+            raise ApiError(429, "Memory ran out: send a shorter text.", retry_after=5) from None
 
 
 async def _look(

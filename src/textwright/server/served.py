@@ -36,13 +36,12 @@ class AskedPrompt:
 @dataclass(frozen=True)
 class Asked:
     """What a body asks for. num: texts that are written for each prompt · requests: of the prompts,
-    in their order; none where nothing needs the model · width: texts and beams, of all prompts."""
+    in their order; none where nothing needs the model."""
 
     prompts: list[AskedPrompt]
     requests: list[Request]
     num: int
     seed: int
-    width: int
 
 
 class ServedRun:
@@ -107,7 +106,7 @@ class ServedRun:
             )
         except TextwrightError as error:
             raise error if isinstance(error, ApiError) else ApiError(422, str(error)) from None
-        return Asked(prompts, requests, num, seed, len(prompts) * body.texts)
+        return Asked(prompts, requests, num, seed)
 
     def read(self, body: CompletionBody | InspectBody) -> list[AskedPrompt]:
         """The prompts of a body. Raises a TextwrightError where one cannot be read."""
@@ -195,13 +194,6 @@ class ServedRun:
 
     def _check_size(self, body: CompletionBody, prompts: list[AskedPrompt]) -> None:
         limits, texts = self.limits, body.texts
-        width = len(prompts) * texts
-        if width > limits.texts:
-            raise ApiError(
-                422,
-                f"The request asks for {width} texts and beams, and {limits.texts} are the most: "
-                "send several requests.",
-            )
         tokens = sum(texts * (len(asked.prompt.ids) + body.new_tokens) for asked in prompts)
         if tokens > limits.tokens:
             raise ApiError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from textwright.errors import TextwrightError
@@ -29,16 +29,23 @@ _Found = TypeVar("_Found")
 class Writing:
     """A completion that has been admitted. It has to be closed, whatever becomes of it."""
 
-    def __init__(self, service: Service, served: ServedRun, body: CompletionBody, asked: Asked):
+    def __init__(
+        self,
+        service: Service,
+        served: ServedRun,
+        body: CompletionBody,
+        asked: Asked,
+        begun: float,
+    ) -> None:
+        """begun: when the request came, in the time of the event loop."""
         self.completion = Completion(served, body, asked)
-        self._service, self._width = service, asked.width
+        self._service, self._width, self._begun = service, body.width, begun
         self._ticket = service.worker.submit(served.name, asked.requests)
-        self._begun = time.perf_counter()
         # One timer for the whole answer: one for each wait would cost as much as the wait.
-        self._timer = asyncio.get_running_loop().call_later(
-            service.limits.seconds, self._ticket.batches.put_nowait, None
+        self._timer = self._ticket.loop.call_at(
+            begun + service.limits.seconds, self._ticket.batches.put_nowait, None
         )
-        service.texts += asked.width
+        service.texts += self._width
 
     async def parts(self) -> AsyncIterator[list[Part]]:
         """The parts of the answer, all that have come at a time. Raises what went wrong."""
@@ -48,13 +55,9 @@ class Writing:
         while not self.completion.done:
             batch = await self._ticket.arrived()
             if batch is None:
-                raise ApiError(
-                    400,
-                    f"The answer took longer than {seconds:g} seconds: ask for less text.",
-                    code="timeout",
-                )
+                raise _too_slow(seconds)
             if first:
-                self._service.metrics.first_token(time.perf_counter() - self._begun)
+                self._service.metrics.first_token(self._ticket.loop.time() - self._begun)
                 first = False
             if parts := self.completion.take(batch):
                 yield parts
@@ -151,14 +154,26 @@ class Service:
                 "suffix is not supported: these models write from left to right.",
                 param="suffix",
             )
-        served = self.find(body.model)
-        asked = await self.read(body.prompt, served.ask, body)
-        self.check_room(asked.width)
-        return Writing(self, served, body, asked)
+        served, begun = self.find(body.model), asyncio.get_running_loop().time()
+        width, most = body.width, self.limits.texts
+        if width > most:
+            raise ApiError(
+                422,
+                f"The request asks for {width} texts and beams, and {most} are the most: send "
+                "several requests.",
+            )
+        with self.places(width):  # also while its prompts wait to be read
+            try:
+                async with asyncio.timeout(self.limits.seconds):
+                    asked = await self.read(body.prompt, served.ask, body)
+            except TimeoutError:
+                raise _too_slow(self.limits.seconds) from None
+            return Writing(self, served, body, asked, begun)
 
-    def check_room(self, places: int) -> None:
-        """Raise ApiError where the queue has not so many places left."""
-        if self.texts + places > self.limits.queue:
+    @contextmanager
+    def places(self, count: int) -> Iterator[None]:
+        """Take so many places of the queue. Raises ApiError where it has fewer left."""
+        if self.texts + count > self.limits.queue:
             raise ApiError(
                 429,
                 f"{self.texts} texts run or wait, and {self.limits.queue} are the most: try again "
@@ -166,6 +181,17 @@ class Service:
                 code="queue_full",
                 retry_after=1,
             )
+        self.texts += count
+        try:
+            yield
+        finally:
+            self.texts -= count
+
+
+def _too_slow(seconds: float) -> ApiError:
+    return ApiError(
+        400, f"The answer took longer than {seconds:g} seconds: ask for less text.", code="timeout"
+    )
 
 
 def _refused(error: Exception) -> ApiError:
