@@ -38,13 +38,13 @@ def ask(app, *bodies, path="/v1/completions", **headers):
     return asyncio.run(post())
 
 
-def get(app, path, **headers):
-    """The answer to a GET."""
+def get(app, path, method="GET", **headers):
+    """The answer to a GET, or to another method without a body."""
 
     async def go():
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            return await client.get(path, headers=headers)
+            return await client.request(method, path, headers=headers)
 
     return asyncio.run(go())
 

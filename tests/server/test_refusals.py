@@ -259,6 +259,21 @@ def test_pages_of_named_origins_alone_may_read_the_answers(trained):
             assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
+def test_a_page_of_a_named_origin_may_send_what_openais_client_sends(trained):
+    app = make_app(trained, origins=("https://a.example",), key="sesame")
+    sent = ["authorization", "content-type", "x-stainless-lang", "x-stainless-retry-count"]
+    asked = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": ",".join(sent),
+    }
+    for origin, status in (("https://b.example", 400), ("https://a.example", 200)):
+        answer = get(app, "/v1/completions", "OPTIONS", origin=origin, **asked)
+        assert answer.status_code == status
+    assert answer.headers["access-control-allow-headers"].split(",") == sent
+    answer = get(app, "/v1/models", origin="https://a.example", authorization="Bearer sesame")
+    assert answer.headers["access-control-expose-headers"] == "Retry-After"
+
+
 FIELDS: dict[str, Sequence] = {
     "prompt": ["The", "", "é🙂\u0000", ["a", "b"], [1, 2], [[3], []], None, 7, {"a": 1}, [None]],
     "max_tokens": [0, 1, 5, -1, 10**18, 1.5, "3", None, math.nan],
