@@ -161,6 +161,22 @@ def test_a_name_is_typed_while_its_text_ends_and_given_when_another_is_chosen(pa
     expect(second).to_contain_text("mine")
 
 
+def test_saved_texts_are_opened_in_a_browser_that_has_none(page, browser, file, tmp_path):
+    page.click("#write")
+    wait_for_end(page)
+    with page.expect_download() as saved:
+        page.click("#save-json")
+    saved.value.save_as(tmp_path / "texts.json")
+    with open_on_phone(browser, file.as_uri()) as (fresh, _):
+        expect(fresh.locator("#save-json")).to_be_hidden()
+        with fresh.expect_file_chooser() as chosen:
+            fresh.click("#open")
+        chosen.value.set_files(tmp_path / "texts.json")
+        expect(fresh.locator("#tree button")).to_have_count(1)
+        assert fresh.inner_text("#text") == page.inner_text("#text")
+        expect(fresh.locator("#save-json")).to_be_visible()
+
+
 def test_what_the_samplers_removed_is_marked(page):
     page.click("#all-settings summary")
     page.fill("[name=top_k]", "2")

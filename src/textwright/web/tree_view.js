@@ -30,7 +30,8 @@ export class TreeView {
     const { tree, shown } = this.page;
     const { activeElement: held } = document;
     const inside = find("texts").contains(held);
-    find("texts").hidden = !tree.texts.length && !tree.canUndo;
+    find("texts").hidden = false; // a file can be opened as soon as there is a run
+    for (const id of ["text-tools", "save-json", "save-text"]) find(id).hidden = !tree.texts.length && !tree.canUndo;
     this.showList();
     for (const id of ["keep", "delete", "text-name"]) find(id).disabled = !shown;
     find("undo").disabled = !tree.canUndo;
@@ -39,7 +40,7 @@ export class TreeView {
     if (this.named !== shown?.id || held !== find("text-name")) find("text-name").value = shown?.name ?? "";
     this.named = shown?.id; // what is typed for it stays
     find("text-name").placeholder = shown ? nameOf(shown) : "";
-    if (inside && (held.disabled || !held.isConnected)) this.refocus(held.dataset.id);
+    if (inside && (held.disabled || held.hidden || !held.isConnected)) this.refocus(held.dataset.id);
   }
 
   /** Focus the text, if it is left; else what comes nearest. */
