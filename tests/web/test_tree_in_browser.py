@@ -107,9 +107,9 @@ def test_saved_texts_are_read_again_beside_others(page):
             const tree = grow();
             const document = JSON.parse(JSON.stringify(tree));
             const other = new Tree();
-            other.take(document, "notes");
+            other.take(document, "notes", "notes, 1");
             const same = JSON.stringify(shape(other)) === JSON.stringify(shape(tree));
-            other.take(document, "notes");
+            other.take({ ...document, identity: "notes, 1" }, "notes", "notes, 1");
             return [same, shape(other), String(other.texts[5].seed), tree.toText()];
         }""",
     )
@@ -200,6 +200,7 @@ def test_what_another_window_changed_is_taken_over_and_not_undone(page):
         {"format": "textwright texts 1", "texts": [TEXT, TEXT]},
         {"format": "textwright texts 1", "texts": [{**TEXT, "options": None}]},
         {"format": "textwright texts 1", "texts": [{**TEXT, "run": "poems"}]},
+        {"format": "textwright texts 1", "texts": [TEXT], "identity": "notes, 2"},
     ],
 )
 def test_what_holds_no_texts_is_refused_and_changes_nothing(page, document):
@@ -208,7 +209,7 @@ def test_what_holds_no_texts_is_refused_and_changes_nothing(page, document):
         """document => {
             const tree = grow();
             try {
-                tree.take(document, "notes");
+                tree.take(document, "notes", "notes, 1");
             } catch (error) {
                 return [error.message, shape(tree)];
             }

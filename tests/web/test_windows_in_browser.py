@@ -129,14 +129,21 @@ def test_what_the_browser_loses_meanwhile_is_kept_again(window):
     expect(texts(window())).to_have_count(1)
 
 
-def test_a_run_with_another_vocabulary_has_texts_of_its_own(browser, url, trained):
+def test_a_run_with_another_vocabulary_has_texts_of_its_own(browser, url, trained, tmp_path):
     page = browser.new_page()
     page.goto(url)
     wait_for_status(page, "Ready.")
     write(page)
-    assert Run.load(trained).tokenizer.fingerprint[:16] in page.evaluate(
-        "Object.keys(localStorage)[0]"
-    )
+    fingerprint = Run.load(trained).tokenizer.fingerprint[:16]
+    assert fingerprint in page.evaluate("Object.keys(localStorage)[0]")
+    with page.expect_download() as saved:
+        page.click("#save-json")
+    text = saved.value.path().read_text("utf-8")
+    assert fingerprint in text
+    (tmp_path / "texts.json").write_text(text.replace(fingerprint, "another"), "utf-8")
+    page.set_input_files("#file", tmp_path / "texts.json")
+    wait_for_status(page, f"of another run named {trained.name}, with other tokens")
+    expect(texts(page)).to_have_count(1)
     page.close()
 
 

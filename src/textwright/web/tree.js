@@ -103,11 +103,17 @@ export class Tree {
     return { format: FORMAT, texts: this.texts.map(plain) };
   }
 
-  /** Add the texts of a document. Throws a sentence where it holds none, or those of another run. */
-  take(document, run) {
+  /**
+   * Add the texts of a document. Throws a sentence where it holds none, or those of another run. identity: of
+   * the run; a document that was saved without one is taken by the name alone.
+   */
+  take(document, run, identity) {
     const read = readTexts(document);
     const other = read.find((text) => text.run !== run);
     if (other) throw new Error(`This file holds texts of the run ${other.run}: open it on the page of that run.`);
+    if ((document.identity ?? identity) !== identity) {
+      throw new Error(`This file holds texts of another run named ${run}, with other tokens: open it on the page of that run.`);
+    }
     const ids = new Map(read.map(({ id }) => [id, newId()])); // new ids by those of the document
     this.change([...this.texts, ...read.map((t) => ({ ...t, id: ids.get(t.id), parent: ids.get(t.parent) ?? null }))]);
   }

@@ -3,6 +3,7 @@
 import { find, make } from "./elements.js";
 import { saveFile } from "./saving.js";
 import { nameOf } from "./tree.js";
+import { identityOf } from "./tree_store.js";
 
 /** page: page.js, whose tree it is. */
 export class TreeView {
@@ -20,7 +21,7 @@ export class TreeView {
     find("delete").addEventListener("click", change((tree) => tree.remove(page.shown.id)));
     find("delete-others").addEventListener("click", change((tree) => tree.removeOthers()));
     find("undo").addEventListener("click", change((tree) => tree.undo()));
-    find("save-json").addEventListener("click", () => saveFile(`${page.run.name}-texts.json`, JSON.stringify(page.tree, null, 1)));
+    find("save-json").addEventListener("click", () => this.saveAll());
     find("save-text").addEventListener("click", () => saveFile(`${page.run.name}-texts.txt`, page.tree.toText()));
     find("open").addEventListener("click", () => find("file").click());
     find("file").addEventListener("change", ({ target }) => this.read(target));
@@ -108,6 +109,12 @@ export class TreeView {
     }
   }
 
+  saveAll() {
+    const { tree, run } = this.page;
+    const document = { ...tree.toJSON(), identity: identityOf(run) };
+    saveFile(`${run.name}-texts.json`, JSON.stringify(document, null, 1));
+  }
+
   async read(field) {
     const [file] = field.files;
     field.value = "";
@@ -119,7 +126,8 @@ export class TreeView {
       } catch {
         document = null;
       }
-      this.page.changeTree((tree) => tree.take(document, this.page.run.name));
+      const { run } = this.page;
+      this.page.changeTree((tree) => tree.take(document, run.name, identityOf(run)));
       this.page.say(`${document.texts.length} texts were opened.`);
     });
   }
