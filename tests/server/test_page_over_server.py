@@ -16,7 +16,8 @@ pytestmark = pytest.mark.browser
 def mixed(notes, tmp_path_factory):
     """A small LSTM with counts beside it."""
     settings = ["model.embedding_size=8", "model.hidden_size=8", "train.max_steps=20"]
-    return train_tiny(notes, [*settings, "counts.longest=4"], tmp_path_factory)
+    settings += ["counts.longest=4", "train.sample_prompt=Slow"]
+    return train_tiny(notes, settings, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,23 @@ def test_another_run_can_be_chosen(page, mixed):
     expect(page.locator("#name")).to_have_text("mixed")
     (sample,) = load(mixed.with_name("mixed")).generate("Warm butter", seed=3)
     assert write(page, "Warm butter", 3) == sample.text
+
+
+def test_another_run_leaves_what_was_typed_and_set(page, trained, formed):
+    page.select_option("#runs", "mixed")
+    assert page.input_value("#prompt") == "Slow"  # nothing was typed: the run's own
+    page.fill("#prompt", "The soup")
+    page.check("[name=boldness][value=careful]")
+    page.click("#all-settings summary")
+    page.fill("[name=top_k]", "7")
+    page.select_option("#runs", trained.name)
+    assert page.input_value("#prompt") == "The soup"
+    names = ("temperature", "top_p", "top_k", "max_new_tokens")
+    set_here = [page.input_value(f"[name={name}]") for name in names]
+    assert set_here == ["0.5", "0.9", "7", "12"]  # the last is the run's own
+    page.reload()
+    wait_for_status(page, "Ready.")
+    assert page.input_value("#prompt") == "The soup"
 
 
 def test_the_server_says_what_cannot_be(browser, url):

@@ -1,10 +1,18 @@
 // What a text begins with: words, or fields of the run's template, which the model writes around.
 
 import { find, make } from "./elements.js";
+import { keepInWindow, readInWindow } from "./keeping.js";
+
+const TYPED = `textwright prompt: ${location.pathname}`; // kept until the window is closed
 
 export class Beginning {
   /** onChange(): called when it is another. */
   constructor(onChange) {
+    find("prompt").value = readInWindow(TYPED) ?? "";
+    addEventListener("pagehide", () => {
+      const { value } = find("prompt");
+      keepInWindow(TYPED, value === this.own ? "" : value);
+    });
     for (const id of ["prompt", "fields"]) find(id).addEventListener("input", onChange);
     find("ways").addEventListener("change", () => {
       this.showWay();
@@ -12,12 +20,15 @@ export class Beginning {
     });
   }
 
-  /** Begin as the run's own samples do. */
+  /** Begin as the run's own samples do, or as it was typed. */
   show(run) {
-    find("prompt").value = run.prompt;
+    const prompt = find("prompt");
+    if (!prompt.value || prompt.value === this.own) prompt.value = run.prompt;
+    this.own = run.prompt;
     find("ways").hidden = !run.fields.length;
-    find("way-prompt").checked = true;
-    find("fields").replaceChildren(...run.fields.map(fieldOf));
+    if (!run.fields.length) find("way-prompt").checked = true;
+    const typed = Object.fromEntries(this.inputs.map(({ dataset, value }) => [dataset.name, value]));
+    find("fields").replaceChildren(...run.fields.map((name) => fieldOf(name, typed[name] ?? "")));
     this.showWay();
   }
 
@@ -30,16 +41,20 @@ export class Beginning {
     return find("way-prompt").checked;
   }
 
+  get inputs() {
+    return [...find("fields").querySelectorAll("input")];
+  }
+
   /** {text} or {fields}: those that are given. */
   get value() {
     if (this.byPrompt) return { text: find("prompt").value };
-    const given = [...find("fields").querySelectorAll("input")].filter((input) => input.value.trim());
+    const given = this.inputs.filter((input) => input.value.trim());
     return { fields: Object.fromEntries(given.map((input) => [input.dataset.name, input.value])) };
   }
 }
 
-function fieldOf(name) {
-  const input = make("input", { placeholder: "left to the model", autocomplete: "off" });
+function fieldOf(name, value) {
+  const input = make("input", { placeholder: "left to the model", autocomplete: "off", value });
   input.dataset.name = name;
   return make("label", {}, `${name} `, input);
 }

@@ -1,4 +1,4 @@
-// What stays in the browser while a page is closed.
+// What stays in the browser while a page is closed, or, for as long as its window is open, loaded again.
 
 const NOTHING_KEPT = "This browser keeps nothing for this page: save your work before you leave.";
 
@@ -30,5 +30,23 @@ export function keep(key, text) {
   } catch (error) {
     const full = error.name === "QuotaExceededError";
     return full ? "The browser has no room for more: save your work, and delete some of it." : NOTHING_KEPT;
+  }
+}
+
+/** The text that was kept under a key until the window is closed; null: none was, or the browser keeps nothing. */
+export function readInWindow(key) {
+  try {
+    return sessionStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+/** Keep a text until the window is closed, if the browser does. */
+export function keepInWindow(key, text) {
+  try {
+    sessionStorage.setItem(key, text);
+  } catch {
+    // Whoever needs it has to type it again.
   }
 }

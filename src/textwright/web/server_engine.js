@@ -3,6 +3,7 @@
 import { json } from "./calls.js";
 import { serverOptions } from "./changed.js";
 import { readEvents } from "./events.js";
+import { keepInWindow, readInWindow } from "./keeping.js";
 
 const KEY = "textwright key"; // kept until the window is closed
 const SHOWN_HERE = 12; // alternatives of a token
@@ -15,20 +16,12 @@ class KeyWanted extends Error {
 export class ServerEngine {
   constructor() {
     this.told = new Map(); // by run: what the server says of it
-    try {
-      this.key = sessionStorage.getItem(KEY);
-    } catch {
-      this.key = null; // a browser that keeps nothing
-    }
+    this.key = readInWindow(KEY);
   }
 
   useKey(key) {
     this.key = key;
-    try {
-      sessionStorage.setItem(KEY, key);
-    } catch {
-      // It is asked for again when the page is.
-    }
+    keepInWindow(KEY, key);
   }
 
   /** Whether calls are made with a key. */

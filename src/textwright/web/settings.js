@@ -24,12 +24,20 @@ export class Settings {
     });
   }
 
-  /** Show a run's own settings. */
+  /** Show a run's own settings, changed as those of the run before were. */
   show(run) {
+    const typed = this.own ? this.typed : [];
+    if (!this.own) this.elements.boldness.value = this.boldness = "own"; // a browser may bring back another
     this.own = run.options;
-    this.elements.boldness.value = "own";
-    this.set("own");
+    this.set(this.boldness);
+    for (const [field, value] of typed) field.value = value;
     this.explain();
+  }
+
+  /** What was changed by hand, [field, value] each. */
+  get typed() {
+    const fields = Object.keys(DEFAULTS).flatMap((name) => this.elements[name] ?? []);
+    return fields.filter((field) => field.value !== field.defaultValue).map((field) => [field, field.value]);
   }
 
   /** Say in words which steps are in force. */
@@ -44,10 +52,11 @@ export class Settings {
 
   /** Fill in the run's own settings, changed as the word says. */
   set(boldness) {
+    this.boldness = boldness;
     const options = optionsOf(boldness, this.own);
     for (const [name, value] of Object.entries(options)) {
       const field = this.elements[name];
-      if (field) field.value = name === "stop" ? value.map(inOneLine).join("\n") : value;
+      if (field) field.value = field.defaultValue = name === "stop" ? value.map(inOneLine).join("\n") : value;
     }
   }
 
