@@ -21,7 +21,6 @@ export class ServerEngine {
 
   useKey(key) {
     this.key = key;
-    keepInWindow(KEY, key);
   }
 
   /** Whether calls are made with a key. */
@@ -32,6 +31,7 @@ export class ServerEngine {
   /** What the page says of each run. */
   async runs() {
     const { runs } = await (await this.ask("api/runs")).json();
+    if (this.key) keepInWindow(KEY, this.key); // the server takes it
     for (const run of runs) this.told.set(run.name, run);
     return runs;
   }
@@ -83,6 +83,9 @@ export class ServerEngine {
   async ask(path, body, signal) {
     const headers = { "Content-Type": "application/json" };
     const { key } = this;
+    if (key && !/^[\x20-\x7e]*$/.test(key)) {
+      throw new KeyWanted("A key has letters, digits and signs of ASCII alone: give the one that the server was started with.");
+    }
     if (key) headers.Authorization = `Bearer ${key}`;
     const text = body && json(body);
     let answer;
