@@ -1,5 +1,8 @@
 """The page over a server: what it writes, what it asks for, and what it says where it cannot."""
 
+import json
+import subprocess
+
 import pytest
 from conftest import train_tiny
 from serving import make_app, running
@@ -219,6 +222,40 @@ def test_the_call_to_copy_is_that_of_the_newest_text(page):
     page.click("#another")
     wait_for_status(page, "a second")
     expect(page.locator("#call")).to_contain_text('"seed": 6')
+
+
+def written_by_the_call(page):
+    line = page.inner_text("#call")
+    told = subprocess.run(["bash", "-c", line], capture_output=True, check=True, timeout=30)
+    return json.loads(told.stdout)["choices"][0]["text"]
+
+
+def test_the_call_to_copy_writes_the_text_that_is_shown(page):
+    page.click("#calls summary")
+    first = write(page, "The soup", 5)
+    write(page, "The soup", 6)
+    page.locator("#tree button").first.click()
+    assert written_by_the_call(page) == first
+    page.click("#token-2")
+    page.locator("#alternatives [aria-pressed=false]").first.click()
+    expect(page.locator("#tree button")).to_have_count(3)
+    wait_for_status(page, "a second")
+    branch = page.inner_text("#text").removesuffix(" ■")
+    assert branch != first
+    page.click("#keep")
+    page.click("#delete-others")  # what it branched from is gone
+    expect(page.locator("#tree button")).to_have_count(1)
+    assert written_by_the_call(page) == branch
+    call = page.locator("#call")
+    page.check("[name=kind][value=openai]")
+    expect(call).to_contain_text('"begin": [')
+    for kind in ("Python", "command line"):
+        page.check(f"[name=kind][value='{kind}']")
+        expect(call).to_contain_text("cannot begin a text with given tokens")
+    page.fill("[name=seed]", "7")  # from now on, what would be written
+    page.check("[name=kind][value=curl]")
+    expect(call).to_contain_text('"seed": 7')
+    expect(call).not_to_contain_text("begin")
 
 
 def test_a_server_that_is_gone_is_told(browser, trained):

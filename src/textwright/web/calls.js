@@ -5,19 +5,27 @@ import { changed, serverOptions } from "./changed.js";
 const OPENAI = ["max_tokens", "temperature", "top_p", "presence_penalty", "frequency_penalty", "stop", "logit_bias"];
 
 /**
- * request: {prompt, fields, options, seed} · run: what the page says of it · address: of a server ·
+ * request: {prompt, fields, begin, options, seed} · run: what the page says of it · address: of a server ·
  * keyed: whether it wants a key, which calls take from where the server does.
  * Returns a list of {name, text}.
  */
-export function makeCalls({ prompt, fields, options, seed }, run, address, keyed) {
-  const asked = { model: run.name, ...(fields ? { fields } : { prompt }), ...serverOptions(options, run.options), seed };
+export function makeCalls({ prompt, fields, begin = [], options, seed }, run, address, keyed) {
+  const begun = { ...(fields ? { fields } : { prompt }), ...(begin.length ? { begin } : {}) };
+  const asked = { model: run.name, ...begun, ...serverOptions(options, run.options), seed };
   const own = { ...changed(options, run.options), ...run.off };
   return [
     { name: "curl", text: curl(asked, address, keyed) },
     { name: "openai", text: openai(asked, address, keyed) },
-    { name: "Python", text: python(prompt, fields, own, seed, run.name) },
-    { name: "command line", text: commandLine(prompt, fields, own, seed, run.name) },
+    { name: "Python", text: begin.length ? noBranch("Python") : python(prompt, fields, own, seed, run.name) },
+    {
+      name: "command line",
+      text: begin.length ? noBranch("The command line") : commandLine(prompt, fields, own, seed, run.name),
+    },
   ];
+}
+
+function noBranch(who) {
+  return `# ${who} cannot begin a text with given tokens, as a branch does: ask a server by curl or openai.`;
 }
 
 function curl(asked, address, keyed) {

@@ -1,4 +1,4 @@
-// The call that does the same as Write, to copy.
+// The call that writes the text that is shown, or, once the form was changed, what Write would write: to copy.
 
 import { makeCalls } from "./calls.js";
 import { find } from "./elements.js";
@@ -7,23 +7,37 @@ import { find } from "./elements.js";
 export class CallsView {
   constructor(page) {
     this.page = page;
+    this.text = null; // what the call writes; null: what the form says
     find("calls").addEventListener("toggle", () => this.update());
     find("call-kinds").addEventListener("change", () => this.update());
-    find("form").addEventListener("input", () => this.update());
-    find("form").addEventListener("change", () => this.update());
+    for (const event of ["input", "change"]) find("form").addEventListener(event, () => this.follow(null));
     find("copy-call").addEventListener("click", () => this.copy());
-    for (const event of ["run", "text"]) page.addEventListener(event, () => this.update());
+    page.addEventListener("run", () => this.follow(null));
+    page.addEventListener("text", () => {
+      if (page.shownId !== this.shownId) this.follow(page.shown); // else it is the tree that has changed
+      this.shownId = page.shownId;
+    });
+  }
+
+  follow(text) {
+    this.text = text;
+    this.update();
   }
 
   update() {
     const { page } = this;
     if (!find("calls").open || !page.run) return;
-    const { text: prompt, fields } = page.beginning.value;
-    const { options, seed } = page.settings;
     const kind = find("call-kinds").elements.kind.value;
-    const calls = makeCalls({ prompt, fields, options, seed }, page.run, page.side.address, page.side.keyed());
+    const request = this.text ? requestOf(this.text) : this.inForm();
+    const calls = makeCalls(request, page.run, page.side.address, page.side.keyed());
     find("call").textContent = calls.find(({ name }) => name === kind).text;
     find("copied").textContent = "";
+  }
+
+  inForm() {
+    const { text: prompt, fields } = this.page.beginning.value;
+    const { options, seed } = this.page.settings;
+    return { prompt, fields, options, seed };
   }
 
   async copy() {
@@ -35,4 +49,11 @@ export class CallsView {
       find("copied").textContent = "It is marked: copy it with Ctrl+C.";
     }
   }
+}
+
+/** What writes a text again. One that was kept by an earlier page does not say what it began with. */
+function requestOf({ prompt, fields, options, seed, parent, place, tokens, begin }) {
+  const branched = parent === null ? [] : tokens.slice(0, place + 1).map(({ id }) => id);
+  const temperature = Number(options.temperature); // "Infinity" in JSON
+  return { prompt, fields, begin: begin ?? branched, options: { ...options, temperature }, seed };
 }

@@ -163,12 +163,13 @@ export class Page extends EventTarget {
       if (signal.aborted) return;
       const { tokens: given = [] } = begun;
       const known = chosen ? [...given, chosen] : given;
+      const request = asked(begun, known);
       const started = performance.now();
       let tokens = null; // of the text, as soon as it has begun
       let read = 0;
-      for await (const token of this.engine.write(asked(begun, known), signal)) {
+      for await (const token of this.engine.write(request, signal)) {
         if (signal.aborted) break;
-        tokens ??= this.add({ ...begun, tokens: [...given] }).tokens;
+        tokens ??= this.add({ ...begun, begin: request.begin, tokens: [...given] }).tokens;
         if (read >= given.length) tokens.push({ ...token, before: token.before ?? known[read]?.before ?? null });
         read++;
         this.list.grow();

@@ -1,8 +1,9 @@
 // Texts and the branches that go on from them: pure data, without a page.
 //
-// A text is {id, parent, place, run, prompt, fields, options, seed, tokens, name, kept}. prompt: what it
+// A text is {id, parent, place, run, prompt, fields, begin, options, seed, tokens, name, kept}. prompt: what it
 // follows, also where that came of fields · parent: the id of the text that it branched from, at the
-// token number `place`; null for one that begins anew.
+// token number `place`; null for one that begins anew · begin: ids that it was begun with, also where what
+// it branched from is gone; an earlier page did not keep them.
 // A change puts new lists and new texts in place of old ones, so that it can be undone; only the tokens
 // of a text that is being written grow where they are.
 
@@ -184,6 +185,7 @@ function isText(text) {
     /^\d{1,20}$/.test(text.seed) &&
     typeof text.name === "string" &&
     typeof text.kept === "boolean" &&
+    (text.begin === undefined || (Array.isArray(text.begin) && text.begin.every(Number.isInteger))) &&
     Array.isArray(text.tokens) &&
     text.tokens.every((token) => typeof token?.text === "string" && (token.id === null || Number.isInteger(token.id)))
   );
