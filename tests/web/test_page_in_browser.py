@@ -15,6 +15,8 @@ expect = pytest.importorskip("playwright.sync_api").expect
 
 pytestmark = pytest.mark.browser
 
+PHONE, WIDE = {"width": 360, "height": 740}, {"width": 1300, "height": 900}
+
 
 @pytest.fixture(scope="module")
 def run(notes, tmp_path_factory):
@@ -145,6 +147,79 @@ def test_a_token_that_a_key_selects_is_in_view(page):
         page.keyboard.press(key)
         place = page.get_attribute("#text", "aria-activedescendant")
         expect(page.locator(f"#{place}")).to_be_in_viewport()
+
+
+def is_uncovered(page, selector):
+    """Whether an element is in view, and nothing stands before it."""
+    return page.eval_on_selector(
+        selector,
+        """element => {
+            const { x, y, width, height } = [...element.getClientRects()].at(-1);
+            return element.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+        }""",
+    )
+
+
+def tap(page, selector, share):
+    """Tap an element that stands at this share of the window's height, which is scrolled there."""
+    x, y = page.eval_on_selector(
+        selector,
+        """(element, share) => {
+            const middle = () => {
+                const { x, y, width, height } = [...element.getClientRects()].at(-1);
+                return [x + width / 2, y + height / 2];
+            };
+            scrollBy(0, middle()[1] - share * innerHeight);
+            return middle();
+        }""",
+        share,
+    )
+    page.mouse.click(x, y)
+
+
+@pytest.mark.parametrize("viewport", [PHONE, WIDE])
+def test_choices_come_into_view_and_leave_the_token_uncovered(page, viewport):
+    page.set_viewport_size(viewport)
+    write_long(page, 800)
+    wait_for_end(page)
+    choices = page.locator("#choices")
+    for share in (0.05, 0.95):
+        tap(page, "#token-400", share)
+        expect(page.locator("#token-400")).to_have_attribute("aria-selected", "true")
+        expect(choices).to_be_in_viewport(ratio=0.99)
+        assert is_uncovered(page, "#token-400")
+        page.click("#close-choices")
+        expect(choices).to_be_hidden()
+    for key, place in (("End", 799), ("Home", 0)):
+        page.keyboard.press(key)  # "Close" went back to the text
+        expect(page.locator(f"#token-{place}")).to_have_attribute("aria-selected", "true")
+        expect(choices).to_be_in_viewport(ratio=0.99)
+        assert is_uncovered(page, f"#token-{place}")
+    page.click("#close-choices")
+    page.keyboard.press("Enter")
+    expect(page.locator("#alternatives button").first).to_be_focused()
+
+
+def test_pointing_at_a_token_is_enough_until_one_is_tapped(page):
+    page.set_viewport_size(WIDE)
+    write_long(page, 30)
+    wait_for_end(page)
+    selected, choices = page.locator("#text [aria-selected=true]"), page.locator("#choices")
+    page.focus("#prompt")
+    for place in (3, 5):
+        page.hover(f"#token-{place}")
+        expect(selected).to_have_id(f"token-{place}")
+        expect(choices).to_have_attribute("aria-busy", "false")
+        assert page.evaluate("document.activeElement.id") == "prompt"
+    page.click("#token-4")
+    page.hover("#token-6")
+    page.wait_for_timeout(400)
+    expect(selected).to_have_id("token-4")
+    page.click("#close-choices")
+    expect(choices).to_be_hidden()
+    page.hover("#token-6")
+    expect(choices).to_be_visible()
+    expect(selected).to_have_id("token-6")
 
 
 def test_a_name_is_typed_while_its_text_ends_and_given_when_another_is_chosen(page):

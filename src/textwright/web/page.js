@@ -48,6 +48,7 @@ export class Page extends EventTarget {
     this.list = new TokenList(find("text"), find("choices"), {
       onLook: (at) => this.look(at),
       onChoice: (at, other) => this.branch(at, other),
+      onClose: () => this.looking.abort(),
     });
   }
 

@@ -16,9 +16,13 @@ export class ShadedText {
     this.tokens = [];
     element.addEventListener("click", ({ target }) => {
       const place = [...element.children].indexOf(target);
-      if (place >= 0) this.select(place);
+      if (place >= 0) this.pick(place);
     });
-    element.addEventListener("focus", () => this.selected < 0 && this.tokens.length && this.select(0));
+    element.addEventListener("focus", () => {
+      if (element.matches(":active")) return; // it is pressed, which says what to select
+      if (this.selected < 0 && this.tokens.length) this.select(0);
+      if (element.matches(":focus-visible")) this.reveal();
+    });
     element.addEventListener("keydown", (event) => this.press(event));
   }
 
@@ -70,7 +74,12 @@ export class ShadedText {
     this.reveal();
   }
 
-  /** Bring the selected token into view: a key, unlike a tap, says nothing of where it stands. */
+  /** Select the token that was tapped. */
+  pick(place) {
+    this.select(place);
+  }
+
+  /** Bring the selected token into view. */
   reveal() {
     this.text.children[this.selected]?.scrollIntoView({ block: "nearest" });
   }

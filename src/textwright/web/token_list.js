@@ -1,20 +1,49 @@
 // The tokens of a text, shaded by how little they were expected, and for the selected one what else
 // it could have been.
 
+import { find } from "./elements.js";
 import { called, percent, ShadedText, visible } from "./shaded_text.js";
+
+const RESTING = 150; // milliseconds that a pointer rests on a token before its choices are asked for
 
 export class TokenList extends ShadedText {
   /**
    * text, choices: their elements · onLook(place): called when a token is selected; `showChoices` is to
-   * follow · onChoice(place, alternative): called when another token is chosen.
+   * follow · onChoice(place, alternative): called when another token is chosen · onClose(): called when no
+   * choices are to follow.
    */
-  constructor(text, choices, { onLook, onChoice }) {
+  constructor(text, choices, { onLook, onChoice, onClose }) {
     super(text, "token", onLook);
     this.choices = choices;
     this.onChoice = onChoice;
+    this.pinned = false; // whether a token was tapped, which a pointer that moves on leaves as it is
     this.listed = -1; // the place whose choices are shown
     this.wanted = -1; // the place whose choices are to have the focus when they come
     choices.addEventListener("keydown", ({ key }) => key === "Escape" && text.focus());
+    find("close-choices").addEventListener("click", () => {
+      onClose();
+      text.focus({ preventScroll: true });
+      this.hideChoices();
+    });
+    // Where the choices stand beside the text (page.css): elsewhere they would come under the pointer.
+    const beside = matchMedia("(min-width: 70rem)");
+    text.addEventListener("pointerover", ({ target, pointerType }) => {
+      clearTimeout(this.resting);
+      if (pointerType === "mouse" && beside.matches) this.resting = setTimeout(() => this.point(target), RESTING);
+    });
+    text.addEventListener("pointerleave", () => clearTimeout(this.resting));
+  }
+
+  /** Look at the token under the pointer, unless one was tapped or is walked to by keyboard. */
+  point(element) {
+    const place = [...this.text.children].indexOf(element);
+    const keyed = this.text.matches(":focus-visible") || this.choices.querySelector(":focus-visible");
+    if (place >= 0 && place !== this.listed && !this.pinned && !keyed) this.select(place);
+  }
+
+  pick(place) {
+    this.pinned = true;
+    super.pick(place);
   }
 
   /** Show these tokens; if one was just chosen from the list, go back to the text, before that token. */
@@ -34,8 +63,9 @@ export class TokenList extends ShadedText {
     this.wanted = -1;
     if (event.key !== "Enter") return;
     event.preventDefault();
-    if (this.listed === this.selected) this.enter();
-    else this.wanted = this.selected;
+    if (this.listed === this.selected) return this.enter();
+    if (this.choices.ariaBusy !== "true") this.select(this.selected); // they were closed, or refused
+    this.wanted = this.selected;
   }
 
   select(place) {
@@ -45,7 +75,7 @@ export class TokenList extends ShadedText {
 
   /** Go to the choices. */
   enter() {
-    this.choices.querySelector("button")?.focus();
+    this.choices.querySelector("tbody button")?.focus();
   }
 
   /** Show what the selected token could have been. */
@@ -59,10 +89,13 @@ export class TokenList extends ShadedText {
     this.choices.hidden = false;
     this.choices.setAttribute("aria-busy", false);
     this.listed = place;
+    this.choices.scrollTop = 0;
+    if (this.pinned || this.text.matches(":focus-visible")) this.reveal(); // they may have come over it
     if (inside || (this.wanted === place && document.activeElement === this.text)) this.enter();
   }
 
   hideChoices() {
+    this.pinned = false;
     this.choices.hidden = true;
     this.choices.setAttribute("aria-busy", false);
     this.listed = -1;
