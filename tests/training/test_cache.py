@@ -86,6 +86,28 @@ def test_encoded_documents_are_those_of_the_corpus(poems):
             assert parts[part][index].tolist() == tokenizer.encode(text).tolist()
 
 
+@pytest.mark.parametrize(("count", "whole"), [(25, False), (3, True)])
+def test_texts_whose_ends_are_held_out_end_with_a_whole_line_or_word(tmp_path, count, whole):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for n in range(count):
+        lines = f"Poem {n} has its words\nand lines\n" * 8
+        joke = "a short joke of one line, whose end is held out: longwordthere"
+        (folder / f"{n:02}.txt").write_text(lines if n else joke)
+    corpus = Corpus(folder, CorpusOptions(unit="file"))
+    tokenizer = Tokenizer.train(TokenizerOptions(kind="char"), corpus.documents("train"))
+    documents = encode_corpus(corpus, tokenizer)
+    read = [tokenizer.decode(ids.tolist()) for ids in documents["train"]]
+    texts = [*corpus.documents("train")]
+    assert (read == texts) is whole
+    if not whole:
+        assert read[0] == "a short joke of one line, whose end is held out:"
+        assert all(text.endswith(("has its words", "and lines")) for text in read[1:])
+        assert all(text.startswith(short) for short, text in zip(read, texts, strict=True))
+    held = [tokenizer.decode(ids.tolist()) for ids in documents["valid"]]
+    assert held == [*corpus.documents("valid")]
+
+
 def test_ids_are_kept_in_the_narrowest_type_and_memory_mapped(poems):
     _, _, parts = encoded(poems)
     assert parts["train"].ids.dtype == np.uint16

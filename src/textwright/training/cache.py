@@ -40,7 +40,7 @@ from textwright.training.encoded import (
     write_encoded,
 )
 
-ENCODING_VERSION = 2  # raised when the same tokenizer comes to give other ids, or is stored anew
+ENCODING_VERSION = 3  # raised when the same corpus or tokenizer comes to give other ids
 _BUILDING = "building-"
 _LOCK = "lock"
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}-\d+(\.\d+)?")  # version 1 built in NAME.process

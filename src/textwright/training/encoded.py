@@ -11,7 +11,7 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from textwright.errors import CorpusError
 from textwright.tokenizer import Tokenizer
 
 ENCODE_CHARACTERS = 1 << 20  # text handed to the tokenizer at a time
+SEVERAL = 20  # documents: so many are texts of one kind, whose ends a model learns
 META = "meta.json"
 _BLOCK = 1 << 20  # bytes
 
@@ -73,15 +74,19 @@ class Documents:
 def write_encoded(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> Iterator[int]:
     """Encode a corpus into a new folder, yielding how many characters were encoded each time.
 
-    Memory does not grow with the corpus.
+    Of several documents whose ends are held out, the training text ends with its last whole line,
+    or word: a model would learn to end within words. Memory does not grow with the corpus.
     """
     folder.mkdir()
+    cut_short = _are_cut_short(corpus)
     with ExitStack() as files:
         parts = {
             part: _IdsFile(files.enter_context((folder / f"{part}.ids").open("wb")), tokenizer)
             for part in PARTS
         }
         for part, piece in corpus.pieces_of(*PARTS):
+            if cut_short and part == "train" and piece.last:
+                piece = replace(piece, text=_to_its_break(piece.text))
             parts[part].add(piece)
             if parts[part].waiting >= ENCODE_CHARACTERS:
                 yield parts[part].write()
@@ -122,6 +127,18 @@ def read_meta(folder: Path) -> dict[str, Any]:
         return {**known, "checksums": dict(meta["checksums"])}
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(folder / META, str(error)) from None
+
+
+def _are_cut_short(corpus: Corpus) -> bool:
+    found = corpus.scan()
+    by_position = found.split["by"] == "position" and found.split["ends"]["train"] < 1
+    return by_position and found.parts["train"] >= SEVERAL
+
+
+def _to_its_break(text: str) -> str:
+    """The text without what follows its last line break, or else its last space."""
+    kept = text.rpartition("\n")[0].rstrip() or text.rpartition(" ")[0].rstrip()
+    return kept or text
 
 
 class _IdsFile:
