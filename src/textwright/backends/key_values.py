@@ -91,22 +91,23 @@ class NumpyKeyValueState:
     that another has already continued, or that is named twice, moves to a slot of its own first.
     """
 
-    def __init__(self, rows: _Rows, lengths: Ids) -> None:
+    def __init__(self, rows: _Rows, lengths: Ids, longest: int) -> None:
         self.rows = rows
-        self.lengths = lengths  # (B,) ids read so far
+        self.lengths, self.longest = lengths, longest  # (B,) ids read so far, and the most of them
         self.store = rows.leases[0].store
 
     @classmethod
     def of(cls, layers: list[tuple[Floats, Floats]], lengths: Ids) -> Self:
         """The state of rows whose keys and values fill new arrays."""
         store = _Store(layers, lengths.copy())
-        return cls(_Rows([_Lease(store, slot) for slot in range(len(lengths))]), lengths)
+        rows = _Rows([_Lease(store, slot) for slot in range(len(lengths))])
+        return cls(rows, lengths, int(lengths.max()))
 
     def select(self, rows: ArrayLike) -> Self:
         """The state of these rows, in this order; a row may be named twice."""
         rows = np.asarray(rows, np.int64)
-        leases = [self.rows.leases[row] for row in rows.tolist()]
-        return type(self)(_Rows(leases), self.lengths[rows])
+        leases, lengths = [self.rows.leases[row] for row in rows.tolist()], self.lengths[rows]
+        return type(self)(_Rows(leases), lengths, int(lengths.max()))
 
     @classmethod
     def concat(cls, states: Sequence[Self]) -> Self:
@@ -116,7 +117,8 @@ class NumpyKeyValueState:
         for state in states:
             rows, own = state.rows, state.store is store
             leases += rows.leases if own else store.take(state.store, rows.slots, state.lengths)
-        return cls(_Rows(leases), np.concatenate([state.lengths for state in states]))
+        lengths = np.concatenate([state.lengths for state in states])
+        return cls(_Rows(leases), lengths, max(state.longest for state in states))
 
     @property
     def nbytes(self) -> int:
@@ -141,8 +143,8 @@ class NumpyKeyValueState:
             for row, lease in zip(moved.tolist(), new, strict=True):
                 leases[row] = lease
             rows = _Rows(leases)
-        after = type(self)(rows, self.lengths + 1)
-        store.reserve(0, int(after.lengths.max()))
+        after = type(self)(rows, self.lengths + 1, self.longest + 1)
+        store.reserve(0, after.longest)
         store.ends[rows.slots] = after.lengths
         return after
 
@@ -156,7 +158,7 @@ class View:
 
     def __init__(self, state: NumpyKeyValueState) -> None:
         self.rows, self.newest = state.rows, state.lengths - 1
-        self.columns = int(state.lengths.max())
+        self.columns = state.longest
         self.foreign: NDArray[np.bool_] | None = None  # (S, 1, C): columns to be ignored
         ends = state.store.ends[: self.rows.count]
         if ends.min() < self.columns:
@@ -164,7 +166,10 @@ class View:
 
     def of(self, array: Floats, newest: Floats) -> Floats:
         """What is seen of keys or values, with the newest (B, G, …) in the last column."""
-        array[self.rows.slots, :, self.newest] = newest
+        if len(newest) == 1:  # by plain numbers, which is faster
+            array[self.rows.count - 1, :, self.columns - 1] = newest[0]
+        else:
+            array[self.rows.slots, :, self.newest] = newest
         return array[: self.rows.count, :, : self.columns]
 
     def spread(self, rows: Floats) -> Floats:

@@ -200,7 +200,8 @@ class Engine:
         groups: dict[Any, list[int]] = {}
         for place, row in enumerate(rows):
             groups.setdefault(row.group, []).append(place)
-        going: list[tuple[int, int, Row]] = []  # where it stands, its parent's place, and the row
+        # What stands in the places of rows that do not just go on: each with its parent's place.
+        instead: dict[int, list[tuple[int, Row]]] = {}
         errors: dict[int, Exception] = {}
         for places in groups.values():
             some = [rows[place] for place in places]
@@ -208,14 +209,16 @@ class Engine:
             try:
                 match some[0]:
                     case Beam():
-                        going += self._search(some[0].search, places, logits, events)
+                        beams = self._search(some[0].search, places, logits, events)
+                        instead |= dict.fromkeys(places, []) | {places[0]: beams}
                     case _:
-                        going += self._draw(some, places, logits, events, errors)
+                        for place in self._draw(some, places, logits, events, errors):
+                            instead[place] = []
             except Exception as error:
                 errors.update(dict.fromkeys((row.prompt for row in some), error))
-        if len(groups) > 1:  # each row stays where it was, so that nothing moves without need
-            going.sort(key=lambda one: one[0])
-        self._batch.replace([row for *_, row in going], [parent for _, parent, _ in going])
+        if instead:
+            kept = [one for at, row in enumerate(rows) for one in instead.get(at, [(at, row)])]
+            self._batch.replace([row for _, row in kept], [parent for parent, _ in kept])
         for number, reason in errors.items():
             self._fail(number, reason, events)
 
@@ -226,25 +229,28 @@ class Engine:
         logits: Logits,
         events: list[Event],
         errors: dict[int, Exception],
-    ) -> Iterator[tuple[int, int, Row]]:
+    ) -> list[int]:
+        """The places of the texts that have ended. Those of a request that fails are left."""
+        ended = []
         for place, row, outcome in zip(places, rows, draw_ids(rows, logits), strict=True):
             if isinstance(outcome, Exception):
                 errors.setdefault(row.prompt, outcome)
             elif row.prompt not in errors:
                 events.append(outcome)
-                if outcome.finish_reason is None:
-                    yield place, place, row
-                else:
+                if outcome.finish_reason is not None:
                     self._end_part(row.prompt)
+                    ended.append(place)
+        return ended
 
     def _search(
         self, search: Search, places: list[int], logits: Logits, events: list[Event]
-    ) -> Iterator[tuple[int, int, Row]]:
-        for parent, beam in zip(search.step(logits), search.running, strict=True):
-            yield places[0], places[parent], beam
+    ) -> list[tuple[int, Row]]:
+        """The beams that go on, each with its parent's place."""
+        parents = search.step(logits)
         if not search.running:
             events += search.events()
             self._end_part(search.number)
+        return [(places[at], beam) for at, beam in zip(parents, search.running, strict=True)]
 
     def _end_part(self, number: int) -> None:
         job = self._jobs[number]

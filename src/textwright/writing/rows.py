@@ -87,23 +87,20 @@ class RunningBatch(Generic[_Row]):
         if not self.rows:
             return
         limit = self._backend.context_length
-        full = [
-            place
-            for place, row in enumerate(self.rows if limit else [])
-            if moves(1 + len(row.ids), limit)
-        ]
-        rows, state = self.rows, self._state
-        reads = []
-        if full:
-            going = [place for place in range(len(rows)) if place not in set(full)]
-            reads.append(self._read([rows[place] for place in full]))
-            rows, state = [rows[place] for place in going], state.select(going) if going else None
+        full = {at for at, row in enumerate(self.rows) if limit and moves(1 + len(row.ids), limit)}
+        if not full:
+            self.logits, self._state = self._step(self.rows, self._state)
+            return
+        moved = [row for place, row in enumerate(self.rows) if place in full]
+        others = [place for place in range(len(self.rows)) if place not in full]
+        reads, rows = [self._read(moved)], [self.rows[place] for place in others]
         if rows:
-            newest = np.array([row.ids[-1] for row in rows], np.int64)
-            reads.append(self._backend.step(newest, state))
-        if full:
-            rows = [self.rows[place] for place in full] + rows
-        (self.logits, self._state), self.rows = _join(reads), rows
+            reads.append(self._step(rows, self._state.select(others)))
+        (self.logits, self._state), self.rows = _join(reads), moved + rows
+
+    def _step(self, rows: list[_Row], state: Any) -> _Read:
+        """Read the newest id of each row."""
+        return self._backend.step(np.array([row.ids[-1] for row in rows], np.int64), state)
 
     def _read(self, rows: list[_Row]) -> _Read:
         """Prefill with all that the model sees of each row, from the stop id on."""
