@@ -8,7 +8,7 @@ Letters: B rows that run together, V vocabulary.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any
@@ -201,7 +201,7 @@ class Engine:
         for place, row in enumerate(rows):
             groups.setdefault(row.group, []).append(place)
         # What stands in the places of rows that do not just go on: each with its parent's place.
-        instead: dict[int, list[tuple[int, Row]]] = {}
+        instead: dict[int, Sequence[tuple[int, Row]]] = {}
         errors: dict[int, Exception] = {}
         for places in groups.values():
             some = [rows[place] for place in places]
@@ -210,10 +210,10 @@ class Engine:
                 match some[0]:
                     case Beam():
                         beams = self._search(some[0].search, places, logits, events)
-                        instead |= dict.fromkeys(places, []) | {places[0]: beams}
+                        instead |= dict.fromkeys(places, ()) | {places[0]: beams}
                     case _:
                         for place in self._draw(some, places, logits, events, errors):
-                            instead[place] = []
+                            instead[place] = ()
             except Exception as error:
                 errors.update(dict.fromkeys((row.prompt for row in some), error))
         if instead:
