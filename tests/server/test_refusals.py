@@ -46,7 +46,7 @@ from serving import ask, complete, events, get, make_app
         ({"fields": {"x": 1}}, 422, "fields", "texts by the names"),
         ({"tempature": 1}, 422, "tempature", "there is no such field"),
         (dict.fromkeys(map(str, range(100)), 1), 422, None, "0: there is no such field"),
-        ({"fields": {"x": "y"}}, 422, None, "without a template"),
+        ({"fields": {"x": "y"}}, 422, "fields", "without a template"),
         ({"fields": {}, "prompt": "a"}, 422, None, "leave out the prompt"),
         (b'{"prompt": "\\ud800"}', 422, None, "half a character"),
         (b'{"prompt"', 400, None, "no JSON"),

@@ -191,6 +191,22 @@ def test_a_field_that_the_model_writes_may_hold_what_begins_a_separator(kind):
         assert whole(given) == "Re:Zero: hot"
 
 
+@pytest.mark.parametrize("kind", [{"kind": "char"}, {"kind": "bpe", "vocab_size": 300}])
+def test_each_token_shows_what_it_spells_before_and_within_given_fields(kind):
+    documents = ["Soup of beans : Quick : Boil them.", "Tarte : Slow : Bake it."] * 3
+    tokenizer = learn(documents, **kind)
+    asked = form("{title} : {pace} : {text}", tokenizer)
+    given = {"pace": "Quick", "text": "Boil them."}
+    generator = recite(tokenizer, documents[0])
+    events = list(generator.fill(asked, given, sampling_options(max_new_tokens=99)))
+    decoder, held = tokenizer.decoder(), 0
+    for event in events:
+        assert len(event.text) <= held + len(decoder.push(event.id) if event.id else "") + 1
+        held = 0 if event.text else held + len(tokenizer.texts([event.id])[0] if event.id else "")
+    assert "".join(event.text for event in events) == documents[0]
+    assert sum(not event.text for event in events) <= 5  # what may begin a separator is waited for
+
+
 def test_the_model_goes_on_from_what_was_forced():
     tokenizer = learn(kind="word")
     asked, generator = form(WINE, tokenizer), recite(tokenizer, *DOCUMENTS)

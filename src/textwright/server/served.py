@@ -112,7 +112,7 @@ class ServedRun:
         """The prompts of a body. Raises a TextwrightError where one cannot be read."""
         self.check_ids(body.begin)
         if body.fields is not None:
-            return [AskedPrompt(self.writer.form().prompt(body.fields))]
+            return [AskedPrompt(self._read_fields(body.fields))]
         given: Any = body.prompt
         if not given:
             return [AskedPrompt(Prompt("", []))]
@@ -180,12 +180,18 @@ class ServedRun:
         stop = self.tokenizer.stop_id
         if body.prompt == self.spellings[stop]:
             return Prompt(body.prompt, [stop])
+        if body.fields is not None:
+            return self._read_fields(body.fields)
         try:
-            if body.fields is not None:
-                return self.writer.form().prompt(body.fields)
             return read_prompts([body.prompt], self.tokenizer)[0]
         except TextwrightError as error:
             raise ApiError(422, str(error), param="prompt") from None
+
+    def _read_fields(self, fields: dict[str, str]) -> Prompt:
+        try:
+            return self.writer.form().prompt(fields)
+        except TextwrightError as error:
+            raise ApiError(422, str(error), param="fields") from None
 
     def _read(self, ids: list[int]) -> AskedPrompt:
         self.check_ids(ids)

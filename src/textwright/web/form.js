@@ -3,6 +3,7 @@
 // The tokens of a given field are forced; any other field is written by the model, until it writes the
 // separator that the template puts after the field.
 
+import { overlap } from "./stopwatch.js";
 import { MARKS } from "./tokenizer.js";
 import { BLANK, strip, stripEnd, stripStart } from "./white_space.js";
 
@@ -11,6 +12,8 @@ export class Form {
   constructor(described, tokenizer) {
     Object.assign(this, described); // literals: the texts before, between and after the slots
     this.tokenizer = tokenizer;
+    // Whether tokens spell the separators of the template, letter by letter.
+    this.spells = ["char", "bpe"].includes(tokenizer.kind) && !tokenizer.lowercase;
     this.fields = [...new Set(this.slots)];
     this.ends = this.literals.slice(1, -1).map((literal) => finder(literal, tokenizer)); // the last slot has none
   }
@@ -79,6 +82,8 @@ class Filler {
     this.forced = []; // ids
     this.slot = form.render(given).slot; // where the model writes
     this.written = ""; // what it has written there that is not shown
+    this.value = ""; // and what is
+    this.given = ""; // what the forced ids stand for that is not shown
     this.begun = false; // whether some of it is shown
     this.certain = false; // whether the last id was forced
   }
@@ -93,17 +98,17 @@ class Filler {
     this.certain = this.forced.length > 0;
     if (this.certain) {
       this.forced.shift();
-      return ""; // shown already
+      return this.showGiven(Array.from(text).length);
     }
     this.written += text;
     if (this.slot === this.form.slots.length - 1) return this.show();
     const end = this.form.ends[this.slot].exec(this.written);
-    return end && !this.isOpen(end) ? this.goOn(end) : "";
+    return end && !this.isOpen(end) ? this.goOn(end) : this.showField();
   }
 
   /** Show what the model has written of a field that did not end. */
   flush(text) {
-    if (!this.certain) this.written += text; // the text of a forced id is shown already
+    if (!this.certain) this.written += text; // what a forced id stands for is given
     return this.show();
   }
 
@@ -115,6 +120,28 @@ class Filler {
     return !end.endsWith(form.gap(slot)) && (kind === "char" || !this.values.has(form.slots[slot + 1]));
   }
 
+  /** What can be no part of the separator. Words are shown when the field has ended. */
+  showField() {
+    const { form, written } = this;
+    if (!form.spells) return "";
+    const held = overlap(written, form.literals[this.slot + 1]);
+    const certain = stripEnd(written.slice(0, written.length - held));
+    this.written = written.slice(certain.length);
+    const shown = this.begun ? certain : stripStart(certain);
+    this.value += shown;
+    this.begun ||= shown !== "";
+    return shown;
+  }
+
+  /** So many characters of what is given, or the rest with the last of its ids. */
+  showGiven(count) {
+    const letters = Array.from(this.given);
+    const [next = this.form.tokenizer.stop_id] = this.forced;
+    const shown = next === this.form.tokenizer.stop_id ? letters.length : count;
+    this.given = letters.slice(shown).join("");
+    return letters.slice(0, shown).join("");
+  }
+
   show() {
     const text = this.begun ? this.written : stripStart(this.written);
     this.written = "";
@@ -122,24 +149,29 @@ class Filler {
     return text;
   }
 
-  /** Go from the end of a field to where the model writes next; return all between them. */
+  /** Go from the end of a field to where the model writes next; return what its ending token stands for. */
   goOn({ 0: end, index }) {
     const { form } = this;
     const gap = form.gap(this.slot);
-    const value = strip(this.written.slice(0, index));
+    const own = stripEnd(this.written.slice(0, index));
+    const left = this.begun ? own : stripStart(own);
     const rest = this.written.slice(index + end.length);
-    const literal = form.literals[this.slot + 1];
-    this.values.set(form.slots[this.slot], value);
+    let literal = form.literals[this.slot + 1];
+    this.values.set(form.slots[this.slot], this.value + left);
     const { text: known, slot } = form.render(this.values, this.slot + 1);
     this.slot = slot;
     // The token that ended the field may hold more text. A given value replaces that text.
     this.written = known ? "" : rest;
+    this.value = "";
     this.begun = false;
     if (known) {
-      this.forced.push(...form.tokenizer.encodeBeforeWord((end.endsWith(gap) ? "" : gap) + known));
+      const missing = end.endsWith(gap) ? "" : gap;
+      literal = literal.slice(0, literal.length - missing.length);
+      this.given = missing + known;
+      this.forced.push(...form.tokenizer.encodeBeforeWord(this.given));
     }
     if (slot === form.slots.length) this.forced.push(form.tokenizer.stop_id);
-    return value + literal + known;
+    return left + literal + this.showGiven(0);
   }
 }
 

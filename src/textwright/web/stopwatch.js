@@ -36,7 +36,7 @@ export class StopWatch {
 }
 
 /** The length of the longest end of the text that begins the stop text. */
-function overlap(text, stop) {
+export function overlap(text, stop) {
   for (let length = Math.min(text.length, stop.length - 1); length > 0; length--) {
     if (stop.startsWith(text.slice(-length))) return length;
   }

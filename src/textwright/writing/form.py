@@ -17,6 +17,7 @@ from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.treatment import finder
 from textwright.writing.prompt import Prompt
+from textwright.writing.text import overlap
 
 
 class Form:
@@ -29,11 +30,12 @@ class Form:
     def __init__(self, options: CorpusOptions, tokenizer: Tokenizer) -> None:
         if not options.template:
             raise GenerationError(
-                "The run was trained without a template, so it has no fields; leave out --field or "
-                "--fields."
+                "The run was trained without a template, so it has no fields: leave them out."
             )
         template = Template(options.template)
         self.stop_id = tokenizer.stop_id
+        # Whether tokens spell the separators of the template, letter by letter.
+        self.spells = tokenizer.kind in ("char", "bpe") and not tokenizer.treatment.lowercase
         self._tokenizer = tokenizer
         self._clean = Cleaner(options, template).trim
         self.fields = template.fields
@@ -151,6 +153,8 @@ class Filler:
         self._forced: deque[int] = deque()
         _, self._slot = form.render(given)  # where the model writes
         self._written = ""  # what it has written there that is not shown
+        self._value = ""  # and what is
+        self._given = ""  # what the forced ids stand for that is not shown
         self._begun = False  # whether some of it is shown
         self._certain = False  # whether the last id was forced
 
@@ -159,23 +163,23 @@ class Filler:
         return self._forced[0] if self._forced else None
 
     def push(self, text: str) -> str:
-        """Show a field when it has ended, together with all that is certain after it.
+        """Show what is certain of a field, and what its ending token and forced ids stand for.
 
         The last field, which nothing follows, is shown as it comes.
         """
         self._certain = bool(self._forced)
         if self._certain:
             self._forced.popleft()
-            return ""  # shown already
+            return self._show_given(len(text))
         self._written += text
         if self._slot == len(self._form.slots) - 1:
             return self._show()
         end = self._form.ends[self._slot].search(self._written)
-        return "" if end is None or self._is_open(end) else self._go_on(end)
+        return self._show_field() if end is None or self._is_open(end) else self._go_on(end)
 
     def flush(self, text: str) -> str:
         """Show what the model has written of a field that did not end."""
-        self._written += "" if self._certain else text  # the text of a forced id is shown already
+        self._written += "" if self._certain else text  # what a forced id stands for is given
         return self._show()
 
     def _is_open(self, end: re.Match[str]) -> bool:
@@ -188,22 +192,47 @@ class Filler:
         given = form.slots[self._slot + 1] in self._values
         return not end[0].endswith(form.gap(self._slot)) and (form.kind == "char" or not given)
 
+    def _show_field(self) -> str:
+        """What can be no part of the separator. Words are shown when the field has ended."""
+        form, text = self._form, self._written
+        if not form.spells:
+            return ""
+        held = overlap(text, form.literals[self._slot + 1])
+        certain = text[: len(text) - held].rstrip()
+        self._written = text[len(certain) :]
+        shown = certain if self._begun else certain.lstrip()
+        self._value += shown
+        self._begun = self._begun or bool(shown)
+        return shown
+
+    def _show_given(self, count: int) -> str:
+        """So many characters of what is given, or the rest with the last of its ids."""
+        if not self._forced or self._forced[0] == self._form.stop_id:
+            count = len(self._given)
+        shown, self._given = self._given[:count], self._given[count:]
+        return shown
+
     def _show(self) -> str:
         text = self._written if self._begun else self._written.lstrip()
         self._written, self._begun = "", self._begun or bool(text)
         return text
 
     def _go_on(self, end: re.Match[str]) -> str:
-        """Go from the end of a field to where the model writes next; return all between them."""
+        """Go from the end of a field to where the model writes next; return what the token that
+        ended the field stands for."""
         form = self._form
-        value, rest = self._written[: end.start()].strip(), self._written[end.end() :]
+        left, rest = self._written[: end.start()].rstrip(), self._written[end.end() :]
+        left = left if self._begun else left.lstrip()
         literal, gap = form.literals[self._slot + 1], form.gap(self._slot)
-        self._values[form.slots[self._slot]] = value
+        self._values[form.slots[self._slot]] = self._value + left
         known, self._slot = form.render(self._values, self._slot + 1)
         # The token that ended the field may hold more text. A given value replaces that text.
-        self._written, self._begun = "" if known else rest, False
+        self._written, self._value, self._begun = "" if known else rest, "", False
         if known:
-            self._forced.extend(form.encode(("" if end[0].endswith(gap) else gap) + known))
+            missing = "" if end[0].endswith(gap) else gap
+            literal = literal[: len(literal) - len(missing)]
+            self._given = missing + known
+            self._forced.extend(form.encode(self._given))
         if self._slot == len(form.slots):
             self._forced.append(form.stop_id)
-        return value + literal + known
+        return left + literal + self._show_given(0)
