@@ -278,7 +278,8 @@ class Config(Options):
         merged = dict(base or {})
         for layer in layers:
             merged = _override(merged, layer)
-        return cls.check(merged, source=str(file or preset or "the options"))
+        named = preset if preset != AUTO else ""  # which a user need not have named
+        return cls.check(merged, source=str(file or named or "the options"))
 
     @classmethod
     def check(cls, values: Mapping[str, Any], source: str) -> Config:

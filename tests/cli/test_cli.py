@@ -167,6 +167,7 @@ def test_demo(tw, monkeypatch, tmp_path, tiny):
     ("argv", "sentence"),
     [
         (["train"], "No corpus was named; give a file"),
+        (["train", "--resume"], "Name the run to resume: --out runs/NAME."),
         (["corpus"], "No corpus was named; give a file"),
         (["train", "missing.txt"], "missing.txt"),
         (["corpus", "missing.txt"], "missing.txt"),

@@ -346,6 +346,19 @@ def test_fewer_than_200_documents_are_split_by_position_within_each(tmp_path):
     assert by_position.scan().split["by"] == "position"
 
 
+@pytest.mark.parametrize(
+    ("count", "length", "told"),
+    [(60, 300, True), (60, 9_000, False), (3, 300, False), (250, 300, False)],
+)
+def test_held_out_parts_too_short_to_judge_by_are_told(tmp_path, count, length, told):
+    for number in range(count):
+        (tmp_path / f"{number:03}.txt").write_text(f"{number} " + "a word of it " * (length // 13))
+    note = Corpus(tmp_path, CorpusOptions(unit="file")).scan().note
+    assert bool(note) is told
+    if told:
+        assert note.startswith("Held out: the ends of 60 documents, 15 characters on average")
+
+
 @pytest.mark.parametrize("stretch", [64, 1 << 20])
 def test_by_position_symbols_stay_whole_where_they_must(tmp_path, monkeypatch, stretch):
     monkeypatch.setattr(plain_text, "STRETCH", stretch)

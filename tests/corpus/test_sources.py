@@ -100,7 +100,7 @@ def test_a_run_in_a_folder_is_not_part_of_its_corpus(tmp_path):
         touch(run / name)
     (run / "config.toml").write_text("format_version = 3\n")
     assert [file.path for file in find_files([tmp_path])] == [tmp_path / "a.txt"]
-    assert "no files" in refusal(run)
+    assert "is a run, not a corpus" in refusal(run)
 
 
 def test_a_mistyped_path_in_a_folder_is_not_looked_up_on_the_hub(tmp_path, monkeypatch):
@@ -126,6 +126,10 @@ def test_texts_that_are_left_out_of_a_folder_are_told(tmp_path):
 
 def test_a_name_that_no_path_can_have_is_refused_in_a_sentence():
     assert "cannot be read" in refusal("a" * 300)
+
+
+def test_a_run_is_no_corpus(trained):
+    assert f"{trained} is a run, not a corpus" in refusal(trained)
 
 
 def test_the_home_of_nobody_is_refused_in_a_sentence():

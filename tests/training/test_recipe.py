@@ -235,6 +235,8 @@ def test_a_script_with_vowel_signs_keeps_them_within_words(tmp_path):
     assert chosen(file, "tokenizer.cut=gpt-2")[0].tokenizer.cut == "gpt-2"
     assert chosen(file, "tokenizer.kind=char")[0].tokenizer.cut == "gpt-2"
     assert chosen(novel(tmp_path, 400))[0].tokenizer.cut == "gpt-2"
+    file.write_text("hi \u2764\ufe0f there \u2600\ufe0f\n\n" * 300, "utf-8")
+    assert chosen(file)[0].tokenizer.cut == "gpt-2"
 
 
 def test_files_that_are_only_held_out_choose_nothing(tmp_path):

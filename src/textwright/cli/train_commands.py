@@ -27,6 +27,7 @@ from textwright.cli.flags import (
 )
 from textwright.cli.shell import INTERRUPTED, print_json, speaks
 from textwright.cli.starting import importing
+from textwright.errors import ConfigError
 
 
 def demo(
@@ -132,6 +133,8 @@ def train(
     settings = with_threads(with_corpus(settings, text, template, unit), threads)
     if time_budget:
         settings.append(f"train.time_budget={time_budget}")
+    if resume and not (out or sources):
+        raise ConfigError("Name the run to resume: --out runs/NAME.")
     out = out or default_run(sources)
     origin = find_origin(start) if start else None
     resumed = out if resume else None

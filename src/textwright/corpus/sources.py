@@ -215,6 +215,8 @@ def _looks_like_path(path: Path) -> bool:
 
 
 def _folder_files(folder: Path, format: str) -> list[Path]:
+    if holds_run(folder):
+        raise CorpusError(f"{folder} is a run, not a corpus: name the text that is to be read.")
     files = _visible_files(folder)
     if not files:
         raise CorpusError(f"The folder {folder} holds no files: name one that holds a corpus.")

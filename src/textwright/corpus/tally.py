@@ -11,6 +11,8 @@ import numpy as np
 from textwright.corpus.split import FEW_DOCUMENTS
 
 DROPPED = 255
+SEVERAL = 20  # documents: so many are texts of one kind, whose ends a model learns
+SHORT = 100  # characters of a held-out part that hardly says anything of a model
 
 Hashes = np.ndarray  # (n,) uint64, sorted
 
@@ -38,6 +40,20 @@ class Summary:
     options: dict[str, Any]
     split: dict[str, Any]
     train_hashes: Hashes
+
+    @property
+    def note(self) -> str:
+        """What makes the held-out parts hard to judge by, in a sentence; empty: nothing."""
+        tested = 1 - self.split["ends"].get("valid", 1.0)
+        held = round(tested * self.characters / max(1, self.documents))
+        short = self.parts["valid"] >= SEVERAL and held < SHORT
+        if self.split["by"] != "position" or not short:
+            return ""
+        return (
+            f"Held out: the ends of {self.documents} documents, {held} characters on average, "
+            "which say little of how well a model writes. Put the texts into one file, or name "
+            "some of them with --valid and --test."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the hashes, for `corpus.json`."""

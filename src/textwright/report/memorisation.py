@@ -109,9 +109,13 @@ def verdict(found: Memorisation) -> str:
 def _beside_held_out(longest: Compared) -> str:
     low, high = longest.interval
     if low > 0:
-        than = f"more than held-out text repeats: {longest.excess:.0f} characters more"
+        than = (
+            f"more than held-out text repeats: {counted(round(longest.excess), 'character')} more"
+        )
     elif high < 0:
-        than = f"less than held-out text repeats: {-longest.excess:.0f} characters less"
+        than = (
+            f"less than held-out text repeats: {counted(round(-longest.excess), 'character')} less"
+        )
     else:
         than = "no more than held-out text repeats: about as many characters"
     return f"{than} in the longest span of a text, on average."

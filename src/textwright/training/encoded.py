@@ -18,11 +18,11 @@ from typing import IO, Any
 import numpy as np
 
 from textwright.corpus import PARTS, Corpus, Part, Piece
+from textwright.corpus.tally import SEVERAL
 from textwright.errors import CorpusError
 from textwright.tokenizer import Tokenizer
 
 ENCODE_CHARACTERS = 1 << 20  # text handed to the tokenizer at a time
-SEVERAL = 20  # documents: so many are texts of one kind, whose ends a model learns
 META = "meta.json"
 _BLOCK = 1 << 20  # bytes
 

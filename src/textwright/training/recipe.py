@@ -26,6 +26,7 @@ Value = TypeVar("Value")
 
 SECONDS = 600.0
 SAMPLED = 2_000_000  # characters, from which the alphabet is counted
+EMOJI_STYLES = "\ufe0e\ufe0f"  # marks after an emoji that no word needs
 MARKED = 0.02  # share of marks, such as vowel signs, among letters from which words need them
 # Weights of a model times tokens that two cores read in a second with products of this type, within
 # a factor of two. By them it is foreseen how often a corpus will be read.
@@ -229,7 +230,8 @@ def _tokenizer(kind: str, characters: float, signs: Counter[str]) -> dict[str, A
     if kind == "bpe":
         classes: Counter[str] = Counter()
         for sign, count in signs.items():
-            classes[unicodedata.category(sign)[0]] += count
+            if sign not in EMOJI_STYLES:
+                classes[unicodedata.category(sign)[0]] += count
         chosen["cut"] = "qwen35" if classes["M"] > MARKED * classes["L"] else "gpt-2"
     return chosen
 

@@ -133,7 +133,7 @@ def survey(
         tokens=documents.targets,
         layout=config.data.layout,
         repeated=summary.repeated,
-        choices=[*corpus.choices, *([choice] if choice else [])],
+        choices=[*corpus.choices, *filter(None, [summary.note, choice])],
     )
 
 
