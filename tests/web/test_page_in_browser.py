@@ -1,5 +1,6 @@
 """The page of an export as a person meets it: opened from a file, by keyboard, offline."""
 
+import json
 import re
 import shutil
 
@@ -250,6 +251,28 @@ def test_saved_texts_are_opened_in_a_browser_that_has_none(page, browser, file, 
         expect(fresh.locator("#tree button")).to_have_count(1)
         assert fresh.inner_text("#text") == page.inner_text("#text")
         expect(fresh.locator("#save-json")).to_be_visible()
+
+
+def test_a_token_of_line_breaks_is_seen_and_tapped_and_copied_as_it_is(page, tmp_path):
+    page.click("#write")
+    wait_for_end(page)
+    with page.expect_download() as saved:
+        page.click("#save-json")
+    document = json.loads(saved.value.path().read_text("utf-8"))
+    document["texts"][0]["tokens"][2]["text"] = "\n\n"
+    (tmp_path / "texts.json").write_text(json.dumps(document), "utf-8")
+    page.set_input_files("#file", tmp_path / "texts.json")
+    expect(page.locator("#tree button")).to_have_count(2)
+    page.locator("#tree button").nth(1).click()
+    token = page.locator("#token-2")
+    token.scroll_into_view_if_needed()
+    x, y, width, height = token.evaluate(
+        "element => Object.values(element.getClientRects()[0].toJSON()).slice(0, 4)"
+    )
+    assert width >= 20
+    assert token.text_content() == "\n\n" and "⏎" not in page.inner_text("#text")
+    page.mouse.click(x + width / 2, y + height / 2)
+    expect(token).to_have_attribute("aria-selected", "true")
 
 
 def test_what_the_samplers_removed_is_marked(page):

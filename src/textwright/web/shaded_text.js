@@ -57,6 +57,7 @@ export class ShadedText {
     const level = token.level ?? (token.before ? Math.min(1, -Math.log2(token.before) / MOST_BITS) : 0);
     if (level) element.style.setProperty("--level", Math.abs(level));
     element.classList.toggle("less", level < 0);
+    element.classList.toggle("break", token.text.includes("\n") && !token.text.trim()); // it has no width of its own
     if (token.finish_reason && !token.text) {
       element.textContent = " ■";
       element.classList.add("end");
