@@ -266,3 +266,29 @@ def test_a_server_that_is_gone_is_told(browser, trained):
     page.click("#write")
     wait_for_status(page, "The server cannot be reached")
     page.close()
+
+
+BROKEN = """
+const plain = fetch;
+globalThis.fetch = async (path, given) => {
+  const answer = await plain(path, given);
+  if (path !== "v1/completions") return answer;
+  const reader = answer.body.getReader();
+  const { value } = await reader.read();
+  const begin = (controller) => controller.enqueue(value);
+  const pull = (controller) => setTimeout(() => controller.error(new TypeError("network error")), 500);
+  return new Response(new ReadableStream({ start: begin, pull }));
+};
+"""
+"""A connection that breaks after the first part of a text, as that to a server that is killed does."""
+
+
+def test_a_server_that_goes_away_in_mid_text_is_told_and_the_text_stays(browser, url):
+    page = browser.new_page()
+    page.add_init_script(BROKEN)
+    page.goto(url)
+    wait_for_status(page, "Ready.")
+    page.click("#write")
+    wait_for_status(page, "The server went away in mid-text; what is shown stays.")
+    expect(page.locator("#token-0")).to_be_visible()
+    page.close()

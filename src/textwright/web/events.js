@@ -1,5 +1,7 @@
 // The events that a server sends, each a JSON document, until "[DONE]".
 
+const GONE = "The server went away in mid-text; what is shown stays. Start it again, then write again.";
+
 export async function* readEvents(body) {
   let held = "";
   for await (const text of chunks(body.pipeThrough(new TextDecoderStream()))) {
@@ -18,7 +20,9 @@ async function* chunks(stream) {
   const reader = stream.getReader(); // not every browser iterates over a stream
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch((error) => {
+        throw error.name === "AbortError" ? error : new Error(GONE);
+      });
       if (done) return;
       yield value;
     }
