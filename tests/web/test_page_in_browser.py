@@ -129,7 +129,7 @@ def test_the_focus_goes_on_where_what_had_it_is_gone(page):
     page.keyboard.press("Enter")
     wait_for_end(page)
     assert page.evaluate(focused) == "text"
-    assert page.get_attribute("#text", "aria-activedescendant") == "token-2"
+    assert page.get_attribute("#text", "aria-activedescendant") == "token-3"
     page.focus("#tree [aria-current]")
     page.keyboard.press("Delete")  # the branch
     assert page.evaluate(focused) == "true"
@@ -221,6 +221,32 @@ def test_pointing_at_a_token_is_enough_until_one_is_tapped(page):
     page.hover("#token-6")
     expect(choices).to_be_visible()
     expect(selected).to_have_id("token-6")
+
+
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_chosen_token_stays_selected_so_that_others_can_be_tried_in_turn(page, place):
+    page.set_viewport_size(WIDE)
+    write_long(page, 30)
+    wait_for_end(page)
+    page.click(f"#token-{place}")
+    tokens = [page.inner_text(f"#token-{number}") for number in range(place)]
+    choices, pressed = page.locator("#choices"), page.locator("#alternatives [aria-pressed=true]")
+    for count, number in enumerate((3, 5), start=2):
+        expect(choices).to_have_attribute("aria-busy", "false")
+        other = page.locator("#alternatives button").nth(number)
+        name = other.inner_text()
+        other.click()
+        expect(page.locator("#tree button")).to_have_count(count)
+        expect(page.locator("#text [aria-selected=true]")).to_have_id(f"token-{place}")
+        expect(pressed).to_have_text(name)
+        expect(choices).to_have_attribute("aria-busy", "false")
+        assert [page.inner_text(f"#token-{number}") for number in range(place)] == tokens
+        page.hover(f"#token-{place + 2}")
+        page.wait_for_timeout(400)
+        expect(page.locator("#text [aria-selected=true]")).to_have_id(f"token-{place}")
+    page.focus("#text")
+    page.keyboard.press("Enter")
+    expect(page.locator("#alternatives button").first).to_be_focused()
 
 
 def test_a_name_is_typed_while_its_text_ends_and_given_when_another_is_chosen(page):

@@ -206,7 +206,7 @@ export class Page extends EventTarget {
   stop(message) {
     this.writing.abort();
     turnOff(find("halt"), find("write"));
-    this.list.update();
+    this.list.rest();
     this.say(message);
     this.keep();
   }

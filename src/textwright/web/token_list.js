@@ -19,6 +19,7 @@ export class TokenList extends ShadedText {
     this.pinned = false; // whether a token was tapped, which a pointer that moves on leaves as it is
     this.listed = -1; // the place whose choices are shown
     this.wanted = -1; // the place whose choices are to have the focus when they come
+    this.chosen = -1; // the place of a token that was chosen from the list, until it comes
     choices.addEventListener("keydown", ({ key }) => key === "Escape" && text.focus());
     find("close-choices").addEventListener("click", () => {
       onClose();
@@ -46,16 +47,33 @@ export class TokenList extends ShadedText {
     super.pick(place);
   }
 
-  /** Show these tokens; if one was just chosen from the list, go back to the text, before that token. */
+  /** Show these tokens. If the next one was just chosen from the list, that stays until its own choices come. */
   show(tokens) {
-    const chosen = this.choices.contains(document.activeElement);
-    super.show(tokens);
+    if (this.choices.contains(document.activeElement)) this.text.focus({ preventScroll: true });
+    const { chosen } = this;
     this.hideChoices();
+    super.show(tokens);
     this.wanted = -1;
-    if (!chosen) return;
-    if (tokens.length) this.select(tokens.length - 1);
-    this.text.focus();
+    if (chosen !== tokens.length) return;
+    this.chosen = chosen;
+    this.pinned = true;
+    this.choices.hidden = false;
+    this.choices.setAttribute("aria-busy", true);
+  }
+
+  /** Show the tokens that were added since; the one that was chosen is selected. */
+  update() {
+    super.update();
+    if (this.chosen < 0 || this.chosen >= this.tokens.length) return;
+    this.select(this.chosen);
     this.reveal();
+  }
+
+  /** Show what there is: nothing is added any more. */
+  rest() {
+    this.update();
+    this.chosen = -1;
+    if (this.selected < 0) this.hideChoices();
   }
 
   press(event) {
@@ -69,6 +87,7 @@ export class TokenList extends ShadedText {
   }
 
   select(place) {
+    this.chosen = -1;
     this.choices.setAttribute("aria-busy", place !== this.listed); // until those of this place come
     super.select(place);
   }
@@ -98,7 +117,7 @@ export class TokenList extends ShadedText {
     this.pinned = false;
     this.choices.hidden = true;
     this.choices.setAttribute("aria-busy", false);
-    this.listed = -1;
+    this.listed = this.chosen = -1;
   }
 
   row(place, alternative, token) {
@@ -108,7 +127,11 @@ export class TokenList extends ShadedText {
     button.textContent = visible(text);
     button.setAttribute("aria-pressed", id === token.id);
     button.style.setProperty("--share", before);
-    button.addEventListener("click", () => this.selected === place && this.onChoice(place, alternative));
+    button.addEventListener("click", () => {
+      if (this.selected !== place) return;
+      this.onChoice(place, alternative); // which ends what was written before
+      this.chosen = place;
+    });
     row.classList.toggle("removed", !after);
     row.append(...[button, percent(before), after ? percent(after) : "removed"].map((content) => {
       const cell = document.createElement("td");
