@@ -223,6 +223,24 @@ def test_pointing_at_a_token_is_enough_until_one_is_tapped(page):
     expect(selected).to_have_id("token-6")
 
 
+def test_the_list_beside_the_text_moves_nothing(page):
+    page.set_viewport_size(WIDE)
+    write_long(page, 12)
+    wait_for_end(page)
+
+    def edge(selector, side):
+        code = f"element => element.getBoundingClientRect().{side} + scrollY"
+        return page.eval_on_selector(selector, code)
+
+    below = set()
+    for place in range(12):
+        page.click(f"#token-{place}")
+        expect(page.locator("#choices")).to_have_attribute("aria-busy", "false")
+        below.add(edge("#texts", "top"))
+        assert edge("#inside", "top") - edge("#written > div", "bottom") < 20
+    assert len(below) == 1
+
+
 @pytest.mark.parametrize("place", [0, 4])
 def test_a_chosen_token_stays_selected_so_that_others_can_be_tried_in_turn(page, place):
     page.set_viewport_size(WIDE)
