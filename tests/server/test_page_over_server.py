@@ -268,27 +268,46 @@ def test_a_server_that_is_gone_is_told(browser, trained):
     page.close()
 
 
-BROKEN = """
+FIRST_PART = """
 const plain = fetch;
 globalThis.fetch = async (path, given) => {
   const answer = await plain(path, given);
   if (path !== "v1/completions") return answer;
-  const reader = answer.body.getReader();
-  const { value } = await reader.read();
-  const begin = (controller) => controller.enqueue(value);
-  const pull = (controller) => setTimeout(() => controller.error(new TypeError("network error")), 500);
-  return new Response(new ReadableStream({ start: begin, pull }));
+  const { value } = await answer.body.getReader().read();
+  const start = (controller) => {
+    controller.enqueue(value.subarray(0, value.indexOf(10) + 2)); // up to two line breaks
+    globalThis.breakOff = () => controller.error(new TypeError("network error"));
+  };
+  return new Response(new ReadableStream({ start }));
 };
 """
-"""A connection that breaks after the first part of a text, as that to a server that is killed does."""
+"""Of each text the first token comes, and then nothing until the connection breaks."""
 
 
-def test_a_server_that_goes_away_in_mid_text_is_told_and_the_text_stays(browser, url):
+@pytest.fixture
+def begun(browser, url):
+    """The page with a text that has begun."""
     page = browser.new_page()
-    page.add_init_script(BROKEN)
+    page.add_init_script(FIRST_PART)
     page.goto(url)
     wait_for_status(page, "Ready.")
     page.click("#write")
-    wait_for_status(page, "The server went away in mid-text; what is shown stays.")
-    expect(page.locator("#token-0")).to_be_visible()
+    expect(page.locator("#tree button")).to_have_count(1)
+    yield page
     page.close()
+
+
+def test_a_server_that_goes_away_in_mid_text_is_told_and_the_text_stays(begun):
+    begun.evaluate("breakOff()")
+    wait_for_status(begun, "The server went away in mid-text; what is shown stays.")
+    word = begun.inner_text("#token-0").strip()
+    expect(begun.locator("#tree [aria-current]")).to_contain_text(word)
+
+
+def test_a_text_that_another_run_or_text_stops_is_told_of(begun):
+    begun.select_option("#runs", "mixed")
+    expect(begun.locator("#status")).to_have_text("Stopped: 1 token.")
+    begun.click("#write")
+    expect(begun.locator("#tree button")).to_have_count(1)
+    begun.locator("#tree button").first.click()
+    expect(begun.locator("#status")).to_have_text("Stopped: 1 token.")

@@ -110,8 +110,13 @@ def test_writing_is_stopped_and_begun_again_while_it_goes_on(page):
     write_long(page)
     page.focus("#halt")
     page.keyboard.press("Enter")
-    wait_for_status(page, "Stopped.")
+    wait_for_status(page, "Stopped: ")
+    count = page.locator("#text .token").count()
+    expect(page.locator("#status")).to_have_text(f"Stopped: {count} tokens.")
     assert page.evaluate("document.activeElement.id") == "write"
+    words = page.inner_text("#text").split()[:3]
+    expect(page.locator("#tree [aria-current]")).to_contain_text(" ".join(words))
+    assert " ".join(words) in page.get_attribute("#text-name", "placeholder")
     write_long(page)
     page.check("[name=boldness][value=careful]")  # of the length that the run has
     page.click("#write")

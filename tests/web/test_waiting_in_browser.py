@@ -86,7 +86,7 @@ def test_a_text_is_not_written_for_a_run_that_was_left(page, formed):
     page.fill("#prompt", "The quarks")
     expect(page.locator("#unknown")).to_contain_text("quarks")
     expect(page.locator("#tree button")).to_have_count(0)
-    expect(page.locator("#status")).to_be_empty()
+    expect(page.locator("#status")).to_have_text("Stopped.")
 
 
 def test_the_newest_beginning_is_the_one_that_is_told_of(page):

@@ -4,7 +4,7 @@
 //   "run"      page.run is another        (what the engine's side says of it)
 //   "text"     page.shown is another text, or the tree of texts has changed
 //   "token"    page.place is another place of the text; -1: none
-//   "ended"    the text that was written has ended
+//   "ended"    the text that was written has ended, or was stopped
 //   "ready"    page.engine writes
 
 import { asked } from "./asked.js";
@@ -66,7 +66,7 @@ export class Page extends EventTarget {
       this.settings.seed += 1n;
       find("write").click();
     });
-    find("halt").addEventListener("click", () => this.stop("Stopped."));
+    find("halt").addEventListener("click", () => this.halt());
     find("runs").addEventListener("change", ({ target }) => this.choose(this.runs[target.selectedIndex]));
     find("key").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -100,7 +100,7 @@ export class Page extends EventTarget {
 
   /** Write with this run from now on. */
   choose(run) {
-    this.stop("");
+    this.halt();
     this.run = run;
     document.title = run.name;
     find("name").textContent = run.name;
@@ -158,6 +158,7 @@ export class Page extends EventTarget {
   async write(beginning, chosen = null) {
     this.stop("Writing…");
     const { signal } = (this.writing = new AbortController());
+    this.count = 0; // of the tokens that were written
     find("halt").disabled = false;
     await this.attempt(async () => {
       const begun = await beginning;
@@ -172,14 +173,13 @@ export class Page extends EventTarget {
         if (signal.aborted) break;
         tokens ??= this.add({ ...begun, begin: request.begin, tokens: [...given] }).tokens;
         if (read >= given.length) tokens.push({ ...token, before: token.before ?? known[read]?.before ?? null });
+        this.count = tokens.length - given.length;
         read++;
         this.list.grow();
       }
       if (signal.aborted) return; // an engine may end a text early, without an error
-      const count = tokens.length - given.length;
-      const speed = Math.round((1000 * count) / (performance.now() - started)).toLocaleString("en");
-      this.stop(`${count} tokens, ${speed} a second. ${ENDINGS[tokens.at(-1).finish_reason]}`);
-      this.tell("ended");
+      const speed = Math.round((1000 * this.count) / (performance.now() - started)).toLocaleString("en");
+      this.stop(`${counted(this.count)}, ${speed} a second. ${ENDINGS[tokens.at(-1).finish_reason]}`);
     }, signal);
   }
 
@@ -202,9 +202,20 @@ export class Page extends EventTarget {
     this.stop("It stands among the texts.");
   }
 
+  get isWriting() {
+    return !find("halt").disabled;
+  }
+
+  /** End what is being written, at the person's wish, and say how far it came. */
+  halt() {
+    const sentence = this.count ? `Stopped: ${counted(this.count)}.` : "Stopped.";
+    this.stop(this.isWriting ? sentence : "");
+  }
+
   /** End what is being written. */
   stop(message) {
     this.writing.abort();
+    if (this.isWriting) this.tell("ended");
     turnOff(find("halt"), find("write"));
     this.list.rest();
     this.say(message);
@@ -228,7 +239,7 @@ export class Page extends EventTarget {
 
   /** Change the tree. */
   changeTree(work) {
-    if (!find("halt").disabled) this.stop("Stopped.");
+    if (this.isWriting) this.halt();
     this.follow(() => work(this.tree));
     this.keep();
   }
@@ -292,6 +303,10 @@ export class Page extends EventTarget {
     find("key").hidden = false;
     find("key").elements.key.focus();
   }
+}
+
+function counted(tokens) {
+  return tokens === 1 ? "1 token" : `${tokens} tokens`;
 }
 
 const ENDINGS = {

@@ -77,7 +77,7 @@ export class TreeView {
     const button = make("button");
     button.dataset.id = id;
     button.addEventListener("click", () => {
-      this.page.stop("");
+      this.page.halt();
       this.page.show(id);
     });
     return button;
