@@ -185,6 +185,8 @@ def test_a_key_is_asked_for_and_kept_for_the_window(browser, trained):
         page.fill("#key-field", "open sesame")
         page.keyboard.press("Enter")
         wait_for_status(page, "Ready.")
+        expect(page.locator("#prompt")).to_be_focused()
+        assert page.input_value("#key-field") == ""
         page.reload()
         wait_for_status(page, "Ready.")
         assert page.evaluate("localStorage.length") == 0

@@ -32,6 +32,10 @@ export class Beginning {
     this.showWay();
   }
 
+  focus() {
+    (this.byPrompt ? find("prompt") : this.inputs[0]).focus();
+  }
+
   showWay() {
     find("fields").hidden = this.byPrompt;
     find("prompt-part").hidden = !this.byPrompt;

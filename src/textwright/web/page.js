@@ -70,7 +70,10 @@ export class Page extends EventTarget {
     find("runs").addEventListener("change", ({ target }) => this.choose(this.runs[target.selectedIndex]));
     find("key").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.side.useKey(event.target.elements.key.value);
+      const field = find("key").elements.key;
+      this.side.useKey(field.value);
+      field.value = "";
+      this.beginning.focus();
       find("key").hidden = true;
       this.begin();
     });
