@@ -105,6 +105,23 @@ def test_another_run_leaves_what_was_typed_and_set(page, trained, formed):
     assert page.input_value("#prompt") == "The soup"
 
 
+def test_the_chosen_run_and_its_fields_are_kept_for_the_window(page, formed):
+    page.select_option("#runs", formed.name)
+    page.check("#way-fields")
+    page.fill("#fields input >> nth=0", "Soup")
+    page.select_option("#runs", "mixed")
+    expect(page.locator("#prompt")).to_be_visible()
+    page.select_option("#runs", formed.name)
+    for _ in range(2):
+        assert page.input_value("#runs") == formed.name
+        assert page.inner_text("#name") == formed.name
+        expect(page.locator("#prompt")).to_be_hidden()
+        values = [field.input_value() for field in page.locator("#fields input").all()]
+        assert values == ["Soup", "", ""]
+        page.reload()
+        wait_for_status(page, "Ready.")
+
+
 def test_the_server_says_what_cannot_be(browser, url):
     page = browser.new_page()
     page.goto(url)

@@ -3,18 +3,26 @@
 import { find, make } from "./elements.js";
 import { keepInWindow, readInWindow } from "./keeping.js";
 
-const TYPED = `textwright prompt: ${location.pathname}`; // kept until the window is closed
+const TYPED = `textwright prompt: ${location.pathname}`; // kept until the window is closed, as are
+const WAY = `textwright way: ${location.pathname}`;
+const FIELDS = `textwright fields: ${location.pathname}`;
 
 export class Beginning {
   /** onChange(): called when it is another. */
   constructor(onChange) {
     find("prompt").value = readInWindow(TYPED) ?? "";
+    this.way = readInWindow(WAY) ?? "prompt"; // for runs that have fields
+    this.typed = new Map(JSON.parse(readInWindow(FIELDS) ?? "[]")); // into the fields of any run
     addEventListener("pagehide", () => {
       const { value } = find("prompt");
       keepInWindow(TYPED, value === this.own ? "" : value);
+      keepInWindow(WAY, this.way);
+      keepInWindow(FIELDS, JSON.stringify([...this.typed]));
     });
+    find("fields").addEventListener("input", ({ target }) => this.typed.set(target.dataset.name, target.value));
     for (const id of ["prompt", "fields"]) find(id).addEventListener("input", onChange);
-    find("ways").addEventListener("change", () => {
+    find("ways").addEventListener("change", ({ target }) => {
+      this.way = target.value;
       this.showWay();
       onChange();
     });
@@ -26,9 +34,8 @@ export class Beginning {
     if (!prompt.value || prompt.value === this.own) prompt.value = run.prompt;
     this.own = run.prompt;
     find("ways").hidden = !run.fields.length;
-    if (!run.fields.length) find("way-prompt").checked = true;
-    const typed = Object.fromEntries(this.inputs.map(({ dataset, value }) => [dataset.name, value]));
-    find("fields").replaceChildren(...run.fields.map((name) => fieldOf(name, typed[name] ?? "")));
+    find(run.fields.length && this.way === "fields" ? "way-fields" : "way-prompt").checked = true;
+    find("fields").replaceChildren(...run.fields.map((name) => fieldOf(name, this.typed.get(name) ?? "")));
     this.showWay();
   }
 

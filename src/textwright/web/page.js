@@ -14,6 +14,7 @@ import { showCard } from "./card.js";
 import { Comparison } from "./comparison.js";
 import { find, turnOff } from "./elements.js";
 import { InsideView } from "./inside_view.js";
+import { keepInWindow, readInWindow } from "./keeping.js";
 import { showLossCurve } from "./loss_curve.js";
 import { Settings } from "./settings.js";
 import { TokenList } from "./token_list.js";
@@ -21,6 +22,7 @@ import { Tree } from "./tree.js";
 import { joinTree, keepTree, openTree } from "./tree_store.js";
 import { TreeView } from "./tree_view.js";
 
+const CHOSEN = `textwright run: ${location.pathname}`;
 const PIECES_OF = { word: "words", char: "characters", symbols: "symbols", bpe: "pieces of words" };
 
 /**
@@ -88,9 +90,10 @@ export class Page extends EventTarget {
       this.runs = await this.side.runs();
       find("runs").replaceChildren(...this.runs.map(({ name }) => new Option(name)));
       find("runs").parentElement.hidden = this.runs.length < 2;
-      const again = this.runs.find(({ name }) => name === this.run?.name); // after another key
+      const named = (wanted) => this.runs.find(({ name }) => name === wanted);
+      const again = named(this.run?.name); // after another key
       if (again) find("runs").value = (this.run = again).name;
-      else this.choose(this.runs[0]);
+      else this.choose(named(readInWindow(CHOSEN)) ?? this.runs[0]);
       this.say(this.side.waiting);
       this.engine = await this.side.openEngine();
       find("write").disabled = find("another").disabled = false;
@@ -105,6 +108,8 @@ export class Page extends EventTarget {
   choose(run) {
     this.halt();
     this.run = run;
+    find("runs").value = run.name;
+    keepInWindow(CHOSEN, run.name);
     document.title = run.name;
     find("name").textContent = run.name;
     const size = run.tokenizer.size.toLocaleString("en");
@@ -196,7 +201,6 @@ export class Page extends EventTarget {
   take(text) {
     if (text.run !== this.run.name) {
       const { value } = find("prompt");
-      find("runs").value = text.run;
       this.choose(this.runs.find(({ name }) => name === text.run));
       find("prompt").value = value;
       this.tellUnknown();
