@@ -82,6 +82,8 @@ def test_a_token_branches_and_the_rest_goes_on_as_its_seed_says(page):
 
 
 def test_another_run_can_be_chosen(page, mixed):
+    list_of_runs, label = (page.locator(name).bounding_box() for name in ("#runs", "[for=prompt]"))
+    assert label["y"] - list_of_runs["y"] - list_of_runs["height"] >= 8
     page.select_option("#runs", "mixed")
     expect(page.locator("#name")).to_have_text("mixed")
     (sample,) = load(mixed.with_name("mixed")).generate("Warm butter", seed=3)

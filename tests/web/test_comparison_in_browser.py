@@ -142,7 +142,7 @@ def test_a_rating_is_blind_and_counts_for_the_side_that_wrote_the_text(page, pla
     page.click("#none-better")
     expect(page.locator("#none-better")).to_be_enabled(timeout=30_000)
     page.click("#end-comparison")
-    told = [*place.names, "6", "0", "1", "100 %, interval 54 to 100 %"]
+    told = [*place.names, "6", "0", "1", "100\u00a0%, interval 54 to 100\u00a0%"]
     assert results(page) == [[*told, f"“{place.names[0]}” is better"]]
     page.reload()
     wait_until_ready(page)

@@ -133,6 +133,20 @@ def test_what_was_asked_of_another_token_goes_when_an_answer_is_refused(browser,
     page.close()
 
 
+def test_shades_are_offered_once_there_are_some(page):
+    write(page)
+    page.click("#token-1")
+    expect(page.locator("#choices")).to_be_visible()
+    assert page.inner_text("#choices h2").endswith("\u00a0%")
+    held = hold(page, "api/inspect")
+    with page.expect_request("**/api/inspect"):
+        page.click("#inside summary")
+    expect(page.locator("#inside-said")).to_have_text("Looking inside…")
+    expect(page.locator("#inside-view")).to_be_hidden()
+    let_go(page, held, 0)
+    expect(page.locator("#inside-view")).to_be_visible()
+
+
 def test_rating_does_not_begin_after_it_was_stopped(page):
     page.click("#comparison summary")
     held = hold(page, "tokenize")

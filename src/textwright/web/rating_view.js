@@ -4,6 +4,7 @@ import { find, make, makeTable } from "./elements.js";
 import { keep, readKept } from "./keeping.js";
 import { countRatings, drawFirst, ratingsDocument } from "./rating.js";
 import { saveFile } from "./saving.js";
+import { GAP } from "./shaded_text.js";
 import { nameSides } from "./sides.js";
 import { identityOf } from "./tree_store.js";
 
@@ -125,10 +126,10 @@ export class RatingView {
     const rows = countRatings(this.ratings).map(({ sides, better, ties, share, interval }) => {
       const names = nameSides(sides);
       const [middle, low, high] = [share, ...interval].map((value) => Math.round(100 * value));
-      const said = share === null ? "no answer" : `${middle} %, interval ${low} to ${high} %`;
+      const said = share === null ? "no answer" : `${middle}${GAP}%, interval ${low} to ${high}${GAP}%`;
       return [...names, ...better.map(String), String(ties), said, verdict(names, interval)];
     });
-    const heads = ["one", "other", "one better", "other better", "cannot say", "share of the one (95 %)", "so far"];
+    const heads = ["one", "other", "one better", "other better", "cannot say", `share of the one (95${GAP}%)`, "so far"];
     find("results").replaceChildren(makeTable("What you rated", heads, rows));
   }
 }

@@ -1,6 +1,7 @@
 // A text, token by token, each with a shade, that is walked with the arrow keys.
 
 const MOST_BITS = 10; // of surprise: the strongest shade
+export const GAP = "\u00a0"; // between a number and its sign: no line ends there
 const PAUSE = 80; // milliseconds until a growing text is shown again: its layout takes longer than a token
 
 export class ShadedText {
@@ -109,5 +110,5 @@ export function visible(text) {
 }
 
 export function percent(p) {
-  return p < 0.0001 ? "< 0.01 %" : `${(100 * p).toFixed(p < 0.0995 ? 2 : 1)} %`;
+  return p < 0.0001 ? `<${GAP}0.01${GAP}%` : `${(100 * p).toFixed(p < 0.0995 ? 2 : 1)}${GAP}%`;
 }
