@@ -355,6 +355,10 @@ def test_held_out_parts_too_short_to_judge_by_are_told(tmp_path, count, length, 
         (tmp_path / f"{number:03}.txt").write_text(f"{number} " + "a word of it " * (length // 13))
     note = Corpus(tmp_path, CorpusOptions(unit="file")).scan().note
     assert bool(note) is told
+    held = tmp_path / "held.txt"
+    held.write_text("Another text.\n\n" * 30)
+    given = Corpus(sorted(tmp_path.glob("0*.txt")), CorpusOptions(unit="file"), valid=held)
+    assert not given.scan().note
     if told:
         assert note.startswith("Held out: the ends of 60 documents, 15 characters on average")
 

@@ -11,7 +11,7 @@ import numpy as np
 from textwright.corpus.split import FEW_DOCUMENTS
 
 DROPPED = 255
-SEVERAL = 20  # documents: so many are texts of one kind, whose ends a model learns
+SEVERAL = 20  # documents: a model learns how so many texts of one kind begin and end
 SHORT = 100  # characters of a held-out part that hardly says anything of a model
 
 Hashes = np.ndarray  # (n,) uint64, sorted
@@ -42,12 +42,18 @@ class Summary:
     train_hashes: Hashes
 
     @property
+    def ends_held_out(self) -> bool:
+        """Whether there are several documents whose ends do not train."""
+        cut_short = self.split["by"] == "position" and self.split["ends"]["train"] < 1
+        return cut_short and self.parts["train"] >= SEVERAL
+
+    @property
     def note(self) -> str:
         """What makes the held-out parts hard to judge by, in a sentence; empty: nothing."""
-        tested = 1 - self.split["ends"].get("valid", 1.0)
-        held = round(tested * self.characters / max(1, self.documents))
-        short = self.parts["valid"] >= SEVERAL and held < SHORT
-        if self.split["by"] != "position" or not short:
+        ends = self.split["ends"]
+        share = ends.get("valid", 1.0) - ends["train"]
+        held = round(share * self.characters / max(1, self.documents))
+        if not self.ends_held_out or "valid" not in ends or held >= SHORT:
             return ""
         return (
             f"Held out: the ends of {self.documents} documents, {held} characters on average, "

@@ -18,7 +18,6 @@ from typing import IO, Any
 import numpy as np
 
 from textwright.corpus import PARTS, Corpus, Part, Piece
-from textwright.corpus.tally import SEVERAL
 from textwright.errors import CorpusError
 from textwright.tokenizer import Tokenizer
 
@@ -78,7 +77,7 @@ def write_encoded(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> Iterato
     or word: a model would learn to end within words. Memory does not grow with the corpus.
     """
     folder.mkdir()
-    cut_short = _are_cut_short(corpus)
+    cut_short = corpus.scan().ends_held_out
     with ExitStack() as files:
         parts = {
             part: _IdsFile(files.enter_context((folder / f"{part}.ids").open("wb")), tokenizer)
@@ -127,12 +126,6 @@ def read_meta(folder: Path) -> dict[str, Any]:
         return {**known, "checksums": dict(meta["checksums"])}
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(folder / META, str(error)) from None
-
-
-def _are_cut_short(corpus: Corpus) -> bool:
-    found = corpus.scan()
-    by_position = found.split["by"] == "position" and found.split["ends"]["train"] < 1
-    return by_position and found.parts["train"] >= SEVERAL
 
 
 def _to_its_break(text: str) -> str:
