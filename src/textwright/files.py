@@ -141,6 +141,11 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def from_home(name: str | Path) -> Path:
+    """The path with ~ as the home that it names; a ~ that is nobody's stays."""
+    return Path(os.path.expanduser(name))
+
+
 def holds_run(folder: Path) -> bool:
     """Whether the config of a run stands in the folder."""
     config = folder / "config.toml"

@@ -94,11 +94,8 @@ for command in (
 def main() -> None:
     """Run the command line; every error that a user can cause is one sentence and exit code 2."""
     keep_bytecode()
-    for stream in (
-        sys.stdin,
-        sys.stdout,
-        sys.stderr,
-    ):  # Windows redirects in an encoding of its own
+    # Windows redirects in an encoding of its own.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
             # A name that is not UTF-8 can still be told.
             errors = "backslashreplace" if stream is sys.stderr else stream.errors

@@ -136,6 +136,7 @@ def generate(
         starts = [*(prompt or []), *_lines(prompts)] or [""]
         stream = generator.stream(starts, options, num=num, seed=seed, logprobs=logprobs)
     warn_of_prompts(stream)
+    costs = options.no_copy and options.beams == 1  # of beams it is not counted
     if as_json or out:
         records = []
         with TextFile(out) if out else nullcontext() as file:
@@ -147,12 +148,11 @@ def generate(
                     records.append(record)
         if as_json:
             speed = {"seconds": stream.seconds, "tokens_per_second": stream.tokens_per_second}
-            counted = options.no_copy and options.beams == 1
-            cost = {"no_copy": stream.cost.to_json()} if counted else {}
+            cost = {"no_copy": stream.cost.to_json()} if costs else {}
             print_json({"samples": records, "seed": seed, **speed, **cost})
     else:
         show_stream(stream)
-    if options.no_copy and options.beams == 1 and not as_json:
+    if costs and not as_json:
         show_cost(stream, options.no_copy)
     warn_of_texts(stream)
 

@@ -8,6 +8,7 @@ import difflib
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ class Corpus:
             for role, names in named.items()
             if names or role == "sources"
         }
-        self.options, choices = choose_options(options, self.files["sources"], like)
-        self.choices = [*filter(None, [left_out(named["sources"], options.format)]), *choices]
+        self._sources, self._format = named["sources"], options.format
+        self.options, self._choices = choose_options(options, self.files["sources"], like)
         options = self.options
         self.fingerprint = self._fingerprint(whole_symbols)
         self.template = Template(options.template) if options.template else self._only_column()
@@ -75,6 +76,11 @@ class Corpus:
         self._codes: dict[str, bytearray] = {}
         self._lengths: list[int] | None = None
         self._leaked: set[tuple[int, Part]] = set()
+
+    @cached_property
+    def choices(self) -> list[str]:
+        """A line about what a folder leaves out, and about each choice."""
+        return [*filter(None, [left_out(self._sources, self._format)]), *self._choices]
 
     def scan(self, on_progress: OnProgress | None = None) -> Summary:
         """Read everything once and count it; a second call answers from memory.

@@ -26,9 +26,9 @@ from textwright.errors import CorpusError
 _LONGEST_CELL = 1 << 26  # characters; in a longer cell a quote was surely never closed
 _BLOCK = 1 << 20  # bytes
 _HEAD = 1000  # lines that say whether double quotes are quotation marks
-# A cell that goes on after its closing quote: as most TSV is written, quotes stand for themselves.
 _QUOTED = re.compile(r'"[^"]*"')
 _DECLARED = re.compile(r'"?sep=(.)"?\s*')  # a first line by which a spreadsheet names the separator
+# A cell that goes on after its closing quote: as most TSV is written, quotes stand for themselves.
 _PLAIN_QUOTE = re.compile(r'(?:^|\t)"(?:[^"\t]|"")*"[^"\t\r\n]')
 _END = "\0end of file"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from textwright.errors import CorpusError
-from textwright.files import hash_file, holds_run
+from textwright.files import from_home, hash_file, holds_run
 from textwright.hub import asking_hub
 from textwright.wording import counted
 
@@ -120,7 +120,7 @@ def refuse_changed(file: SourceFile) -> None:
 
 def leads_to_files(source: str | Path) -> bool:
     """True if a name matches files or a folder on this machine, so that it is no hub data set."""
-    path = _from_home(source)
+    path = from_home(source)
     return path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
@@ -184,13 +184,8 @@ def _named_format(name: str) -> str | None:
     return FORMATS.get(Path(name.lower().removesuffix(".gz")).suffix)
 
 
-def _from_home(source: str | Path) -> Path:
-    """The path with ~ as the home that it names; a ~ that is nobody's stays."""
-    return Path(os.path.expanduser(source))
-
-
 def _expand(source: str, format: str) -> list[Path]:
-    path = _from_home(source)
+    path = from_home(source)
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -228,7 +223,7 @@ def _folder_files(folder: Path, format: str) -> list[Path]:
 def left_out(sources: Iterable[str | Path], format: str) -> str:
     """A line about the texts of folders that are not read, as others there have an ending that is
     known; empty if there are none."""
-    folders = [path for path in map(_from_home, sources) if path.is_dir()]
+    folders = [path for path in map(from_home, sources) if path.is_dir()]
     if format != "auto" or not folders:
         return ""
     endings: Counter[str] = Counter()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from textwright.run import Run
+from textwright.run.about import card_of
 
 
 def write_card(folder: Path, run: Run, use: str, notes: list[str], head: str = "") -> None:
     """Write README.md. use: Markdown · notes: paragraphs, or empty · head: front matter."""
-    about = f"# {run.path.name}\n"
-    if run.has("README.md"):
-        about = (run.path / "README.md").read_text("utf-8", "replace").partition("\n## Use\n")[0]
+    about = card_of(run) if run.has("README.md") else f"# {run.path.name}\n"
     parts = [head + about.rstrip(), "## Use", use.strip(), *filter(None, notes)]
     parts.append(
         "The model repeats what its corpus contains, true or not, and may repeat passages of it."

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 START = "(start)"  # shown for the stop that begins a text
-MOST_WHOLE = (
-    2_000  # tokens of a text that is looked into at each of them: a page has a row for each
-)
+MOST_WHOLE = 2_000  # tokens that are looked into at each of them: a page has a row for each
 TABLES = ("next", "surprisal")  # the views of any run; see also `inner.views_of`
 
 

@@ -146,15 +146,10 @@ class TrainingText:
         """Of each token of a document, (3, T): how much of the text as the tokenizer reads it
         stands there up to its end, and where it begins and ends in the document."""
         if number not in self._places:
-            decoder, spans = (
-                self._tokenizer.decoder(),
-                self._tokenizer.spans(self._documents[number]),
-            )
-            lengths = [len(decoder.push(token_id)) for token_id, _, _ in spans]
-            places = [(start, end) for _, start, end in spans]
-            self._places[number] = np.vstack(
-                [np.cumsum(lengths, dtype=np.int64), *np.array(places).T]
-            )
+            decoder = self._tokenizer.decoder()
+            ids, starts, ends = zip(*self._tokenizer.spans(self._documents[number]), strict=True)
+            lengths = [len(decoder.push(token_id)) for token_id in ids]
+            self._places[number] = np.array([np.cumsum(lengths), starts, ends])
         return self._places[number]
 
     def _original(self, source: Source) -> int:

@@ -12,7 +12,6 @@ Pickled weights (pytorch_model.bin) are neither fetched nor read: reading them r
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from textwright.compute import processes
 from textwright.config import Config, OriginRecord
 from textwright.errors import PretrainedError
 from textwright.families import GPTOptions
+from textwright.files import from_home
 from textwright.hub import asking_hub
 from textwright.models import LanguageModel, build, build_with, fill
 from textwright.models.gguf import open_gguf
@@ -214,7 +214,7 @@ class Pretrained:
 
 def find_origin(name: str) -> Origin:
     """The run or model that `--from` names. Raises RunError or PretrainedError if there is none."""
-    path = Path(os.path.expanduser(name))  # which leaves a ~ that is nobody's as it is
+    path = from_home(name)
     try:
         is_run = (path / "config.toml").exists()
     except OSError as error:
@@ -235,7 +235,7 @@ def find_origin(name: str) -> Origin:
 def find_published(name: str) -> Published | None:
     """The model in a folder or a GGUF file; None if there is no such path. Raises PretrainedError
     if it holds no model."""
-    path = Path(os.path.expanduser(name))
+    path = from_home(name)
     if path.is_dir():
         if not (path / "config.json").exists():
             raise PretrainedError(

@@ -35,7 +35,7 @@ def about(run: Run, license: str = "") -> dict[str, Any]:
         "off": {"beams": 1} if run.config.sample.beams > 1 else {},
         "prompt": run.config.train.sample_prompt,
         "license": license,
-        "card": _card(run),
+        "card": card_of(run),
         "loss_curve": _curve(run),
     }
 
@@ -70,7 +70,7 @@ def _curve(run: Run) -> dict[str, Any] | None:
         return None
 
 
-def _card(run: Run) -> str:
+def card_of(run: Run) -> str:
     """The model card, without how to use the run's folder."""
     if not run.has("README.md"):
         return ""

@@ -27,6 +27,7 @@ from textwright.counts.kneser_ney import KneserNey
 from textwright.errors import CorpusError, RunError
 from textwright.escape import EscapeCode
 from textwright.evaluation.scores import HeldOut
+from textwright.files import from_home
 from textwright.run import COUNTS, Run
 from textwright.run.origin import Origin
 from textwright.run.recorded import find_recorded
@@ -112,7 +113,7 @@ def _relative(run: Run, known: Mapping[str, Any]) -> dict[str, Any]:
     """A record of a corpus with its paths relative to the run folder; hub names stay."""
 
     def relative(path: str) -> str:
-        full = os.path.abspath(os.path.expanduser(path))
+        full = os.path.abspath(from_home(path))
         try:
             return Path(os.path.relpath(full, run.path.resolve())).as_posix()
         except ValueError:  # on another drive of Windows

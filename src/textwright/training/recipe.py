@@ -17,6 +17,7 @@ from textwright.compute.device import choose_device, choose_dtype
 from textwright.compute.memory import free_memory
 from textwright.config import AUTO, Config, TrainOptions, merge
 from textwright.corpus import Corpus, Summary
+from textwright.corpus.tally import SEVERAL
 from textwright.models import build_empty
 from textwright.models.contract import BY_TOKEN
 from textwright.tokenizer import TokenizerOptions
@@ -55,10 +56,9 @@ DROPOUT = {4: 0.0, 8: 0.1, 20: 0.2, math.inf: 0.3}
 # Up to so far, if as many epochs were read as there is time for: share of the tokens that are split
 # at first, and dropout beside it.
 SPLIT = {12: (0.0, 0.0), 40: (0.2, 0.2), 100: (0.3, 0.2), math.inf: (0.4, 0.3)}
-# Fewer documents than these, of more windows than these on average: a model sees too few of their
+# Where fewer than SEVERAL documents have more windows than these on average, a model sees too few
 # beginnings, and paragraphs are opened in a share of the windows.
-FEW, LONG = 20, 20
-OPENED = 0.1
+LONG, OPENED = 20, 0.1
 LONGEST = 8  # n-gram that may be counted beside the model
 COUNTING = 180  # bytes of memory that counting takes for each token (docs/training.md)
 FREE = 0.8  # share of the free memory that it may take
@@ -124,7 +124,7 @@ def _training(
         "checkpoint_every": max(50, round(SAVING * a_second / a_step)),
     }
     if (
-        documents < FEW
+        documents < SEVERAL
         and tokens > LONG * plan["data"]["context_length"] * documents
         and plan["data"]["layout"] != "rows"
     ):
