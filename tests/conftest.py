@@ -33,6 +33,14 @@ TINY = [
     "train.threads=1",
     "train.dtype=fp32",
 ]
+# The same of a GPT, over the preset demo-gpt.
+TINY_GPT = [
+    *(setting for setting in TINY if not setting.startswith(("model.", "data."))),
+    "model.layers=1",
+    "model.heads=2",
+    "model.width=8",
+    "data.context_length=48",
+]
 
 
 # Another value than the default for every option of sampling, but for those that name tokens.
@@ -100,6 +108,24 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("corpus") / "notes.txt"
     file.write_text("".join(f"{note}\n" for note in grammar.documents(300, seed=3)), "utf-8")
     return file
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """20 notes that no run has read."""
+    from textwright import grammar
+
+    file = tmp_path / "fresh.txt"
+    file.write_text("".join(f"{note}\n" for note in grammar.documents(20, seed=99)), "utf-8")
+    return file
+
+
+@pytest.fixture
+def one_thread() -> None:
+    """torch works on one thread from here on, as quickly as it can for a tiny model."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -219,6 +245,24 @@ def counted(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of counts alone. For reading only."""
     settings = ["tokenizer.vocab_size=400", "model.longest=4"]
     return train_tiny(notes, settings, tmp_path_factory, "counts")
+
+
+@pytest.fixture(scope="session")
+def bpe(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a GPT over bytes, whose tokens keep all of a text. For reading only."""
+    settings = [*TINY_GPT, "tokenizer.kind=bpe", "tokenizer.vocab_size=300"]
+    return train_tiny(notes, settings, tmp_path_factory, "demo-gpt")
+
+
+@pytest.fixture(scope="session")
+def exported(bpe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of it for `transformers`. For reading only."""
+    from textwright.export import export_run
+    from textwright.run import Run
+
+    out = tmp_path_factory.mktemp("exports") / "folder"
+    export_run(Run.load(bpe), "transformers", out)
+    return out
 
 
 def train_tiny(

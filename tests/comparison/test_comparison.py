@@ -1,30 +1,17 @@
-"""Comparisons: scores against those of `evaluate`, known laws and other readers of the same model;
-what is unfair is refused."""
+"""Comparisons: scores against those of `evaluate` and known laws; what is unfair is refused."""
 
 import json
 import math
 import shutil
-import socket
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
+from short_comparison import QUICK, SHORT, Truth
 
 from textwright import api, grammar
 from textwright.comparison import comparison as comparing
-from textwright.comparison.audit import audit
 from textwright.comparison.comparison import beginnings, compare_models, open_subject
-from textwright.comparison.completions import CompletionServer, elias_delta_bits
-from textwright.comparison.compressors import costs, primed_ppmd, primed_xz
-from textwright.comparison.easy import measure_easy
-from textwright.comparison.model_folder import ModelFolder
-from textwright.comparison.proof import prove
-from textwright.comparison.run_subject import RunSubject
-from textwright.comparison.subjects import Codec, Measured, Writing, Written
-from textwright.config import Config
+from textwright.comparison.subjects import Writing
 from textwright.corpus import CorpusOptions
 from textwright.errors import (
     CorpusError,
@@ -34,87 +21,12 @@ from textwright.errors import (
     TextwrightError,
 )
 from textwright.evaluation.held_out import HeldOutText
-from textwright.evaluation.kept import NOTHING_KEPT
-from textwright.evaluation.predictors import open_predictor
 from textwright.evaluation.runs import score_run
-from textwright.evaluation.scores import HeldOut
-from textwright.export import export_run
 from textwright.report.comparison import short_names
 from textwright.run import Run
-from textwright.training.session import train_run
-from textwright.writing.backend import window_start
+from textwright.run.recorded import recorded_corpus
 
-QUICK = Writing(characters=40, texts=2)
-SHORT = {"easy": False, "device": "cpu", "writing": QUICK}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
-def train(corpus, out, cache, preset, tiny, *settings):
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("TEXTWRIGHT_CACHE", str(cache))
-        shared = [one for one in tiny if not one.startswith("model.")]
-        config = Config.resolve(preset, settings=[*shared, *settings])
-        for _ in train_run([corpus], out, config):
-            pass
-    return out
-
-
-@pytest.fixture(scope="session")
-def bpe(notes, tiny, tmp_path_factory):
-    """A GPT over bytes, whose tokens keep all of a text."""
-    out = tmp_path_factory.mktemp("runs") / "bpe"
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    tokens = ["tokenizer.kind=bpe", "tokenizer.vocab_size=300"]
-    shape = ["model.layers=1", "model.heads=2", "model.width=8"]
-    return train(notes, out, cache, "demo-gpt", tiny, *tokens, *shape, "data.context_length=48")
-
-
-@pytest.fixture(scope="session")
-def exported(bpe, tmp_path_factory):
-    out = tmp_path_factory.mktemp("exports") / "folder"
-    export_run(Run.load(bpe), "transformers", out)
-    return out
-
-
-@pytest.fixture(scope="session")
-def words(notes, tiny, tmp_path_factory):
-    """A GPT over words, whose tokens lose spelling and spacing."""
-    out = tmp_path_factory.mktemp("runs") / "words"
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    shape = ["model.layers=1", "model.heads=2", "model.width=8", "tokenizer.vocab_size=60"]
-    return train(notes, out, cache, "demo-gpt", tiny, *shape, "data.context_length=48")
-
-
-@pytest.fixture(scope="session")
-def mixed(notes, tiny, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "mixed"
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    small = ["model.embedding_size=8", "model.hidden_size=8", "counts.longest=3"]
-    return train(notes, out, cache, "demo", tiny, *small)
-
-
-@pytest.fixture(scope="session")
-def counted(notes, tiny, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "counted"
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    config = Config.resolve(settings=["model.family=ngram", "corpus.unit=line"])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("TEXTWRIGHT_CACHE", str(cache))
-        for _ in train_run([notes], out, config):
-            pass
-    return out
-
-
-@pytest.fixture
-def fresh(tmp_path):
-    """Notes that no run has read."""
-    file = tmp_path / "fresh.txt"
-    file.write_text("".join(f"{note}\n" for note in grammar.documents(20, seed=99)), "utf-8")
-    return file
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # Scores
@@ -148,34 +60,6 @@ def test_a_difference_is_that_of_the_scores_and_surer_than_they_are(trained, cou
     assert width < sum(score.interval[1] - score.interval[0] for score in (one, other))
 
 
-class Truth:
-    """The grammar itself: what no honest model can better."""
-
-    name, kind, kept = "the truth", "folder", NOTHING_KEPT
-
-    def measure(self, documents, on_progress):
-        nats = [np.array([-grammar.log_probability(document)]) for document in documents]
-        return Measured(nats, HeldOut.sized(documents, [np.array([0]) for _ in documents]))
-
-    def write(self, prompts, writing, max_new_tokens):
-        return Written(list(grammar.documents(len(prompts))), 1.0, None)
-
-    def codec(self):
-        return None
-
-    def context(self):
-        return ""
-
-    def remarks(self):
-        return []
-
-    def parameters(self):
-        return None
-
-    def bytes(self):
-        return None
-
-
 def test_the_truth_wins_and_its_entropy_lies_in_its_interval(counted, tmp_path, monkeypatch):
     file = tmp_path / "many.txt"
     file.write_text("".join(f"{note}\n" for note in grammar.documents(400, seed=7)), "utf-8")
@@ -193,271 +77,16 @@ def test_the_truth_wins_and_its_entropy_lies_in_its_interval(counted, tmp_path, 
     assert found.pairs[0].interval[1] < 0
 
 
-# Another project's folder
-
-
-def test_a_folder_made_from_a_run_scores_its_bits(bpe, exported):
-    found = compare_models([bpe, exported], **SHORT)
-    run, folder = found.models
-    assert folder.kind == "folder"
-    assert folder.score.bits_per_character == pytest.approx(run.score.bits_per_character, abs=1e-3)
-    assert folder.score.tokens == run.score.tokens
-    assert found.pairs[0].interval == pytest.approx((0.0, 0.0), abs=1e-3)
-    assert "not known here" in folder.remarks[0]
-    assert folder.parameters == run.parameters
-    assert len(folder.written.texts) == len(found.prompts) == 2
-
-
-def test_a_folders_tokens_must_give_the_text_back(exported, tmp_path):
-    folder = tmp_path / "lossy"
-    shutil.copytree(exported, folder)
-    file = next(folder.glob("tokenizer.json"))
-    content = json.loads(file.read_text("utf-8"))
-    content["normalizer"] = {"type": "Lowercase"}
-    file.write_text(json.dumps(content), "utf-8")
-    with pytest.raises(EvaluationError, match=r"does not give the text back: from 'Aha' its"):
-        ModelFolder(folder, "cpu").measure(["Aha"], lambda done, total: None)
-
-
-def test_an_export_whose_tokens_lose_something_pays_as_its_run_does(words, fresh, tmp_path):
-    folder = tmp_path / "words"
-    export_run(Run.load(words), "transformers", folder)
-    fresh.write_text("Ah,   the SOUP of Zürich!\nTake 3 onions ,then wait.\n", "utf-8")
-    run, export = (
-        audit(name, [fresh], options=options, device="cpu")
-        for name, options in ((words, None), (folder, CorpusOptions(unit="line")))
-    )
-    assert export.score.bits_per_character == pytest.approx(run.score.bits_per_character, abs=1e-3)
-    assert export.proof.bytes == len(fresh.read_bytes()) - 2  # without the ends of lines
-    assert "escape code" in export.remarks[0]
-    found = compare_models([words, folder], **SHORT)
-    assert found.pairs[0].interval == pytest.approx((0.0, 0.0), abs=1e-3)
-    (folder / "escape_tokenizer.json").unlink()
-    with pytest.raises(TextwrightError, match=r"No tokenizer at .*escape_tokenizer.json"):
-        ModelFolder(folder, "cpu")
-    (folder / "escape.json.gz").unlink()
-    with pytest.raises(EvaluationError, match="textwright runs and their exports, which pay"):
-        audit(folder, [fresh], options=CorpusOptions(unit="line"), device="cpu")
-
-
-def test_a_folder_writes_past_its_context_as_it_is_scored(gpt2_folder):
-    folder = ModelFolder(gpt2_folder, "cpu")
-    prompts = ["Take", "Now peel the long carrots and wait. " * 30]
-    lengths = [len(folder.tokens.encode(prompt)[0]) for prompt in prompts]
-    assert lengths[0] < 128 < lengths[1]
-    written = folder.write(prompts, Writing(temperature=0, characters=9_999), 150)
-    expected = []
-    for prompt in prompts:
-        ids = [folder.start, *folder.tokens.encode(prompt)[0]]
-        begun = len(ids)
-        while len(ids) < begun + 150 and folder.stop not in ids[begun:]:
-            seen = torch.tensor([ids[window_start(len(ids), 128) :]])
-            with torch.inference_mode():
-                ids.append(int(folder.model(seen).logits[0, -1].argmax()))
-        expected.append([token for token in ids[begun:] if token != folder.stop])
-    assert written.texts == [folder.tokens.decode(new) for new in expected]
-    assert written.tokens == sum(map(len, expected)) > 150
-
-
-@pytest.mark.parametrize(
-    ("damage", "sentence"),
-    [
-        (lambda folder: (folder / "config.json").unlink(), "it has no config.toml and no config"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "holds no safetensors"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x"), "cannot load the model"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is damaged"),
-        (
-            lambda folder: (folder / "config.json").write_text('{"auto_map": {}}'),
-            "brings its own code, which is not run here",
-        ),
-    ],
-)
-def test_a_foreign_folder_is_refused_with_a_sentence(exported, tmp_path, damage, sentence):
-    folder = tmp_path / "folder"
-    shutil.copytree(exported, folder)
-    damage(folder)
-    with pytest.raises(EvaluationError, match=sentence):
-        open_subject(folder, "cpu")
-
-
-def test_an_empty_or_missing_folder_is_refused_with_a_sentence(tmp_path):
-    with pytest.raises(EvaluationError, match="neither a run nor a folder with a model"):
-        open_subject(tmp_path)
-    with pytest.raises(EvaluationError, match="There is no "):
-        open_subject(tmp_path / "none")
-
-
-# A server
-
-
-class Echo(BaseHTTPRequestHandler):
-    """Answers as an OpenAI-compatible server does, from a run."""
-
-    run: Run
-    says_all = True  # the first token's log-probability too, and the end as a token without text
-    broken = ""
-
-    def do_GET(self):
-        self.answer({"data": [{"id": "run"}]})
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.broken == "refuses":
-            return self.answer({"error": {"message": "echo is not supported"}}, 400)
-        if not asked.get("echo"):
-            text = {"text": " and salt", "logprobs": None}
-            return self.answer({"choices": [text], "usage": {"completion_tokens": 3}})
-        tokenizer = self.run.tokenizer
-        ids = tokenizer.encode(asked["prompt"])
-        row = np.concatenate([[tokenizer.stop_id], ids, [tokenizer.stop_id]])
-        [nats] = open_predictor(self.run, "cpu").score([row])
-        texts = [*(tokenizer.decode([one]) for one in ids.tolist()), ""]
-        values = (-nats).tolist()
-        if not self.says_all:
-            texts, values = texts[:-1], [None, *values[1:-1]]
-        if self.broken == "shouts":
-            texts = [text.upper() for text in texts]
-        found = {"tokens": texts, "token_logprobs": values}
-        given = None if self.broken == "silent" else found
-        self.answer({"choices": [{"text": asked["prompt"], "logprobs": given}]})
-
-    def answer(self, content, code=200):
-        body = json.dumps(content).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(bpe):
-    handler = type("Handler", (Echo,), {"run": Run.load(bpe)})
-    http = HTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{http.server_port}", handler
-    http.shutdown()
-    http.server_close()
-    thread.join()
-
-
-def test_a_server_that_echoes_a_run_scores_its_bits(bpe, server):
-    url, _ = server
-    found = compare_models([bpe, f"{url}/v1"], **SHORT)
-    run, served = found.models
-    assert served.kind == "server"
-    assert served.score.bits_per_character == pytest.approx(run.score.bits_per_character, abs=1e-6)
-    assert served.score.bytes_charged == run.score.bytes_charged
-    assert found.pairs[0].interval == pytest.approx((0.0, 0.0), abs=1e-6)
-    assert served.written.tokens == 3 * len(found.prompts)
-    assert served.parameters is served.bytes is None
-
-
-def test_what_a_server_does_not_say_is_charged_by_plain_codes(bpe, server):
-    url, handler = server
-    handler.says_all = False
-    document = next(Run.load(bpe).held_out("test"))
-    subject = CompletionServer(url)
-    found = subject.measure([document], lambda done, total: None)
-    whole = RunSubject(Run.load(bpe), "cpu").measure([document], lambda done, total: None)
-    tokenizer = Run.load(bpe).tokenizer
-    first = tokenizer.decode(tokenizer.encode(document)[:1].tolist())
-    plain = 8 * len(first.encode()) + elias_delta_bits(1 + len(document.encode()))
-    said = whole.nats[0][1:-1].sum() / math.log(2)
-    assert found.bits == pytest.approx(said + plain, abs=1e-3)
-    assert any("charged 8 bits a byte" in remark for remark in subject.remarks())
-    assert any("length is charged instead" in remark for remark in subject.remarks())
-
-
-def test_a_character_that_a_servers_tokens_split_is_counted_once(server, monkeypatch):
-    url, _ = server
-    subject = CompletionServer(url)
-    tokens = ["a", "bytes:\\xc3", "bytes:\\xa9", "bc", "bytes:\\xe2\\x80", "bytes:\\x93", "d"]
-    found = {"tokens": tokens, "token_logprobs": [-1.0] * len(tokens)}
-    monkeypatch.setattr(subject, "_complete", lambda **body: {"choices": [{"logprobs": found}]})
-    measured = subject.measure(["aébc–d"], lambda done, total: None)
-    assert measured.text.places[0].tolist() == [0, 1, 2, 2, 4, 5, 5]
-
-
-def test_the_code_of_a_length_is_complete():
-    """Kraft's sum of a code whose words are read one after another is at most 1."""
-    assert [elias_delta_bits(n) for n in (1, 2, 3, 4, 8, 16)] == [1, 4, 4, 5, 8, 9]
-    assert 0.85 < sum(2.0 ** -elias_delta_bits(n) for n in range(1, 1 << 16)) <= 1
-
-
-@pytest.mark.parametrize(
-    ("broken", "sentence"),
-    [
-        ("silent", "gives no log-probabilities of the text"),
-        ("refuses", "400: echo is not supported"),
-        ("shouts", "does not give the text back"),
-    ],
-)
-def test_a_server_that_cannot_be_scored_is_refused_with_a_sentence(server, broken, sentence):
-    url, handler = server
-    handler.broken = broken
-    with pytest.raises(EvaluationError, match=sentence):
-        CompletionServer(url).measure(["Take 3 onions."], lambda done, total: None)
-
-
-def test_a_server_that_is_not_there_is_a_sentence():
-    with pytest.raises(EvaluationError, match=r"does not answer .*; start the server"):
-        CompletionServer("http://127.0.0.1:9", timeout=1)
-    with pytest.raises(EvaluationError, match="is no URL of a server"):
-        CompletionServer("ftp://host")
-
-
-@pytest.mark.parametrize("url", ["http://localhost:80O0", "http://[::1", "http://:8000"])
-def test_a_url_without_an_address_or_a_port_is_a_sentence(url):
-    with pytest.raises(EvaluationError, match="is no URL of a server"):
-        CompletionServer(url)
-
-
-@pytest.mark.parametrize(
-    ("answer", "sentence"),
-    [
-        (b"SSH-2.0-OpenSSH_9.9\r\n", "does not answer in HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "its answer breaks off"),
-        (b"HTTP/1.1 500 No\r\nContent-Length: 99\r\n\r\n{", "refuses what it is asked at /v1/mod"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull", "its answer is no JSON object"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "its answer is no JSON object"),
-    ],
-)
-def test_an_answer_that_is_none_is_a_sentence(answer, sentence):
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def speak():
-            connection, _ = listening.accept()
-            with connection:
-                connection.recv(10_000)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=speak)
-        thread.start()
-        with pytest.raises(EvaluationError, match=sentence):
-            CompletionServer(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=10)
-        thread.join()
-
-
 # What is unfair
 
 
 def test_a_run_that_read_the_text_is_refused_by_name(trained, bpe, tmp_path):
     run = Run.load(trained)
     file = tmp_path / "leak.txt"
-    train = next(api_corpus(run).documents("train"))
+    train = next(recorded_corpus(run).documents("train"))
     file.write_text(f"{next(grammar.documents(1, seed=99))}\n{train}\n", "utf-8")
     with pytest.raises(EvaluationError, match=r"was trained on 1 of the 2 documents of .*leak.txt"):
         compare_models([trained, bpe], [file], **SHORT)
-
-
-def api_corpus(run):
-    from textwright.run.recorded import recorded_corpus
-
-    return recorded_corpus(run)
 
 
 def test_a_corpus_file_that_trained_a_run_is_refused(trained, notes):
@@ -523,140 +152,6 @@ def test_an_empty_corpus_is_a_sentence(trained, tmp_path):
     empty.write_text("", "utf-8")
     with pytest.raises(CorpusError):
         compare_models([trained], [empty], **SHORT)
-
-
-# Easy models
-
-
-def test_counting_and_compressors_are_primed_with_the_training_text(counted):
-    run = Run.load(counted)
-    seen = next(api_corpus(run).documents("train"))
-    new = next(run.held_out("test"))
-    rows = {row.name: row for row in measure_easy(run, [seen, new], lambda *_: None).rows}
-    assert list(rows) == ["unigrams", "5-grams", "PPMd", "xz"]
-    for name, empty in {"PPMd": primed_ppmd(5, b""), "xz": primed_xz(b"", 1_000)}.items():
-        known, unknown = (nats.sum() for nats in rows[name].measured.nats)
-        unprimed = costs(empty, [new])[0][0].sum()
-        assert unknown < 0.4 * unprimed, name
-        assert known < 0.4 * unprimed, name
-    assert known < 0.5 * unknown  # xz finds again what it has read
-    unigrams, ngrams = (rows[name].measured.bits for name in list(rows)[:2])
-    assert ngrams < 0.5 * unigrams
-
-
-@pytest.mark.parametrize("name", ["PPMd", "xz"])
-def test_a_stretch_costs_what_it_adds_to_all_before_it(name):
-    known = "".join(f"{note}\n" for note in grammar.documents(20, seed=1)).encode()
-
-    def primed():
-        return primed_ppmd(5, known) if name == "PPMd" else primed_xz(known, 10_000)
-
-    def size(data):
-        compressor = primed()
-        read = getattr(compressor, "encode", None) or compressor.compress
-        return len(read(data)) + len(compressor.flush())
-
-    text = "é".join(grammar.documents(60, seed=2))[:2_500]
-    told = []
-    [nats], [places] = costs(primed(), [text], lambda *said: told.append(said))
-    assert places.tolist() == [0, 1_000, 2_000]
-    ends = [text[:1_000], text[:2_000], text + "\0"]
-    sizes = [size(b""), *(size(end.encode()) for end in ends)]
-    assert (nats / math.log(2) / 8).tolist() == pytest.approx(np.diff(sizes).tolist())
-    assert told == [(1, 3), (2, 3), (3, 3)]
-
-
-def test_a_document_is_read_stretch_by_stretch_and_nothing_of_it_twice():
-    class OneStretch:
-        def compress(self, data):
-            assert len(data) <= 1_001
-            return data
-
-        def flush(self):
-            return b""
-
-    [nats], _ = costs(OneStretch(), ["a" * 3_000])
-    assert (nats / math.log(2)).tolist() == pytest.approx([8_000, 8_000, 8_008])
-
-
-def test_easy_rows_are_left_out_where_the_training_text_is_gone(trained, tmp_path):
-    moved = tmp_path / "moved" / "deep" / "run"
-    shutil.copytree(trained, moved)
-    found = measure_easy(Run.load(moved), ["Take 3 onions."], lambda *_: None)
-    assert not found.rows
-    assert "are left out: " in found.left_out[0]
-    assert "is gone" in found.left_out[0]
-
-
-# The proof
-
-
-@pytest.mark.parametrize("kind", ["trained", "mixed", "counted", "bpe", "exported"])
-def test_a_decoder_restores_the_text_from_the_models_own_probabilities(request, kind, fresh):
-    path = request.getfixturevalue(kind)
-    options = None if kind != "exported" else CorpusOptions(unit="line")
-    found = audit(path, [fresh], options=options, documents=2, device="cpu")
-    assert found.proof is not None
-    assert found.proof.documents == 2
-    assert abs(found.proof.bits - found.proof.charged) <= 2 * found.proof.documents
-    assert found.proof.largest <= 2.01
-    assert found.proof.bytes == found.proof.characters == found.held_out.characters
-
-
-def test_a_server_has_no_proof(server, fresh):
-    url, _ = server
-    found = audit(url, [fresh], options=CorpusOptions(unit="line"), documents=2)
-    assert found.proof is None
-    assert found.to_json()["proof"] is None
-
-
-def test_a_score_that_is_not_the_price_of_the_text_is_found_out(bpe, fresh, monkeypatch):
-    measure = RunSubject.measure
-
-    def flattered(self, documents, on_progress):
-        found = measure(self, documents, on_progress)
-        return Measured([nats * 0.9 for nats in found.nats], found.text)
-
-    monkeypatch.setattr(RunSubject, "measure", flattered)
-    with pytest.raises(EvaluationError, match="its score is not to be trusted"):
-        audit(bpe, [fresh], documents=1, device="cpu")
-
-
-class Certain(Truth):
-    """A model of three tokens (the end, a, b) that gives b a probability of e^-60."""
-
-    name, context_length = "certain", None
-    logits = np.array([[0.0, 0.0, -60.0]], np.float32)
-
-    def measure(self, documents, on_progress):
-        nats = [np.array([self.paid("_ab".index(letter)) for letter in d + "_"]) for d in documents]
-        return Measured(nats, HeldOut.sized(documents, [np.arange(len(n)) for n in nats]))
-
-    def paid(self, token):
-        return math.log(2 + math.exp(-60)) - float(self.logits[0, token])
-
-    def prefill(self, ids, lengths):
-        return self.logits, None
-
-    def step(self, ids, state):
-        return self.logits, None
-
-    def codec(self):
-        return Codec(
-            self,
-            0,
-            0,
-            lambda document, writer: ["_ab".index(letter) for letter in document],
-            lambda ids, reader: "".join("_ab"[id] for id in ids),
-        )
-
-
-def test_a_code_that_is_shorter_than_the_charge_proves_it():
-    certain = Certain()
-    found = prove(certain, certain.codec(), ["aba", "aa"])
-    assert found.charged == pytest.approx(7 + 60 / math.log(2), abs=1e-6)
-    assert found.bits < found.charged - 40
-    assert 0 <= found.largest <= 2.01
 
 
 # All together

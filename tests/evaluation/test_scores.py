@@ -20,12 +20,9 @@ from textwright.families import GPTOptions, LSTMOptions
 from textwright.models import build
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TEXTS = ["", "ab", "hello there", "b", "a rather longer text, abc " * 9, "héllo", "ba " * 40]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 def tokenizer(kind="char", **options):

@@ -19,17 +19,14 @@ from textwright.training.opening import Opener
 from textwright.training.splitting import Splitter
 from textwright.training.trainer import Evaluation, Finished, Step, Trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VOCABULARY = 9
 # Tokens 5 to 8, as if merged from smaller ones.
 HALVES = np.array([*[(-1, -1)] * 5, (1, 4), (2, 4), (3, 4), (5, 3)])
 # Token 4, as if it ended a line.
 ENDING = np.array([0, 0, 0, 0, 1, 0, 0, 0, 0])
 OPENER = Opener(ENDING, np.zeros(VOCABULARY, bool), 1, 0, 0.5, seed=3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 def documents(count=40):
