@@ -194,10 +194,10 @@ def test_names_from_the_code_are_in_the_code(page):
             assert re.search(rf"\b{name}\b", code), f"{page} names {name}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
-def test_the_tree_of_the_page_is_that_of_the_code(page):
-    tree = re.search(r"^src/textwright/\n(.*?)^(?:```|tests/)", read(page), re.DOTALL | re.M)
-    assert tree, f"{page} has no tree of src/textwright"
+def test_the_tree_of_the_code_is_drawn_as_it_is():
+    page = read("docs/architecture.md")
+    tree = re.search(r"^src/textwright/\n(.*?)^(?:```|tests/)", page, re.DOTALL | re.M)
+    assert tree
     # A line names a room (`models/`) or modules (`errors.py options.py`), then says what it is.
     lines = [re.split(r"\s{2,}", line.strip())[0] for line in tree[1].splitlines()]
     lines = [line for line in lines if line[0].isalpha()]

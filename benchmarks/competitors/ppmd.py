@@ -1,5 +1,5 @@
 """PPMd: what a held-out document adds to the compressed training text (see
-`comparison/compressors.py`). It adapts within a document, which neural rows do not."""
+`comparison/compressors.py`). It adapts within a document, as the memory of the default does."""
 
 import time
 

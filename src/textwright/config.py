@@ -79,8 +79,9 @@ class CountsOptions(Options):
         0,
         ge=0,
         le=12,
-        description="Longest n-gram that may be counted beside the model; the length that predicts "
-        "held-out text best is taken, and the share of the counts fitted there. 0: no counts.",
+        description="Longest n-gram that may be counted beside the model; longer ones are tried "
+        "while each saves 0.2 % on held-out text, and the share of the counts is fitted there. "
+        "0: no counts.",
     )
 
 

@@ -283,7 +283,11 @@ def test_a_truncated_gzip_is_refused(tmp_path, kind):
         ("a.json", b"not json", "line 1"),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', "Line 2"),
         ("a.parquet", b"PAR1 no more", "Parquet"),
-        ("a.txt", b"PK\x03\x04 zip", "zip"),
+        ("a.txt", b"PK\x03\x04 zip", "a zip file: unpack it"),
+        ("a.xlsx", b"PK\x03\x04 zip", "a spreadsheet: save its sheet as CSV"),
+        ("a.DOCX", b"PK\x03\x04 zip", "word processor: save it as plain text"),
+        ("a.rtf", b"{\\rtf1 text}", "save it as plain text"),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1", "older Word or Excel"),
     ],
 )
 def test_a_damaged_file_is_refused_with_the_place(tmp_path, name, content, reason):

@@ -31,6 +31,24 @@ _DECLARED = re.compile(r'"?sep=(.)"?\s*')  # a first line by which a spreadsheet
 # A cell that goes on after its closing quote: as most TSV is written, quotes stand for themselves.
 _PLAIN_QUOTE = re.compile(r'(?:^|\t)"(?:[^"\t]|"")*"[^"\t\r\n]')
 _END = "\0end of file"
+# How files begin that hold no plain text, and what they are.
+_ZIP = b"PK\x03\x04"
+_NO_TEXT = {
+    _ZIP: "a zip file: unpack it to text, CSV, JSON or Parquet",
+    b"\x28\xb5\x2f\xfd": "a zstd file: unpack it to text, CSV, JSON or Parquet",
+    b"%PDF": "a PDF file: save its text as plain text (UTF-8)",
+    b"{\\rtf": "a text with formatting (RTF): save it as plain text (UTF-8)",
+    b"\xd0\xcf\x11\xe0": "a file of an older Word or Excel: save it as plain text or CSV (UTF-8)",
+}
+_SHEET = "a spreadsheet: save its sheet as CSV (UTF-8)"
+_DOCUMENT = "a document of a word processor: save it as plain text (UTF-8)"
+_PACKED = {  # zip files by another name
+    ".xlsx": _SHEET,
+    ".ods": _SHEET,
+    ".docx": _DOCUMENT,
+    ".odt": _DOCUMENT,
+    ".epub": "an e-book: save it as plain text (UTF-8)",
+}
 
 
 def read_records(
@@ -54,7 +72,7 @@ def read_records(
         if file.format == "parquet":
             yield from _read_parquet(stream, path, columns)
             return
-        _refuse_other_encodings(stream, path, encoding)
+        _refuse_other_files(stream, path, encoding)
         with _decode(stream, encoding) as text:
             if file.format == "text":
                 # A long document is read while the caller iterates it: its errors occur there.
@@ -206,7 +224,8 @@ def _decode(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding=encoding, newline=None)
 
 
-def _refuse_other_encodings(stream: IO[bytes], path: Path, encoding: str) -> None:
+def _refuse_other_files(stream: IO[bytes], path: Path, encoding: str) -> None:
+    """Refuse what is known not to be text in this encoding by how it begins."""
     # UTF-16 of plain English is valid UTF-8, full of zero bytes: it is detected by these.
     if not encoding.lower().replace("-", "").startswith(("utf8", "cp", "latin", "ascii", "iso")):
         return
@@ -219,9 +238,10 @@ def _refuse_other_encodings(stream: IO[bytes], path: Path, encoding: str) -> Non
             f"{path} is not {encoding} from byte 0 on: it looks like {name}; "
             f"give --set corpus.encoding={name}."
         )
-    for magic, name in ((b"PK\x03\x04", "zip"), (b"%PDF", "PDF"), (b"\x28\xb5\x2f\xfd", "zstd")):
+    for magic, advice in _NO_TEXT.items():
         if head.startswith(magic):
-            raise CorpusError(f"{path} is a {name} file: unpack it to text, CSV, JSON or Parquet.")
+            packed = _PACKED.get(path.suffix.lower()) if magic == _ZIP else None
+            raise CorpusError(f"{path} is {packed or advice}.")
 
 
 def _wrong_encoding(path: Path, encoding: str) -> CorpusError:

@@ -19,8 +19,8 @@ class NGramOptions(Family):
         8,
         ge=1,
         le=12,
-        description="Longest n-gram that may be counted; the length that predicts held-out text "
-        "best is taken.",
+        description="Longest n-gram that may be counted; longer ones are tried while each saves "
+        "0.2 % on held-out text.",
     )
 
     @property

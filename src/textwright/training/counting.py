@@ -43,7 +43,7 @@ def choose_counts(
     longest: int,
     openings: Sequence[int] | np.ndarray = (),
 ) -> KneserNey:
-    """The model that predicts the held-out text best. Arguments as for `count_orders`."""
+    """The last model that `count_orders` kept. Arguments as there."""
     for model, _, kept in count_orders(train, held_out, vocab_size, longest, openings):
         if kept:
             best = model

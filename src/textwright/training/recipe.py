@@ -1,6 +1,6 @@
 """Chooses what `textwright train my.txt` leaves open, from the corpus and the time there is.
 
-docs/laptop.md says what each choice gained, on which corpora, and what did not help.
+docs/choices.md says what each choice gained, on which corpora, and what did not help.
 """
 
 from __future__ import annotations
