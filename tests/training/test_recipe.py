@@ -239,6 +239,21 @@ def test_a_script_with_vowel_signs_keeps_them_within_words(tmp_path):
     assert chosen(file)[0].tokenizer.cut == "gpt-2"
 
 
+def test_a_list_of_names_is_read_by_characters(tmp_path):
+    file = tmp_path / "names.txt"
+    syllables = ("an", "be", "lo", "mi", "ra", "ko")
+    names = [f"{a}{b}{c}" for a in syllables for b in syllables for c in syllables]
+    file.write_text("\n".join(names), "utf-8")
+    config, line = chosen(file)
+    assert config.tokenizer.kind == "char" and "over single characters" in line
+    assert config.tokenizer.vocab_size == 16  # 11 letters, the stop and [UNK]
+    assert not config.train.split_tokens
+    for own in ("tokenizer.kind=bpe", "tokenizer.vocab_size=300", "train.split_tokens=0.2"):
+        assert chosen(file, own)[0].tokenizer.kind == "bpe"
+    file.write_text("\n".join(f"The {name} of {name} by {name}" for name in names), "utf-8")
+    assert chosen(file)[0].tokenizer.kind == "bpe"
+
+
 def test_files_that_are_only_held_out_choose_nothing(tmp_path):
     file, held = novel(tmp_path, 2_000), tmp_path / "held.txt"
     held.write_text(file.read_text() * 8)

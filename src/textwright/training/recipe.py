@@ -28,6 +28,7 @@ Value = TypeVar("Value")
 SECONDS = 600.0
 SAMPLED = 2_000_000  # characters, from which the alphabet is counted
 EMOJI_STYLES = "\ufe0e\ufe0f"  # marks after an emoji that no word needs
+ITEM = 20  # characters on average, up to which documents are names or single words
 MARKED = 0.02  # share of marks, such as vowel signs, among letters from which words need them
 # Weights of a model times tokens that two cores read in a second with products of this type, within
 # a factor of two. By them it is foreseen how often a corpus will be read.
@@ -84,7 +85,8 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     given = config.model_dump(exclude_unset=True)
     summary, signs = corpus.scan(), _signs(corpus)
     characters = _own_characters(summary)
-    recipe: dict[str, Any] = {"tokenizer": _tokenizer(config.tokenizer.kind, characters, signs)}
+    kind = _kind(config, given, summary)
+    recipe: dict[str, Any] = {"tokenizer": _tokenizer(kind, characters, signs)}
     often = 0.0
     if not config.model.counted:
         tokenizer = _complete(recipe, given).tokenizer
@@ -222,12 +224,21 @@ def _common(signs: Counter[str]) -> int:
     return sum(count >= 10 for count in signs.values())
 
 
+def _kind(config: Config, given: dict[str, Any], summary: Summary) -> str:
+    """Characters for a list of names or words, unless something was set that is for merged ones."""
+    merged = {"kind", "vocab_size", "cut"} & given.get("tokenizer", {}).keys()
+    if merged or config.train.split_tokens or summary.characters > ITEM * summary.documents:
+        return config.tokenizer.kind
+    return "char"
+
+
 def _tokenizer(kind: str, characters: float, signs: Counter[str]) -> dict[str, Any]:
     """Options of a tokenizer of this kind."""
-    if kind not in ("bpe", "char"):
-        return {"kind": kind}
-    chosen = {"kind": kind, "vocab_size": _vocabulary(characters, _common(signs))}
+    chosen: dict[str, Any] = {"kind": kind}
+    if kind == "char":
+        chosen["vocab_size"] = min(8_192, 2 ** math.ceil(math.log2(len(signs) + 2)))
     if kind == "bpe":
+        chosen["vocab_size"] = _vocabulary(characters, _common(signs))
         classes: Counter[str] = Counter()
         for sign, count in signs.items():
             if sign not in EMOJI_STYLES:
@@ -260,6 +271,8 @@ def _say(config: Config, characters: float, often: float, counts_set: bool) -> s
     model, train = config.model, config.train
     what = f"{model.title} ({model.describe(config.data.context_length)})"
     words = f"{config.tokenizer.vocab_size:,} {config.tokenizer.kind} tokens"
+    if config.tokenizer.kind == "char":
+        words = "single characters"
     if config.tokenizer.cut == "qwen35":
         words += " that keep vowel signs within words"
     if model.counted:
