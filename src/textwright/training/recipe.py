@@ -91,19 +91,25 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     if not config.model.counted:
         tokenizer = _complete(recipe, given).tokenizer
         tokens = characters / _spelled(tokenizer, _common(signs))
-        training, often = _training(config, given, tokenizer.vocab_size, tokens, summary.documents)
+        training, often = _training(
+            config, given, tokenizer.model_dump(), tokens, summary.documents
+        )
         recipe |= training
     chosen = _complete(recipe, given)
     return chosen, _say(chosen, characters, often, "longest" in given.get("counts", {}))
 
 
 def _training(
-    config: Config, given: dict[str, Any], vocab_size: int, tokens: float, documents: int
+    config: Config,
+    given: dict[str, Any],
+    tokenizer: dict[str, Any],
+    tokens: float,
+    documents: int,
 ) -> tuple[dict[str, Any], float]:
     """What a neural model, beside counts, needs for so many tokens of so many documents, and how
-    often there is time to read them; given: what was set."""
+    often there is time to read them; given: what was set · tokenizer: its options."""
     seconds = config.train.time_budget or SECONDS
-    weights, layers = _sizes(config, given, seconds, vocab_size)
+    weights, layers = _sizes(config, given, seconds, tokenizer["vocab_size"])
     suited = _suited(config, given, seconds, 0.0)
     plan = merge(merge({"train": TRAINING, "data": config.data.model_dump()}, suited), given)
     a_step = plan["train"]["batch_size"] * plan["data"]["context_length"]  # in tokens
@@ -136,7 +142,7 @@ def _training(
     if given.get("train", {}).get("optimizer") == "adam":  # which has no decay
         recipe["train"]["weight_decay"] = 0.0
     split, dropout = _up_to(SPLIT, often * layers / LAYERS)
-    if split and _complete(recipe, given).splittable:
+    if split and _complete({**recipe, "tokenizer": tokenizer}, given).splittable:
         recipe = merge(recipe, {"train": {"split_tokens": split}, "model": {"dropout": dropout}})
     return recipe, often
 
