@@ -101,8 +101,8 @@ ROWS = [
     ),
     Row(
         "counts",
-        "`textwright train FILE --preset counts`: interpolated Kneser–Ney of order 5 over the "
-        "tokens of a byte-level BPE.",
+        "`textwright train FILE --preset counts`: interpolated Kneser–Ney over the "
+        "tokens that the default takes.",
         measure_with("counts", timed=False),
         timed=False,
         ours=True,

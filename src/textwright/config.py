@@ -34,7 +34,8 @@ from textwright.writing.sampling_options import SamplingOptions
 FORMAT_VERSION = 3
 
 DEFAULT_MODEL = LSTMOptions()
-AUTO = "auto"  # the preset whose options are chosen when the corpus is known
+AUTO = "auto"  # what is trained where no preset is named
+CHOSEN = (AUTO, "counts")  # presets whose open options are chosen when the corpus is known
 
 
 def _seconds(value: Any) -> Any:

@@ -275,6 +275,17 @@ def test_another_family_has_a_recipe_too(tmp_path, family):
     assert config.model.title in line
 
 
+def test_counts_take_the_tokens_of_the_default(tmp_path):
+    file = novel(tmp_path, 20_000)
+    config = choose_config("counts")
+    counts, line = choose_recipe(config, Corpus([file], config.corpus))
+    assert counts.tokenizer == chosen(file)[0].tokenizer
+    assert (counts.model, counts.train) == (config.model, config.train)
+    assert "n-gram" in line
+    given = choose_config("counts", settings=["tokenizer.vocab_size=300"])
+    assert choose_recipe(given, Corpus([file], given.corpus))[0].tokenizer.vocab_size == 300
+
+
 def test_other_presets_are_left_alone(tmp_path):
     config = choose_config("demo")
     corpus = Corpus([novel(tmp_path, 400)], config.corpus)

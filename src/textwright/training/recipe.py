@@ -1,4 +1,5 @@
-"""Chooses what `textwright train my.txt` leaves open, from the corpus and the time there is.
+"""Chooses what `textwright train my.txt` leaves open, from the corpus and the time there is; for
+`--preset counts`, the tokens.
 
 docs/choices.md says what each choice gained, on which corpora, and what did not help.
 """
@@ -15,7 +16,7 @@ import torch
 
 from textwright.compute.device import choose_device, choose_dtype
 from textwright.compute.memory import free_memory
-from textwright.config import AUTO, Config, TrainOptions, merge
+from textwright.config import CHOSEN, Config, TrainOptions, merge
 from textwright.corpus import Corpus, Summary
 from textwright.corpus.tally import SEVERAL
 from textwright.models import build_empty
@@ -80,7 +81,7 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
 
     Does nothing for a config of another preset.
     """
-    if config.preset != AUTO:
+    if config.preset not in CHOSEN:
         return config, ""
     given = config.model_dump(exclude_unset=True)
     summary, signs = corpus.scan(), _signs(corpus)
