@@ -22,7 +22,8 @@ STOP = 0
 
 def choose(logits: np.ndarray, options: SamplingOptions, uniform: float) -> int:
     """The next id of one row."""
-    past = SimpleNamespace(history=IDS[:0], prompt_length=0, count=0, copied=IDS[:0])
+    none = IDS[:0]
+    past = SimpleNamespace(history=none, prompt_length=0, count=0, copied=none, waits=False)
     row = logits[None].copy()
     (new_id,), troubles = sampling.choose(row, options, np.array([uniform]), [past], STOP)
     for trouble in troubles.values():

@@ -121,9 +121,9 @@ export class Engine {
   }
 
   /** The weights that the draw is made from; all 0 if every token is banned. */
-  processed(logits, { options, ids, promptLength }) {
+  processed(logits, { options, ids, promptLength, waits }) {
     try {
-      return weigh(process(logits, options, ids, promptLength, this.tokenizer.stop_id));
+      return weigh(process(logits, options, ids, promptLength, this.tokenizer.stop_id, waits));
     } catch (error) {
       if (error instanceof NoTokenLeft) return new Float32Array(logits.length);
       throw error;
