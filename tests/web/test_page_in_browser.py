@@ -382,6 +382,12 @@ def test_a_short_text_of_a_run_that_writes_long_ones(browser, run, tmp_path):
         page.fill("[name=max_new_tokens]", "7")
         page.click("#write")
         wait_for_status(page, "7 tokens")
+        page.click("#comparison summary")
+        for side in range(2):
+            page.locator(".side button").nth(side).click()
+        page.click("#write-both")
+        expect(page.locator("#comparison-status")).to_have_text("Both are written.", timeout=30_000)
+        assert page.locator("#side-by-side .token").count() == 2 * 7
 
 
 def test_a_kept_text_is_looked_at_once_the_model_is_there(browser, file):
