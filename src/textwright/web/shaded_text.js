@@ -55,7 +55,7 @@ export class ShadedText {
     element.setAttribute("role", "option");
     element.setAttribute("aria-selected", "false");
     element.textContent = token.text;
-    const level = token.level ?? (token.before ? Math.min(1, -Math.log2(token.before) / MOST_BITS) : 0);
+    const level = token.level ?? Math.min(1, -Math.log2(token.before ?? 1) / MOST_BITS);
     if (level) element.style.setProperty("--level", Math.abs(level));
     element.classList.toggle("less", level < 0);
     element.classList.toggle("break", token.text.includes("\n") && !token.text.trim()); // it has no width of its own
@@ -70,7 +70,7 @@ export class ShadedText {
   press(event) {
     const last = this.tokens.length - 1;
     const place = { ArrowRight: this.selected + 1, ArrowLeft: this.selected - 1, Home: 0, End: last }[event.key];
-    if (place === undefined) return;
+    if (place === undefined || last < 0) return;
     event.preventDefault();
     this.select(Math.max(0, Math.min(last, place)));
     this.reveal();
