@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from textwright.errors import TextwrightError
 from textwright.inspection.next_tokens import part_odds, predict, seen
 from textwright.server.bodies import InspectBody
 from textwright.server.errors import ApiError
@@ -27,14 +26,11 @@ MOST_INSIDE = 2_000  # tokens that a look into a model takes
 
 
 async def look(service: Service, body: InspectBody) -> dict[str, Any]:
-    """The answer of `POST /api/inspect`. Raises ApiError where the body cannot be used."""
+    """The answer of `POST /api/inspect`. Raises a TextwrightError where it is refused."""
     served = service.find(body.model)
     with service.places(1):
-        try:
-            text = await service.read(body.prompt, partial(_read, served), body)
-            return await _look(service, served, body, text)
-        except MemoryError:
-            raise ApiError(429, "Memory ran out: send a shorter text.", retry_after=5) from None
+        text = await service.read(body.prompt, partial(_read, served), body)
+        return await _look(service, served, body, text)
 
 
 async def _look(
@@ -94,17 +90,12 @@ def _name(served: ServedRun, ids: Iterable[int]) -> list[dict[str, Any]]:
 
 def _read(served: ServedRun, body: InspectBody) -> Text:
     """The text that is looked at, as it would go on."""
-    try:
-        served.check_ids([body.target or 0])
-        [asked] = served.read(body)
-        # As for writing; but a least number of tokens may be any.
-        given = {"beams": 1, "max_new_tokens": sys.maxsize, **body.sampling()}
-        options = served.writer.options(**given)
-        [request] = served.writer.generator.requests([asked.prompt], options)
-    except ApiError:
-        raise
-    except TextwrightError as error:
-        raise ApiError(422, str(error)) from None
+    served.check_ids([body.target or 0])
+    [asked] = served.read(body)
+    # As for writing; but a least number of tokens may be any.
+    given = {"beams": 1, "max_new_tokens": sys.maxsize, **body.sampling()}
+    options = served.writer.options(**given)
+    [request] = served.writer.generator.requests([asked.prompt], options)
     count, most = len(asked.prompt.ids) + len(body.begin), served.limits.tokens
     if count > most:
         raise ApiError(422, f"The text has {count} tokens, {most} are the most.")
@@ -124,8 +115,6 @@ def _weigh(served: ServedRun, body: InspectBody, text: Text, logits: Logits) -> 
         after = np.exp(log_probabilities(kept))
     except NoTokenLeftError:
         after = np.zeros_like(before)
-    except TextwrightError as error:
-        raise ApiError(422, str(error)) from None
     likeliest = np.argsort(-before, kind="stable")[: body.top]
     shown = likeliest.tolist()
     risen = np.argsort(-after, kind="stable")[: body.top]  # such as by a bias

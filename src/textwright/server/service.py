@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from textwright.errors import TextwrightError
 from textwright.server.bodies import CompletionBody
 from textwright.server.completion import Completion, Part
-from textwright.server.errors import ApiError
+from textwright.server.errors import ApiError, refused
 from textwright.server.limits import Limits
 from textwright.server.metrics import Metrics
 from textwright.server.served import Asked, ServedRun
 from textwright.server.worker import Worker
 
-log = logging.getLogger(__name__)
 LONG = 100_000  # characters of a prompt that takes a while to read
 
 _Asked = TypeVar("_Asked")
@@ -65,12 +62,9 @@ class Writing:
                 raise self.completion.error
 
     async def whole(self) -> dict[str, object]:
-        """The answer in one. Raises ApiError."""
-        try:
-            async for parts in self.parts():
-                self.completion.keep(parts)
-        except Exception as error:
-            raise _refused(error) from error
+        """The answer in one. Raises what went wrong."""
+        async for parts in self.parts():
+            self.completion.keep(parts)
         return self.completion.whole()
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -82,7 +76,7 @@ class Writing:
             if (last := completion.last_chunk()) is not None:
                 yield _event(last)
         except Exception as error:
-            yield _event(_refused(error).to_json())
+            yield _event(refused(error).to_json())
         yield b"data: [DONE]\n\n"
 
     def close(self) -> None:
@@ -147,7 +141,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(pool, function, asked)
 
     async def begin(self, body: CompletionBody) -> Writing:
-        """Admit a request. Raises ApiError where it is refused."""
+        """Admit a request. Raises a TextwrightError where it is refused."""
         if body.suffix:
             raise ApiError(
                 400,
@@ -192,17 +186,6 @@ def _too_slow(seconds: float) -> ApiError:
     return ApiError(
         400, f"The answer took longer than {seconds:g} seconds: ask for less text.", code="timeout"
     )
-
-
-def _refused(error: Exception) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, MemoryError):
-        return ApiError(429, "Memory ran out: ask for fewer or shorter texts.", retry_after=5)
-    if isinstance(error, TextwrightError):
-        return ApiError(422, str(error))
-    log.error("A text could not be written.", exc_info=error)
-    return ApiError(500, "The text could not be written; the server's log has the reason.")
 
 
 def _event(content: object) -> bytes:
