@@ -149,7 +149,7 @@ def create_app(
         def answer(body: TokenizeBody) -> Response:  # made where the text is read: it may be long
             return JSONResponse(served.tokenize(body))
 
-        return await service.read(body.prompt, answer, body)
+        return await service.read(answer, body)
 
     @app.post("/detokenize", **answers.described(answers.Text))
     async def detokenize(body: DetokenizeBody) -> dict[str, Any]:

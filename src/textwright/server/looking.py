@@ -29,7 +29,7 @@ async def look(service: Service, body: InspectBody) -> dict[str, Any]:
     """The answer of `POST /api/inspect`. Raises a TextwrightError where it is refused."""
     served = service.find(body.model)
     with service.places(1):
-        text = await service.read(body.prompt, partial(_read, served), body)
+        text = await service.read(partial(_read, served), body)
         return await _look(service, served, body, text)
 
 

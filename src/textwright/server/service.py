@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from textwright.server.bodies import CompletionBody
+from textwright.server.bodies import CompletionBody, InspectBody, TokenizeBody
 from textwright.server.completion import Completion, Part
 from textwright.server.errors import ApiError, refused
 from textwright.server.limits import Limits
@@ -19,7 +19,7 @@ from textwright.server.worker import Worker
 
 LONG = 100_000  # characters of a prompt that takes a while to read
 
-_Asked = TypeVar("_Asked")
+_Body = TypeVar("_Body", bound=CompletionBody | InspectBody | TokenizeBody)
 _Found = TypeVar("_Found")
 
 
@@ -130,15 +130,14 @@ class Service:
             )
         return self.find(name)
 
-    async def read(
-        self, prompt: object, function: Callable[[_Asked], _Found], asked: _Asked
-    ) -> _Found:
-        """Call a function that reads a prompt, in another thread. One that waits there is not read
-        if who asked is gone by then."""
+    async def read(self, function: Callable[[_Body], _Found], body: _Body) -> _Found:
+        """Call a function that reads the prompt of a body, in another thread. One that waits there
+        is not read if who asked is gone by then."""
+        prompt = body.prompt
         texts = [prompt] if isinstance(prompt, str) else prompt if isinstance(prompt, list) else []
         length = sum(len(text) for text in texts if isinstance(text, str))
         pool = self.inside if length > LONG else None
-        return await asyncio.get_running_loop().run_in_executor(pool, function, asked)
+        return await asyncio.get_running_loop().run_in_executor(pool, function, body)
 
     async def begin(self, body: CompletionBody) -> Writing:
         """Admit a request. Raises a TextwrightError where it is refused."""
@@ -159,7 +158,7 @@ class Service:
         with self.places(width):  # also while its prompts wait to be read
             try:
                 async with asyncio.timeout(self.limits.seconds):
-                    asked = await self.read(body.prompt, served.ask, body)
+                    asked = await self.read(served.ask, body)
             except TimeoutError:
                 raise _too_slow(self.limits.seconds) from None
             return Writing(self, served, body, asked, begun)
