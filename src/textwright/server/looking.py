@@ -19,7 +19,13 @@ from textwright.server.served import ServedRun
 from textwright.server.service import Service
 from textwright.writing.backend import visible
 from textwright.writing.sampling import process
-from textwright.writing.sampling_steps import Logits, NoTokenLeftError, log_probabilities, peak
+from textwright.writing.sampling_steps import (
+    Logits,
+    NoTokenLeftError,
+    likeliest_ids,
+    log_probabilities,
+    peak,
+)
 from textwright.writing.text import Text
 
 MOST_INSIDE = 2_000  # tokens that a look into a model takes
@@ -115,10 +121,9 @@ def _weigh(served: ServedRun, body: InspectBody, text: Text, logits: Logits) -> 
         after = np.exp(log_probabilities(kept))
     except NoTokenLeftError:
         after = np.zeros_like(before)
-    likeliest = np.argsort(-before, kind="stable")[: body.top]
-    shown = likeliest.tolist()
-    risen = np.argsort(-after, kind="stable")[: body.top]  # such as by a bias
-    shown += [i for i in risen.tolist() if after[i] > 0 and i not in shown]
+    shown = likeliest_ids(before, body.top).tolist()
+    risen = likeliest_ids(after, body.top).tolist()  # such as by a bias
+    shown += [i for i in risen if after[i] > 0 and i not in shown]
     if body.target is not None and body.target not in shown:
         shown.append(body.target)
     return {
