@@ -297,6 +297,7 @@ def test_saved_texts_are_opened_in_a_browser_that_has_none(page, browser, file, 
         with fresh.expect_file_chooser() as chosen:
             fresh.click("#open")
         chosen.value.set_files(tmp_path / "texts.json")
+        wait_for_status(fresh, "Opened 1 text.")
         expect(fresh.locator("#tree button")).to_have_count(1)
         assert fresh.inner_text("#text") == page.inner_text("#text")
         expect(fresh.locator("#save-json")).to_be_visible()
