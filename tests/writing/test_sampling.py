@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from seeds import probabilities
 
 from textwright.errors import GenerationError
 from textwright.writing import sampling
 from textwright.writing.sampling import penalize, process, uniforms
 from textwright.writing.sampling_options import SamplingOptions, explain, sampling_options
-from textwright.writing.sampling_steps import draw, draw_rows, keep_top_p, probabilities
+from textwright.writing.sampling_steps import draw, draw_rows, keep_top_p
 
 STOP = 0
 

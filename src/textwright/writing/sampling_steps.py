@@ -253,14 +253,6 @@ def likeliest_ids(values: NDArray[np.floating], count: int) -> Ids:
     return ids[np.argsort(-values[ids], kind="stable")][:count]
 
 
-def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax over the last axis in float64: logits (…, V) → (…, V)."""
-    shifted = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
-    np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=-1, keepdims=True)
-    return shifted
-
-
 def log_probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Log-softmax over the last axis in float64, in nats: logits (…, V) → (…, V)."""
     shifted = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
