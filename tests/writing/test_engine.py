@@ -339,7 +339,7 @@ def test_many_rows_are_sampled_as_each_alone_to_the_bit(
         draws, pasts = rng.random(rows), [Past(rng, size) for _ in range(rows)]
         ids, troubles = choose(logits.copy(), options, draws, pasts, STOP)
         for row, (own, past) in enumerate(zip(logits, pasts, strict=True)):
-            copied = past.copied if options.looks_back else np.empty(0, np.int64)
+            copied = past.copied if options.sees_history else np.empty(0, np.int64)
             arguments = (past.history, past.prompt_length, STOP, copied, past.waits)
             try:
                 left = process(own, options, *arguments)

@@ -181,7 +181,7 @@ def _penalize_rows(
     logits: Logits, options: SamplingOptions, pasts: Sequence[Past], stop_id: int
 ) -> None:
     """Steps 1 to 7 of rows, logits (B, V), in place."""
-    if options.looks_back:
+    if options.sees_history:
         for row, past in zip(logits, pasts, strict=True):
             seen = past.history, past.prompt_length, stop_id, past.copied, past.waits
             penalize(row, options, *seen)
