@@ -13,9 +13,14 @@ import numpy as np
 from textwright.writing.backend import visible
 from textwright.writing.prompt import read_prompts
 from textwright.writing.sampling import penalize, process, uniforms
-from textwright.writing.sampling_steps import probabilities
+from textwright.writing.sampling_steps import log_probabilities
 
 NEAR = 1e-4
+
+
+def probabilities(logits):
+    """Softmax in float64: logits (…, V) → (…, V)."""
+    return np.exp(log_probabilities(logits))
 
 
 def assert_same_draws(one, other):

@@ -53,6 +53,17 @@ def test_a_port_in_use_is_a_sentence(refused, trained):
     )
 
 
+def test_a_name_that_no_machine_can_have_is_a_sentence(refused, trained):
+    for host in ("127.0..1", "a" * 70):
+        sentence = refused(trained, "--host", host, "--no-auth", "--port", 0)
+        assert sentence.endswith(f"No machine can be named '{host}': give another --host.")
+
+
+def test_a_time_that_never_ends_is_a_sentence(refused, tmp_path):
+    sentence = refused(tmp_path / "none", "--seconds", "inf", "--port", 0)  # before it is loaded
+    assert "--seconds is inf: give a number, such as 600." in sentence
+
+
 def test_other_machines_are_let_in_only_with_a_key_or_by_name(refused, trained):
     sentence = refused(trained, "--host", "0.0.0.0", "--port", 0)
     assert "--api-key KEY" in sentence and "--no-auth" in sentence

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from textwright import grammar
 from textwright.errors import RunError
 from textwright.escape import EscapeCode
-from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost
+from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder, BitCounter
 from textwright.escape.fit import Seen
 from textwright.escape.ladder import Ladder
 from textwright.tokenizer import Tokenizer, TokenizerOptions
@@ -172,7 +172,7 @@ def test_ladder_keeps_a_long_context_only_where_it_pays():
     st.text("01", max_size=80),
 )
 def test_arithmetic_coder_is_exact_whatever_digits_follow(choices, after):
-    encoder, cost = ArithmeticEncoder(), Cost()
+    encoder, cost = ArithmeticEncoder(), BitCounter()
     for shares, chosen in choices:
         for writer in (encoder, cost):
             writer.write(sum(shares[:chosen]), shares[chosen], sum(shares))

@@ -94,6 +94,22 @@ def test_tokens_that_would_copy_the_training_text_are_shown_as_impossible(notes,
         assert (found["kept"] == run.tokenizer.vocab_size) == possible
 
 
+def test_the_end_is_shown_as_impossible_until_given_fields_have_come(formed):
+    app, tokenizer = make_app(formed), Run.load(formed).tokenizer
+    last = {"note": "Stir."}
+    for fields, begun, possible in [
+        (last, "", False),
+        (last, "Soup : 3", False),
+        (last, "Soup : 3 : Stir.", True),
+        ({"course": "Soup"}, "", True),
+    ]:
+        asked = {"fields": fields, "begin": tokenizer.encode(begun).tolist()}
+        asked["target"] = tokenizer.stop_id
+        found = ask(app, asked, path="/api/inspect")[0].json()
+        chances = {entry["id"]: entry["after"] for entry in found["next"]}
+        assert (chances[tokenizer.stop_id] > 0) == possible
+
+
 def test_a_look_inside_the_model_is_that_of_inspection(trained, mixed):
     for path in (trained, mixed):
         app, run = make_app(path), Run.load(path)

@@ -204,6 +204,19 @@ def test_an_answer_that_fails_is_an_error_with_the_headers_and_counted(trained, 
     assert counted in get(app, "/metrics").text
 
 
+@pytest.mark.parametrize("path", ["/v1/completions", "/tokenize", "/api/inspect"])
+def test_memory_that_runs_out_is_answered_with_when_to_try_again(trained, monkeypatch, path):
+    def fail(*given):
+        raise MemoryError
+
+    app = make_app(trained)
+    monkeypatch.setattr("textwright.server.served.read_prompts", fail)
+    [answer] = ask(app, {"prompt": "The"}, path=path)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+    assert "Memory ran out" in answer.json()["error"]["message"]
+    assert app.state.service.texts == 0
+
+
 def test_a_stream_that_nobody_reads_gives_its_places_back(trained, monkeypatch):
     monkeypatch.setattr("textwright.server.app.UNREAD", 0.1)
     app = make_app(trained, seconds=0.1)

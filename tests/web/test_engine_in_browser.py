@@ -46,17 +46,17 @@ def mixed(notes, tmp_path_factory):
     return train_tiny(notes, [*settings, "counts.longest=4"], tmp_path_factory)
 
 
-@pytest.mark.parametrize(("seed", "index"), [(0, 0), (7, 3), (2**64 - 1, 2**40)])
-def test_random_numbers_are_numpys_to_the_bit(page, seed, index):
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_random_numbers_are_numpys_to_the_bit(page, seed):
     numbers = call(
         page,
-        """([seed, index]) => {
-            const uniforms = new Uniforms(BigInt(seed), index);
+        """(seed) => {
+            const uniforms = new Uniforms(BigInt(seed));
             return Array.from({ length: 100 }, (_, place) => uniforms.at(place));
         }""",
-        [str(seed), index],
+        str(seed),
     )
-    assert numbers == uniforms(seed, index).random(100).tolist()
+    assert numbers == uniforms(seed, 0).random(100).tolist()
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -84,6 +84,26 @@ def test_the_same_seed_fills_fields_as_in_python_with_counts(page, dishes, tmp_p
     assert compare(page, Run.load(train_tiny(dishes, settings, tmp_path_factory))) <= 1
 
 
+def test_the_end_waits_for_given_fields_as_in_python(page, filled):
+    run = Run.load(filled)
+    assert compare(page, run, logit_bias={run.tokenizer.stop_id: 8.0}) <= 1
+    read = Form(run.config.corpus, run.tokenizer).encode
+    last = {"note": "Stir."}
+    for fields, begin, possible in [
+        (last, "", False),
+        (last, "Soup : 3", False),
+        (last, "Soup : 3 : Stir.", True),
+        ({"course": "Soup"}, "", True),
+    ]:
+        assert (call(page, END, [fields, read(begin)]) > 0) == possible
+
+
+END = """([fields, begin]) => {
+    const target = engine.tokenizer.stop_id;
+    return engine.alternatives({ fields, begin, target }).find(({ id }) => id === target).after;
+}"""
+
+
 def compare(page, run, **given):
     """How many texts differ, each where a draw lies within 1e-4 of a boundary."""
     load_run(page, run)

@@ -297,6 +297,7 @@ def test_saved_texts_are_opened_in_a_browser_that_has_none(page, browser, file, 
         with fresh.expect_file_chooser() as chosen:
             fresh.click("#open")
         chosen.value.set_files(tmp_path / "texts.json")
+        wait_for_status(fresh, "Opened 1 text.")
         expect(fresh.locator("#tree button")).to_have_count(1)
         assert fresh.inner_text("#text") == page.inner_text("#text")
         expect(fresh.locator("#save-json")).to_be_visible()
@@ -382,6 +383,12 @@ def test_a_short_text_of_a_run_that_writes_long_ones(browser, run, tmp_path):
         page.fill("[name=max_new_tokens]", "7")
         page.click("#write")
         wait_for_status(page, "7 tokens")
+        page.click("#comparison summary")
+        for side in range(2):
+            page.locator(".side button").nth(side).click()
+        page.click("#write-both")
+        expect(page.locator("#comparison-status")).to_have_text("Both are written.", timeout=30_000)
+        assert page.locator("#side-by-side .token").count() == 2 * 7
 
 
 def test_a_kept_text_is_looked_at_once_the_model_is_there(browser, file):

@@ -195,6 +195,8 @@ def test_an_error_ends_one_request_and_leaves_the_others(backend: Backend, error
 
 def test_a_guide_that_fails_ends_its_request() -> None:
     class Broken:
+        waits = False
+
         def forced_id(self) -> None:
             return None
 
@@ -215,6 +217,8 @@ def test_a_guide_that_fails_ends_its_request() -> None:
 
 def test_a_request_that_fails_while_some_of_its_texts_run_leaves_the_others() -> None:
     class Passing:
+        waits = False
+
         def forced_id(self) -> None:
             return None
 
@@ -313,6 +317,7 @@ class Past:
         self.prompt_length = int(rng.integers(0, len(self.history)))
         self.count = len(self.history) - self.prompt_length
         self.copied = rng.integers(size, size=rng.integers(0, 2))
+        self.waits = bool(rng.integers(2))
 
 
 @pytest.mark.parametrize("size", [10, 600])
@@ -334,10 +339,10 @@ def test_many_rows_are_sampled_as_each_alone_to_the_bit(
         draws, pasts = rng.random(rows), [Past(rng, size) for _ in range(rows)]
         ids, troubles = choose(logits.copy(), options, draws, pasts, STOP)
         for row, (own, past) in enumerate(zip(logits, pasts, strict=True)):
-            arguments = (past.history, past.prompt_length, STOP)
-            copied = past.copied if options.looks_back else np.empty(0, np.int64)
+            copied = past.copied if options.sees_history else np.empty(0, np.int64)
+            arguments = (past.history, past.prompt_length, STOP, copied, past.waits)
             try:
-                left = process(own, options, *arguments, copied)
+                left = process(own, options, *arguments)
                 expected = left.argmax() if options.temperature == 0 else draw(left, draws[row])
             except GenerationError as error:
                 assert type(troubles[row]) is type(error)

@@ -219,6 +219,26 @@ def test_the_model_goes_on_from_what_was_forced():
         )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", [{}, {"no_repeat_ngram": 99}])
+def test_a_model_that_would_rather_stop_cannot_before_the_last_given_field(kind, options):
+    tokenizer = learn(**kind)
+    asked, knows = form(WINE, tokenizer), recite(tokenizer, DOCUMENTS[3]).backend.rule
+
+    def rule(seen):
+        logits = knows(seen)
+        logits[tokenizer.stop_id] = 60.0
+        return logits
+
+    generator = Generator(RuleBackend(rule), tokenizer)
+    sample = fill(generator, asked, {"grape": "Pinot Noir"}, **options)
+    lower = str.lower if tokenizer.treatment.lowercase else str
+    written = {"country": lower("South Africa"), "grape": "Pinot Noir", "text": None}
+    assert (asked.parse(whole(sample)), sample.finish_reason) == (written, "stop")
+    sample = fill(generator, asked, {"country": "South Africa"}, **options)
+    assert (sample.ids, sample.finish_reason) == ([], "stop")
+
+
 @pytest.mark.parametrize("ending", ["\n\n", ":\n", " ", "/", "; "])
 def test_a_byte_tokenizer_is_given_the_tokens_it_learned_around_any_ending(ending):
     documents = [f"{title}{ending}Text of it." for title in ("Soup", "Tarte", "Broth")] * 3

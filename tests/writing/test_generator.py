@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 import pytest
-from seeds import count_differences
+from seeds import count_differences, probabilities
 
 from textwright.backends.numpy_lstm import NumpyLSTM
 from textwright.errors import GenerationError
@@ -20,7 +20,7 @@ from textwright.writing.generator import Generator
 from textwright.writing.prompt import Prompt
 from textwright.writing.sampling import process, uniforms
 from textwright.writing.sampling_options import sampling_options
-from textwright.writing.sampling_steps import draw, probabilities
+from textwright.writing.sampling_steps import draw
 from textwright.writing.stream import Sample
 from textwright.writing.text import StopWatch
 

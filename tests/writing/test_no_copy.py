@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from seeds import probabilities
 from test_generator import RuleBackend, assert_follows, table
 from test_sequences import encoded, sequences
 
@@ -12,7 +13,7 @@ from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer, TokenizerOptions
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import explain, sampling_options
-from textwright.writing.sampling_steps import bits_without, log_probabilities, probabilities
+from textwright.writing.sampling_steps import bits_without, log_probabilities
 from textwright.writing.sequences import KnownSequences
 
 CHARACTERS = Tokenizer.train(TokenizerOptions(kind="char", vocab_size=8), ["abcde"])

@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from seeds import probabilities
 
 from textwright.errors import GenerationError
 from textwright.writing import sampling
 from textwright.writing.sampling import penalize, process, uniforms
 from textwright.writing.sampling_options import SamplingOptions, explain, sampling_options
-from textwright.writing.sampling_steps import draw, draw_rows, keep_top_p, probabilities
+from textwright.writing.sampling_steps import draw, draw_rows, keep_top_p
 
 STOP = 0
 
 
 def choose(logits: np.ndarray, options: SamplingOptions, uniform: float) -> int:
     """The next id of one row."""
-    past = SimpleNamespace(history=IDS[:0], prompt_length=0, count=0, copied=IDS[:0])
+    none = IDS[:0]
+    past = SimpleNamespace(history=none, prompt_length=0, count=0, copied=none, waits=False)
     row = logits[None].copy()
     (new_id,), troubles = sampling.choose(row, options, np.array([uniform]), [past], STOP)
     for trouble in troubles.values():

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall
@@ -18,11 +17,7 @@ from textwright.counts.mixture import Mixture, Parts, agree
 from textwright.families import NGramOptions
 from textwright.run import Run
 from textwright.writing.backend import Backend, moves, padded, window_start
-from textwright.writing.sampling_steps import log_probabilities
-
-Floats = NDArray[np.float64]
-Ids = NDArray[np.int64]
-Logits = NDArray[np.float32]
+from textwright.writing.sampling_steps import Ids, Logits, log_probabilities
 
 
 @dataclass(frozen=True)

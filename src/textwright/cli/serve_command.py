@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +73,8 @@ def serve(
     from textwright.server.app import create_app
     from textwright.server.served import ServedRun, open_run
 
+    if not isfinite(seconds):
+        raise ServerError(f"--seconds is {seconds}: give a number, such as {LIMITS.seconds:g}.")
     listen.check_access(host, api_key, no_auth)
     named = listen.name_runs(runs)
     texts = min(LIMITS.texts, queue)  # more would never find room

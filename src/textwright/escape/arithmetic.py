@@ -10,7 +10,7 @@ class SymbolWriter(Protocol):
     def write(self, low: int, frequency: int, total: int) -> None: ...
 
 
-class Cost:
+class BitCounter:
     """A writer that only counts bits."""
 
     def __init__(self) -> None:

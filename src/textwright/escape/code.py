@@ -47,7 +47,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from textwright.errors import RunError
-from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder, Cost, SymbolWriter
+from textwright.escape.arithmetic import (
+    ArithmeticDecoder,
+    ArithmeticEncoder,
+    BitCounter,
+    SymbolWriter,
+)
 from textwright.escape.division import (
     CASES,
     MIXED,
@@ -281,7 +286,7 @@ def _bits_of(
         if choice not in known:
             if len(known) >= MOST_KNOWN:
                 known.clear()
-            cost = Cost()
-            write(cost, *choice)
-            known[choice] = cost.bits
+            counter = BitCounter()
+            write(counter, *choice)
+            known[choice] = counter.bits
         yield known[choice]

@@ -71,9 +71,9 @@ def export_html(
     neural: Arrays = {}
     if not run.config.model.counted:
         neural = {name: np.asarray(a, np.float32) for name, a in run.weights().items()}
-        neural = quantized(neural) if weights == "int8" else neural
     cost, characters = 0.0, 0
     if neural and weights == "int8":
+        neural = quantized(neural)
         cost, characters = _cost(run, neural, on_progress)
         if not (lossy or cost <= MOST):
             raise ExportError(

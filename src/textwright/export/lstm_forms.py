@@ -1,6 +1,6 @@
 """The recurrent family for other programs. ONNX has recurrent layers as operators.
 
-Letters: B batch, T time, E embedding width, H hidden width, V vocabulary.
+Letters: B batch, T time, E embedding width.
 """
 
 from __future__ import annotations

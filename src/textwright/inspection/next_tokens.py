@@ -15,7 +15,7 @@ from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend, visible
 from textwright.writing.generator import Generator
-from textwright.writing.sampling_steps import log_probabilities, temper
+from textwright.writing.sampling_steps import likeliest_ids, log_probabilities, temper
 
 
 @dataclass(frozen=True)
@@ -106,20 +106,12 @@ def likeliest(
         logp = log_probabilities(temper(logits, temperature))
         p = np.exp(logp)
         entropy[temperature] = float(-(p * np.where(p > 0, logp, 0)).sum())
-        best = _largest(logits, top)  # in the cold, many probabilities are 0
+        best = likeliest_ids(logits, top)  # in the cold, many probabilities are 0
         tables[temperature] = [
             Candidate(**vars(token), probability=float(p[token.id]), **part_odds(parts, token.id))
             for token in name_tokens(tokenizer, best)
         ]
     return entropy, tables
-
-
-def _largest(values: NDArray[np.floating], count: int) -> NDArray[np.int64]:
-    """The places of the largest of the values (V,), best first; of equals, the first."""
-    if 0 < count < len(values):
-        among = np.flatnonzero(values >= np.partition(values, -count)[-count])
-        return among[np.argsort(-values[among], kind="stable")][:count]
-    return np.argsort(-values, kind="stable")[:count]
 
 
 def part_odds(parts: Parts | None, token_id: int) -> dict[str, Any]:

@@ -194,7 +194,7 @@ class _Passage:
         self.nats, self.own, self.greedy = 0.0, 0.0, True
 
     def score(self, first: int, logits: NDArray[np.float32], totals: NDArray[np.float64]) -> None:
-        """See `echo.Text`."""
+        """See `echo.Scorable`."""
         places = range(first, first + len(logits))
         for place, own, total in zip(places, logits, totals.tolist(), strict=True):
             target = self.targets[place]

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from textwright import __version__
+from textwright.errors import TextwrightError
 from textwright.server import answers
 from textwright.server.bodies import CompletionBody, DetokenizeBody, InspectBody, TokenizeBody
-from textwright.server.errors import ApiError, wrong_body
+from textwright.server.errors import ApiError, refused, wrong_body
 from textwright.server.guard import GONE, Guard
 from textwright.server.limits import Limits
 from textwright.server.looking import look
@@ -148,7 +149,7 @@ def create_app(
         def answer(body: TokenizeBody) -> Response:  # made where the text is read: it may be long
             return JSONResponse(served.tokenize(body))
 
-        return await service.read(body.prompt, answer, body)
+        return await service.read(answer, body)
 
     @app.post("/detokenize", **answers.described(answers.Text))
     async def detokenize(body: DetokenizeBody) -> dict[str, Any]:
@@ -195,9 +196,10 @@ def create_app(
     def answer_error(error: ApiError) -> Response:
         return JSONResponse(error.to_json(), error.status, error.headers)
 
-    @app.exception_handler(ApiError)
-    async def refuse(request: Request, error: ApiError) -> Response:
-        return answer_error(error)
+    @app.exception_handler(TextwrightError)
+    @app.exception_handler(MemoryError)
+    async def refuse(request: Request, error: Exception) -> Response:
+        return answer_error(refused(error))
 
     @app.exception_handler(RequestValidationError)
     async def refuse_body(request: Request, error: RequestValidationError) -> Response:

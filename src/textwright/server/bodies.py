@@ -87,20 +87,15 @@ class Exact(BaseModel):
         return body
 
 
-class Body(Exact):
-    """A body."""
-
-    model: str | None = Field(None, description="A run that is served; left out: the first.")
-
-
 class StreamOptions(Exact):
     include_usage: bool = Field(False, description="End the stream with a chunk of the usage.")
     include_obfuscation: bool = Field(False, description="Taken, and without effect.")
 
 
-class SampledBody(Body):
+class SampledBody(Exact):
     """A body of a text and sampling options; those that are left out are the run's own."""
 
+    model: str | None = Field(None, description="A run that is served; left out: the first.")
     fields: Fields = Field(
         None, description="Fields of the run's template, in place of a prompt; others are written."
     )

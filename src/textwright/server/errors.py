@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from textwright.errors import TextwrightError
+
+log = logging.getLogger(__name__)
 
 # By status: the type that OpenAI's clients expect in the answer.
 TYPES = {
@@ -45,6 +48,18 @@ class ApiError(TextwrightError):
         kind = TYPES.get(self.status, "invalid_request_error")
         error = {"message": message, "type": kind, "param": param, "code": self.code}
         return {"error": error}
+
+
+def refused(error: Exception) -> ApiError:
+    """What is answered where something was raised; it is logged if nobody could foresee it."""
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, MemoryError):
+        return ApiError(429, "Memory ran out: ask for fewer or shorter texts.", retry_after=5)
+    if isinstance(error, TextwrightError):
+        return ApiError(422, str(error))
+    log.error("A text could not be written.", exc_info=error)
+    return ApiError(500, "The text could not be written; the server's log has the reason.")
 
 
 def wrong_body(problems: Sequence[Any]) -> ApiError:

@@ -6,54 +6,58 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from textwright.errors import TextwrightError
 from textwright.inspection.next_tokens import part_odds, predict, seen
 from textwright.server.bodies import InspectBody
 from textwright.server.errors import ApiError
 from textwright.server.served import ServedRun
 from textwright.server.service import Service
 from textwright.writing.backend import visible
-from textwright.writing.generator import with_ids
 from textwright.writing.sampling import process
-from textwright.writing.sampling_steps import Logits, NoTokenLeftError, log_probabilities, peak
+from textwright.writing.sampling_steps import (
+    Logits,
+    NoTokenLeftError,
+    likeliest_ids,
+    log_probabilities,
+    peak,
+)
+from textwright.writing.text import Text
 
 MOST_INSIDE = 2_000  # tokens that a look into a model takes
 
 
 async def look(service: Service, body: InspectBody) -> dict[str, Any]:
-    """The answer of `POST /api/inspect`. Raises ApiError where the body cannot be used."""
+    """The answer of `POST /api/inspect`. Raises a TextwrightError where it is refused."""
     served = service.find(body.model)
     with service.places(1):
-        try:
-            ids, prompt_length = await service.read(body.prompt, partial(_read, served), body)
-            return await _look(service, served, body, ids, prompt_length)
-        except MemoryError:
-            raise ApiError(429, "Memory ran out: send a shorter text.", retry_after=5) from None
+        text = await service.read(partial(_read, served), body)
+        return await _look(service, served, body, text)
 
 
 async def _look(
-    service: Service, served: ServedRun, body: InspectBody, ids: list[int], prompt_length: int
+    service: Service, served: ServedRun, body: InspectBody, text: Text
 ) -> dict[str, Any]:
-    backend, stop = served.writer.generator.backend, served.tokenizer.stop_id
-    row = visible(ids, stop, backend.context_length)
+    backend = served.writer.generator.backend
+    row = visible(text.ids, text.stop_id, backend.context_length)
     inside = body.inside or body.saliency
-    if inside and (length := len(seen(served.writer.generator, ids))) > MOST_INSIDE:
+    if inside and (length := len(seen(served.writer.generator, text.ids))) > MOST_INSIDE:
         raise ApiError(
             422, f"The model would be looked into at {length} tokens, {MOST_INSIDE} are the most."
         )
     # Between two steps of the engine: they share the model.
     [logits], parts, shares = await service.worker.call(lambda: predict(backend, row))
-    found = await asyncio.to_thread(_weigh, served, body, ids, prompt_length, logits)
+    found = await asyncio.to_thread(_weigh, served, body, text, logits)
     if inside:
         target = int(logits.argmax()) if body.target is None else body.target
         served.check_ids([target])
         loop = asyncio.get_running_loop()
-        found |= await loop.run_in_executor(service.inside, _look_inside, served, body, ids, target)
+        looked = partial(_look_inside, served, body, text.ids, target)
+        found |= await loop.run_in_executor(service.inside, looked)
         found |= {
             "shares": shares and shares._asdict(),
             "parts": part_odds(parts, target) or None,
@@ -62,7 +66,7 @@ async def _look(
 
 
 def _look_inside(
-    served: ServedRun, body: InspectBody, ids: list[int], target: int
+    served: ServedRun, body: InspectBody, ids: Sequence[int], target: int
 ) -> dict[str, Any]:
     """Attention or gates, and the saliency of a token for the next place; null for counts, and
     where the model has none."""
@@ -86,53 +90,44 @@ def _look_inside(
     }
 
 
-def _name(served: ServedRun, ids: list[int]) -> list[dict[str, Any]]:
+def _name(served: ServedRun, ids: Iterable[int]) -> list[dict[str, Any]]:
     return [{"id": token_id, "text": served.spellings[token_id]} for token_id in ids]
 
 
-def _read(served: ServedRun, body: InspectBody) -> tuple[list[int], int]:
-    """The ids of prompt and text, and how many of them are the prompt's."""
-    try:
-        served.check_ids([body.target or 0])
-        [asked] = served.read(body)
-    except ApiError:
-        raise
-    except TextwrightError as error:
-        raise ApiError(422, str(error)) from None
-    ids = [*asked.prompt.ids, *body.begin]
-    if len(ids) > served.limits.tokens:
-        raise ApiError(422, f"The text has {len(ids)} tokens, {served.limits.tokens} are the most.")
-    return ids, len(asked.prompt.ids)
+def _read(served: ServedRun, body: InspectBody) -> Text:
+    """The text that is looked at, as it would go on."""
+    served.check_ids([body.target or 0])
+    [asked] = served.read(body)
+    # As for writing; but a least number of tokens may be any.
+    given = {"beams": 1, "max_new_tokens": sys.maxsize, **body.sampling()}
+    options = served.writer.options(**given)
+    [request] = served.writer.generator.requests([asked.prompt], options)
+    count, most = len(asked.prompt.ids) + len(body.begin), served.limits.tokens
+    if count > most:
+        raise ApiError(422, f"The text has {count} tokens, {most} are the most.")
+    text = Text(0, 0, request, served.tokenizer)
+    for token_id in body.begin:
+        text.take(token_id)
+    return text
 
 
-def _weigh(
-    served: ServedRun, body: InspectBody, ids: list[int], prompt_length: int, logits: Logits
-) -> dict[str, Any]:
+def _weigh(served: ServedRun, body: InspectBody, text: Text, logits: Logits) -> dict[str, Any]:
     """Probabilities before and after sampling, given the logits (V,)."""
     before = np.exp(log_probabilities(logits))
     try:
-        # As for writing; but a least number of tokens may be any.
-        given = {"beams": 1, "max_new_tokens": sys.maxsize, **body.sampling()}
-        options = with_ids(served.writer.options(**given), served.tokenizer)
-        row = np.array(ids, np.int64)
-        copied = np.empty(0, np.int64)
-        if options.no_copy:
-            copied = served.writer.known_sequences(options.no_copy).completing(row, len(logits))
-        kept = process(logits, options, row, prompt_length, served.tokenizer.stop_id, copied)
+        past = text.history, text.prompt_length, text.stop_id, text.copied, text.waits
+        kept = process(logits, text.options, *past)
         peak(kept)
         after = np.exp(log_probabilities(kept))
     except NoTokenLeftError:
         after = np.zeros_like(before)
-    except TextwrightError as error:
-        raise ApiError(422, str(error)) from None
-    likeliest = np.argsort(-before, kind="stable")[: body.top]
-    shown = likeliest.tolist()
-    risen = np.argsort(-after, kind="stable")[: body.top]  # such as by a bias
-    shown += [i for i in risen.tolist() if after[i] > 0 and i not in shown]
+    shown = likeliest_ids(before, body.top).tolist()
+    risen = likeliest_ids(after, body.top).tolist()  # such as by a bias
+    shown += [i for i in risen if after[i] > 0 and i not in shown]
     if body.target is not None and body.target not in shown:
         shown.append(body.target)
     return {
-        "tokens": _name(served, ids),
+        "tokens": _name(served, text.ids),
         "kept": int(np.count_nonzero(after)),
         "entropy": {"before": _entropy(before), "after": _entropy(after)},
         "next": [

@@ -74,38 +74,31 @@ class ServedRun:
         return open_model(self.writer.run)
 
     def ask(self, body: CompletionBody) -> Asked:
-        """What a body asks for. Raises ApiError where it is refused."""
+        """What a body asks for. Raises a TextwrightError where it is refused."""
         num = body.best_of or body.num
-        try:
-            prompts = self.read(body)
-            self._check_size(body, prompts)
-            most = max(1, body.new_tokens)
-            # A search shows nothing before its end, so it has to be asked for. And what the run has
-            # for longer texts does not refuse a short one.
-            least = min(self.writer.run.config.sample.min_new_tokens, most)
-            options = self.writer.options(
-                **{"beams": 1, "min_new_tokens": least, **body.sampling(), "max_new_tokens": most}
-            )
-            seed = secrets.randbits(53) if body.seed is None else body.seed
-            logprobs = body.logprobs
-            if body.best_of is not None and logprobs is None:
-                logprobs = 0  # the texts are ranked by them
-            scores = bool(body.echo and body.logprobs is not None)
-            requests = self.writer.generator.requests(
-                [
-                    asked.prompt.begun(body.begin) if body.begin else asked.prompt
-                    for asked in prompts
-                ]
-                if body.new_tokens or scores
-                else [],
-                options,
-                num=num if body.new_tokens else 0,
-                seed=seed,
-                logprobs=logprobs,
-                echo=scores,
-            )
-        except TextwrightError as error:
-            raise error if isinstance(error, ApiError) else ApiError(422, str(error)) from None
+        prompts = self.read(body)
+        self._check_size(body, prompts)
+        most = max(1, body.new_tokens)
+        # A search shows nothing before its end, so it has to be asked for. And what the run has
+        # for longer texts does not refuse a short one.
+        least = min(self.writer.run.config.sample.min_new_tokens, most)
+        options = self.writer.options(
+            **{"beams": 1, "min_new_tokens": least, **body.sampling(), "max_new_tokens": most}
+        )
+        seed = secrets.randbits(53) if body.seed is None else body.seed
+        logprobs = body.logprobs
+        if body.best_of is not None and logprobs is None:
+            logprobs = 0  # the texts are ranked by them
+        scores = bool(body.echo and body.logprobs is not None)
+        begun = [asked.prompt.begun(body.begin) for asked in prompts]
+        requests = self.writer.generator.requests(
+            begun if body.new_tokens or scores else [],
+            options,
+            num=num if body.new_tokens else 0,
+            seed=seed,
+            logprobs=logprobs,
+            echo=scores,
+        )
         return Asked(prompts, requests, num, seed)
 
     def read(self, body: CompletionBody | InspectBody) -> list[AskedPrompt]:

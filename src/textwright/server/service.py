@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from textwright.errors import TextwrightError
-from textwright.server.bodies import CompletionBody
+from textwright.server.bodies import CompletionBody, InspectBody, TokenizeBody
 from textwright.server.completion import Completion, Part
-from textwright.server.errors import ApiError
+from textwright.server.errors import ApiError, refused
 from textwright.server.limits import Limits
 from textwright.server.metrics import Metrics
 from textwright.server.served import Asked, ServedRun
 from textwright.server.worker import Worker
 
-log = logging.getLogger(__name__)
 LONG = 100_000  # characters of a prompt that takes a while to read
 
-_Asked = TypeVar("_Asked")
+_Body = TypeVar("_Body", bound=CompletionBody | InspectBody | TokenizeBody)
 _Found = TypeVar("_Found")
 
 
@@ -65,12 +62,9 @@ class Writing:
                 raise self.completion.error
 
     async def whole(self) -> dict[str, object]:
-        """The answer in one. Raises ApiError."""
-        try:
-            async for parts in self.parts():
-                self.completion.keep(parts)
-        except Exception as error:
-            raise _refused(error) from error
+        """The answer in one. Raises what went wrong."""
+        async for parts in self.parts():
+            self.completion.keep(parts)
         return self.completion.whole()
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -82,7 +76,7 @@ class Writing:
             if (last := completion.last_chunk()) is not None:
                 yield _event(last)
         except Exception as error:
-            yield _event(_refused(error).to_json())
+            yield _event(refused(error).to_json())
         yield b"data: [DONE]\n\n"
 
     def close(self) -> None:
@@ -136,18 +130,17 @@ class Service:
             )
         return self.find(name)
 
-    async def read(
-        self, prompt: object, function: Callable[[_Asked], _Found], asked: _Asked
-    ) -> _Found:
-        """Call a function that reads a prompt, in another thread. One that waits there is not read
-        if who asked is gone by then."""
+    async def read(self, function: Callable[[_Body], _Found], body: _Body) -> _Found:
+        """Call a function that reads the prompt of a body, in another thread. One that waits there
+        is not read if who asked is gone by then."""
+        prompt = body.prompt
         texts = [prompt] if isinstance(prompt, str) else prompt if isinstance(prompt, list) else []
         length = sum(len(text) for text in texts if isinstance(text, str))
         pool = self.inside if length > LONG else None
-        return await asyncio.get_running_loop().run_in_executor(pool, function, asked)
+        return await asyncio.get_running_loop().run_in_executor(pool, function, body)
 
     async def begin(self, body: CompletionBody) -> Writing:
-        """Admit a request. Raises ApiError where it is refused."""
+        """Admit a request. Raises a TextwrightError where it is refused."""
         if body.suffix:
             raise ApiError(
                 400,
@@ -165,7 +158,7 @@ class Service:
         with self.places(width):  # also while its prompts wait to be read
             try:
                 async with asyncio.timeout(self.limits.seconds):
-                    asked = await self.read(body.prompt, served.ask, body)
+                    asked = await self.read(served.ask, body)
             except TimeoutError:
                 raise _too_slow(self.limits.seconds) from None
             return Writing(self, served, body, asked, begun)
@@ -192,17 +185,6 @@ def _too_slow(seconds: float) -> ApiError:
     return ApiError(
         400, f"The answer took longer than {seconds:g} seconds: ask for less text.", code="timeout"
     )
-
-
-def _refused(error: Exception) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, MemoryError):
-        return ApiError(429, "Memory ran out: ask for fewer or shorter texts.", retry_after=5)
-    if isinstance(error, TextwrightError):
-        return ApiError(422, str(error))
-    log.error("A text could not be written.", exc_info=error)
-    return ApiError(500, "The text could not be written; the server's log has the reason.")
 
 
 def _event(content: object) -> bytes:

@@ -3,26 +3,19 @@
 import { make } from "./elements.js";
 
 export function showCard(element, markdown) {
-  element.replaceChildren();
   const [, ...blocks] = markdown.split(/\n\n+/); // the first is the title, which the page has
-  for (const block of blocks) {
-    const lines = block.trim().replaceAll("`", "").split("\n");
-    if (block.startsWith("|")) addTable(element, lines);
-    else if (block.startsWith("#")) added(element, "h2", lines[0].replace(/^#+ /, ""));
-    else added(element, "p", lines.join(" ").replace(/^- /, ""));
-  }
+  element.replaceChildren(...blocks.map(cardPart));
 }
 
-function addTable(element, lines) {
-  const body = added(added(element, "table"), "tbody");
-  for (const line of lines.filter((line) => !/^[\s|-]+$/.test(line))) { // without head and rule
-    const row = added(body, "tr");
-    line.slice(1, -1).split("|").forEach((cell) => added(row, "td", cell.trim()));
-  }
+function cardPart(block) {
+  const lines = block.trim().replaceAll("`", "").split("\n");
+  if (block.startsWith("|")) return cardTable(lines);
+  if (block.startsWith("#")) return make("h2", {}, lines[0].replace(/^#+ /, ""));
+  return make("p", {}, lines.join(" ").replace(/^- /, ""));
 }
 
-function added(parent, name, text = "") {
-  const element = make(name, {}, text);
-  parent.append(element);
-  return element;
+function cardTable(lines) {
+  const rows = lines.filter((line) => !/^[\s|-]+$/.test(line)); // without head and rule
+  const cells = (line) => line.slice(1, -1).split("|").map((cell) => make("td", {}, cell.trim()));
+  return make("table", {}, make("tbody", {}, ...rows.map((line) => make("tr", {}, ...cells(line)))));
 }

@@ -53,10 +53,9 @@ export class Engine {
     return { ...this.tokenizer.encode(text), text: spaced ? stripEnd(text) : text };
   }
 
-  /** index: the number of the text among those of its prompt and seed, a BigInt below 2^64. */
-  *write({ begin = [], seed = 0n, index = 0, ...request }) {
+  *write({ begin = [], seed = 0n, ...request }) {
     if (seed < 0n || seed >= 1n << 64n) throw new Error(`The seed ${seed} is not in 0 … 2^64-1: choose one that is.`);
-    const uniforms = new Uniforms(seed, index);
+    const uniforms = new Uniforms(seed);
     const text = this.open(request);
     const reading = (this.reading = this.reading.fork());
     for (let token = null; !token?.finish_reason; ) {
@@ -121,9 +120,9 @@ export class Engine {
   }
 
   /** The weights that the draw is made from; all 0 if every token is banned. */
-  processed(logits, { options, ids, promptLength }) {
+  processed(logits, { options, ids, promptLength, waits }) {
     try {
-      return weigh(process(logits, options, ids, promptLength, this.tokenizer.stop_id));
+      return weigh(process(logits, options, ids, promptLength, this.tokenizer.stop_id, waits));
     } catch (error) {
       if (error instanceof NoTokenLeft) return new Float32Array(logits.length);
       throw error;

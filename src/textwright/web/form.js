@@ -81,6 +81,7 @@ class Filler {
     this.values = new Map(given);
     this.forced = []; // ids
     this.slot = form.render(given).slot; // where the model writes
+    this.last = form.slots.findLastIndex((name) => given.has(name));
     this.written = ""; // what it has written there that is not shown
     this.value = ""; // and what is
     this.given = ""; // what the forced ids stand for that is not shown
@@ -91,6 +92,11 @@ class Filler {
   /** The next id of a given field, of what stands around it, or of the end of the form; else null. */
   get forcedId() {
     return this.forced[0] ?? null;
+  }
+
+  /** Whether a given field has yet to come. */
+  get waits() {
+    return this.slot < this.last;
   }
 
   /** Show a field when it has ended, with all that is certain after it; the last one as it comes. */

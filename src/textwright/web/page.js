@@ -12,6 +12,7 @@ import { Beginning } from "./beginning.js";
 import { CallsView } from "./calls_view.js";
 import { showCard } from "./card.js";
 import { Comparison } from "./comparison.js";
+import { counted } from "./counted.js";
 import { find, turnOff } from "./elements.js";
 import { InsideView } from "./inside_view.js";
 import { keepInWindow, readInWindow } from "./keeping.js";
@@ -187,7 +188,7 @@ export class Page extends EventTarget {
       }
       if (signal.aborted) return; // an engine may end a text early, without an error
       const speed = Math.round((1000 * this.count) / (performance.now() - started)).toLocaleString("en");
-      this.stop(`${counted(this.count)}, ${speed} a second. ${ENDINGS[tokens.at(-1).finish_reason]}`);
+      this.stop(`${counted(this.count, "token")}, ${speed} a second. ${ENDINGS[tokens.at(-1).finish_reason]}`);
     }, signal);
   }
 
@@ -215,7 +216,7 @@ export class Page extends EventTarget {
 
   /** End what is being written, at the person's wish, and say how far it came. */
   halt() {
-    const sentence = this.count ? `Stopped: ${counted(this.count)}.` : "Stopped.";
+    const sentence = this.count ? `Stopped: ${counted(this.count, "token")}.` : "Stopped.";
     this.stop(this.isWriting ? sentence : "");
   }
 
@@ -310,10 +311,6 @@ export class Page extends EventTarget {
     find("key").hidden = false;
     find("key").elements.key.focus();
   }
-}
-
-function counted(tokens) {
-  return tokens === 1 ? "1 token" : `${tokens} tokens`;
 }
 
 const ENDINGS = {

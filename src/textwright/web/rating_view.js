@@ -1,5 +1,6 @@
 // Blind rating: pairs of texts without names, one pair after another, and what the answers say.
 
+import { counted } from "./counted.js";
 import { find, make, makeTable } from "./elements.js";
 import { keep, readKept } from "./keeping.js";
 import { countRatings, drawFirst, ratingsDocument } from "./rating.js";
@@ -114,7 +115,7 @@ export class RatingView {
   }
 
   forget() {
-    if (!confirm(`Delete ${this.ratings.length} ratings? Save them first if they may be needed.`)) return;
+    if (!confirm(`Delete ${counted(this.ratings.length, "rating")}? Save first what may be needed.`)) return;
     this.ratings = [];
     this.keep();
     find("rate").focus(); // the results, with the button that was pressed, are shown no more

@@ -1,4 +1,4 @@
-// The random numbers of a text: those of numpy.random.Generator(Philox(key=[seed, index])).random().
+// The random numbers of a text: those of numpy.random.Generator(Philox(key=[seed, 0])).random().
 // Philox 4x64, 10 rounds (Salmon et al. 2011).
 
 const WORD = (1n << 64n) - 1n;
@@ -6,9 +6,9 @@ const MULTIPLIERS = [0xd2e7470ee14c6c93n, 0xca5a826395121157n];
 const KEY_STEPS = [0x9e3779b97f4a7c15n, 0xbb67ae8584caa73bn];
 
 /** The four 64-bit words of one block. */
-function philox(block, seed, index) {
+function philox(block, seed) {
   let words = [block, 0n, 0n, 0n];
-  let keys = [seed, index];
+  let keys = [seed, 0n]; // 0: the first text of its prompt
   for (let round = 0; round < 10; round++) {
     const one = MULTIPLIERS[0] * words[0];
     const other = MULTIPLIERS[1] * words[2];
@@ -23,11 +23,10 @@ function philox(block, seed, index) {
   return words;
 }
 
-/** The uniform numbers of one text; seed: a BigInt below 2^64 · index: of the text among those of its prompt. */
+/** The uniform numbers of one text; seed: a BigInt below 2^64. */
 export class Uniforms {
-  constructor(seed, index = 0) {
+  constructor(seed) {
     this.seed = seed;
-    this.index = BigInt(index);
     this.block = -1;
   }
 
@@ -35,7 +34,7 @@ export class Uniforms {
   at(place) {
     const block = place >> 2;
     if (block !== this.block) {
-      this.words = philox(BigInt(block + 1), this.seed, this.index); // NumPy counts first
+      this.words = philox(BigInt(block + 1), this.seed); // NumPy counts first
       this.block = block;
     }
     return Number(this.words[place & 3] >> 11n) * 2 ** -53;

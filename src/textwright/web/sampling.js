@@ -46,8 +46,8 @@ export function inJSON(options) {
   return options.temperature === Infinity ? { ...options, temperature: "Infinity" } : options;
 }
 
-/** Steps 1 to 7; ids: those of the prompt, then those of the text. */
-function penalize(given, options, ids, promptLength, stopId) {
+/** Steps 1 to 7; ids: those of the prompt, then those of the text · waits: a given field has yet to come. */
+function penalize(given, options, ids, promptLength, stopId, waits) {
   const logits = given.slice();
   for (const [id, bias] of options.logit_bias) logits[id] += fround(bias);
   for (const id of options.forbid) logits[id] = -Infinity;
@@ -63,7 +63,7 @@ function penalize(given, options, ids, promptLength, stopId) {
     }
   }
   for (const id of repeatingIds(ids, options.no_repeat_ngram)) logits[id] = -Infinity;
-  if (ids.length - promptLength < options.min_new_tokens) logits[stopId] = -Infinity;
+  if (waits || ids.length - promptLength < options.min_new_tokens) logits[stopId] = -Infinity;
   return logits;
 }
 
@@ -93,8 +93,8 @@ function truncate(given, options) {
 }
 
 /** Steps 1 to 12: the logits that the draw is made from. */
-export function process(logits, options, ids, promptLength, stopId) {
-  return truncate(penalize(logits, options, ids, promptLength, stopId), options);
+export function process(logits, options, ids, promptLength, stopId, waits) {
+  return truncate(penalize(logits, options, ids, promptLength, stopId, waits), options);
 }
 
 /** Probabilities up to a factor, (V,) float32: the largest is 1. */

@@ -71,22 +71,20 @@ export class Settings {
 
   /** The options as they are set, by the names that the run has for them. */
   get options() {
-    const usual = { ...DEFAULTS, ...this.own };
-    const options = { ...usual, ...this.chosen };
-    // What the run has for longer texts does not refuse a short one.
-    if (options.min_new_tokens === usual.min_new_tokens) {
-      options.min_new_tokens = Math.min(usual.min_new_tokens, options.max_new_tokens);
-    }
-    return options;
+    return { ...DEFAULTS, ...this.own, ...this.chosen };
   }
 
   /** Those that have fields; the others are always the run's own. */
   get chosen() {
     const numbers = Object.keys(DEFAULTS).filter((name) => name in this.elements && name !== "stop");
-    return {
-      ...Object.fromEntries(numbers.map((name) => [name, Number(this.elements[name].value)])),
-      stop: this.elements.stop.value.split("\n").filter((line) => line).map((line) => line.replaceAll("\\n", "\n")),
-    };
+    const chosen = Object.fromEntries(numbers.map((name) => [name, Number(this.elements[name].value)]));
+    // What the run has for longer texts does not refuse a short one.
+    const { min_new_tokens } = { ...DEFAULTS, ...this.own };
+    if (chosen.min_new_tokens === min_new_tokens) {
+      chosen.min_new_tokens = Math.min(min_new_tokens, chosen.max_new_tokens);
+    }
+    chosen.stop = this.elements.stop.value.split("\n").filter((line) => line).map((line) => line.replaceAll("\\n", "\n"));
+    return chosen;
   }
 }
 

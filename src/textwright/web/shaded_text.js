@@ -1,5 +1,7 @@
 // A text, token by token, each with a shade, that is walked with the arrow keys.
 
+import { make } from "./elements.js";
+
 const MOST_BITS = 10; // of surprise: the strongest shade
 export const GAP = "\u00a0"; // between a number and its sign: no line ends there
 const PAUSE = 80; // milliseconds until a growing text is shown again: its layout takes longer than a token
@@ -49,28 +51,24 @@ export class ShadedText {
   }
 
   element(token, place) {
-    const element = document.createElement("span");
-    element.className = "token";
-    element.id = `${this.name}-${place}`;
-    element.setAttribute("role", "option");
-    element.setAttribute("aria-selected", "false");
-    element.textContent = token.text;
-    const level = token.level ?? (token.before ? Math.min(1, -Math.log2(token.before) / MOST_BITS) : 0);
+    const ends = token.finish_reason && !token.text;
+    const properties = { className: "token", id: `${this.name}-${place}`, role: "option", ariaSelected: false };
+    const element = make("span", properties, ends ? " ■" : token.text);
+    const level = token.level ?? Math.min(1, -Math.log2(token.before ?? 1) / MOST_BITS);
     if (level) element.style.setProperty("--level", Math.abs(level));
     element.classList.toggle("less", level < 0);
     element.classList.toggle("break", token.text.includes("\n") && !token.text.trim()); // it has no width of its own
-    if (token.finish_reason && !token.text) {
-      element.textContent = " ■";
+    if (ends) {
       element.classList.add("end");
-      element.setAttribute("aria-label", "end of the text");
-    } else if (!token.text.trim()) element.setAttribute("aria-label", called(token));
+      element.ariaLabel = "end of the text";
+    } else if (!token.text.trim()) element.ariaLabel = called(token);
     return element;
   }
 
   press(event) {
     const last = this.tokens.length - 1;
     const place = { ArrowRight: this.selected + 1, ArrowLeft: this.selected - 1, Home: 0, End: last }[event.key];
-    if (place === undefined) return;
+    if (place === undefined || last < 0) return;
     event.preventDefault();
     this.select(Math.max(0, Math.min(last, place)));
     this.reveal();

@@ -24,6 +24,11 @@ export class Text {
     return this.guide?.forcedId ?? null;
   }
 
+  /** Whether a given field has yet to come, so that the stop token cannot end the text. */
+  get waits() {
+    return this.guide?.waits ?? false;
+  }
+
   /** Append the id, or end the text if it is the stop id. */
   take(id) {
     if (id === this.stopId) return { ...this.end("stop"), id };

@@ -1,7 +1,7 @@
 // The tokens of a text, shaded by how little they were expected, and for the selected one what else
 // it could have been.
 
-import { find } from "./elements.js";
+import { find, make } from "./elements.js";
 import { called, percent, ShadedText, visible } from "./shaded_text.js";
 
 const RESTING = 150; // milliseconds that a pointer rests on a token before its choices are asked for
@@ -122,22 +122,14 @@ export class TokenList extends ShadedText {
 
   row(place, alternative, token) {
     const { id, text, before, after } = alternative;
-    const row = document.createElement("tr");
-    const button = document.createElement("button");
-    button.textContent = visible(text);
-    button.setAttribute("aria-pressed", id === token.id);
+    const button = make("button", { ariaPressed: id === token.id }, visible(text));
     button.style.setProperty("--share", before);
     button.addEventListener("click", () => {
       if (this.selected !== place) return;
       this.onChoice(place, alternative); // which ends what was written before
       this.chosen = place;
     });
-    row.classList.toggle("removed", !after);
-    row.append(...[button, percent(before), after ? percent(after) : "removed"].map((content) => {
-      const cell = document.createElement("td");
-      cell.append(content);
-      return cell;
-    }));
-    return row;
+    const cells = [button, percent(before), after ? percent(after) : "removed"].map((content) => make("td", {}, content));
+    return make("tr", { className: after ? "" : "removed" }, ...cells);
   }
 }

@@ -1,5 +1,6 @@
 // The tree of texts as a list to walk, and what can be done with the text that is shown.
 
+import { counted } from "./counted.js";
 import { find, make } from "./elements.js";
 import { saveFile } from "./saving.js";
 import { nameOf } from "./tree.js";
@@ -128,7 +129,7 @@ export class TreeView {
       }
       const { run } = this.page;
       this.page.changeTree((tree) => tree.take(document, run.name, identityOf(run)));
-      this.page.say(`${document.texts.length} texts were opened.`);
+      this.page.say(`Opened ${counted(document.texts.length, "text")}.`);
     });
   }
 }

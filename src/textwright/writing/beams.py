@@ -25,6 +25,7 @@ from textwright.writing.sampling_steps import (
     Ids,
     NoTokenLeftError,
     draw_several,
+    likeliest_ids,
     log_probabilities,
     peak,
 )
@@ -153,10 +154,8 @@ class Search:
         if self._options.temperature:
             return draw_several(scores, self._draws.random(count))
         # Of equals, those of the better beam come first, then lower ids.
-        least = np.partition(scores, -count)[-count] if count < len(scores) else -np.inf
-        best = np.flatnonzero(scores >= least)
-        ranked: list[int] = best[np.argsort(-scores[best], kind="stable")][:count].tolist()
-        return ranked
+        best: list[int] = likeliest_ids(scores, count).tolist()
+        return best
 
     def _is_over(self) -> bool:
         if not self.running or len(self.finished) < self._options.beams:

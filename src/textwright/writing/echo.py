@@ -16,7 +16,7 @@ from textwright.writing.backend import Backend, padded, visible, windows_of
 from textwright.writing.request import EchoEvent, ErrorEvent, Request, Scored
 from textwright.writing.sampling_steps import Logits, log_totals
 
-TextT = TypeVar("TextT", bound="Text")
+ScorableT = TypeVar("ScorableT", bound="Scorable")
 _IN_TURN = 4  # readings that have begun
 _WINDOWS = 32  # that are read together
 _LOGITS = 1 << 21  # of a block: 8 MB, and as much again for their exponentials
@@ -67,9 +67,9 @@ class Echoes:
         self._readings.append(Reading(self._backend, self._stop_id, echoes))
 
 
-class Text(Protocol):
-    """Tokens to be scored. begin: place of the first that is; those before it are given · left: as
-    many are not yet scored."""
+class Scorable(Protocol):
+    """Tokens to be scored. begin: place of the first that is scored; those before it are given ·
+    left: how many are still to be scored."""
 
     number: int
     begin: int
@@ -106,18 +106,18 @@ class Echo:
         return [self.scored[place] for place in range(len(self.targets))]
 
 
-class _Window(NamedTuple, Generic[TextT]):
+class _Window(NamedTuple, Generic[ScorableT]):
     """The targets of a text from `first` to `end`, which the model sees from one place on."""
 
-    text: TextT
+    text: ScorableT
     first: int
     end: int
 
 
-class Reading(Generic[TextT]):
+class Reading(Generic[ScorableT]):
     """Texts that are scored together. After an error it cannot be used."""
 
-    def __init__(self, backend: Backend, stop_id: int, texts: Sequence[TextT]) -> None:
+    def __init__(self, backend: Backend, stop_id: int, texts: Sequence[ScorableT]) -> None:
         self.texts = list(texts)  # that have not ended
         self._backend, self._stop_id = backend, stop_id
         windows = [
@@ -128,7 +128,7 @@ class Reading(Generic[TextT]):
         ]
         # Those of about equal length run together.
         self._waiting = deque(sorted(windows, key=lambda window: window.first - window.end))
-        self._running: list[_Window[TextT]] = []  # the longest first
+        self._running: list[_Window[ScorableT]] = []  # the longest first
         self._state: Any = None
         self._done = 0  # targets of each running window that are scored
 
@@ -138,7 +138,7 @@ class Reading(Generic[TextT]):
         self._waiting = deque(w for w in self._waiting if w.text.number != number)
         self._keep([p for p, w in enumerate(self._running) if w.text.number != number])
 
-    def read(self, places: int) -> list[TextT]:
+    def read(self, places: int) -> list[ScorableT]:
         """Score about so many tokens → the texts that have ended."""
         if self._running:
             self._read_on(places)

@@ -152,6 +152,7 @@ class Filler:
         self._values = dict(given)
         self._forced: deque[int] = deque()
         _, self._slot = form.render(given)  # where the model writes
+        self._last = max((slot for slot, name in enumerate(form.slots) if name in given), default=0)
         self._written = ""  # what it has written there that is not shown
         self._value = ""  # and what is
         self._given = ""  # what the forced ids stand for that is not shown
@@ -161,6 +162,11 @@ class Filler:
     def forced_id(self) -> int | None:
         """The next id of a given field, of what stands around it, or of the end of the form."""
         return self._forced[0] if self._forced else None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a given field has yet to come."""
+        return self._slot < self._last
 
     def push(self, text: str) -> str:
         """Show what is certain of a field, and what its ending token and forced ids stand for.

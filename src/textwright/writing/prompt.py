@@ -14,6 +14,10 @@ class Guide(Protocol):
     def forced_id(self) -> int | None:
         """The id that comes next whatever the model predicts; None: the model chooses."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether what is given has yet to come, so that the model cannot end the text."""
+
     def push(self, text: str) -> str:
         """What can be shown, given the text that the newest id completed."""
 
@@ -51,6 +55,11 @@ class Opening:
         """The next of the ids; after them, what the other guide is certain of."""
         certain = self._inner.forced_id() if self._inner else None
         return self._left[0] if certain is None and self._left else certain
+
+    @property
+    def waits(self) -> bool:
+        """Whether the other guide waits."""
+        return self._inner is not None and self._inner.waits
 
     def push(self, text: str) -> str:
         """Go on to the next id."""

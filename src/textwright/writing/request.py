@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import count
-from math import inf
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from textwright.errors import GenerationError
 from textwright.writing.prompt import Prompt
 from textwright.writing.sampling import uniforms
 from textwright.writing.sampling_options import SamplingOptions
+from textwright.writing.sampling_steps import likeliest_ids
 from textwright.writing.sequences import KnownSequences
 
 MOST_LIKELIEST = 50
@@ -97,13 +97,7 @@ class Scored(NamedTuple):
         """
         if count is None:
             return None
-        if count == 1:  # the usual question
-            best = np.array([values.argmax()])
-        else:
-            least = np.partition(values, -count)[-count] if 0 < count < len(values) else -inf
-            best = np.flatnonzero(values >= least) if count else np.empty(0, np.int64)
-            # Of equals, lower ids first.
-            best = best[np.argsort(-values[best], kind="stable")][:count]
+        best = likeliest_ids(values, count)
         likeliest = values[best].astype(np.float64) - total
         found = dict(zip(best.tolist(), likeliest.tolist(), strict=True))
         return cls(float(values[new_id]) - total, found)

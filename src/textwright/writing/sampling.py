@@ -8,7 +8,7 @@ The order, and what each step may look at:
  4. presence and frequency penalty   text only          11. min-p
  5. no-repeat n-grams                prompt and text    12. typical
  6. no copies                        prompt and text    13. draw, in id order
- 7. minimum length                   bans the stop id
+ 7. minimum length, given fields     ban the stop id
 
 Each step works on the result of the one before; the steps are in `sampling_steps.py`, the options
 in `sampling_options.py`. Rows that share their options are processed together; only the steps that
@@ -55,12 +55,14 @@ def penalize(
     prompt_length: int = 0,
     stop_id: int | None = None,
     copied: Ids = _NO_IDS,
+    waits: bool = False,
 ) -> None:
     """Steps 1 to 7, in place: the changes that depend on the token itself, on the prompt and on the
     text.
 
-    logits (V,) · ids (T,): the prompt's `prompt_length` ids, then those of
-    the text · copied: the ids that would complete a sequence of the training text.
+    logits (V,) · ids (T,): the prompt's `prompt_length` ids, then those of the text · stop_id: None
+    is never banned · copied: the ids that would complete a sequence of the training text · waits:
+    whether a given field has yet to come.
     """
     if options.logit_bias:
         add_bias(logits, options.logit_bias)
@@ -76,7 +78,7 @@ def penalize(
         ban(logits, repeating_ids(ids, options.no_repeat_ngram))
     if len(copied):
         ban(logits, copied)
-    if stop_id is not None and len(ids) - prompt_length < options.min_new_tokens:
+    if stop_id is not None and (waits or len(ids) - prompt_length < options.min_new_tokens):
         ban(logits, stop_id)
 
 
@@ -113,11 +115,12 @@ def process(
     prompt_length: int = 0,
     stop_id: int | None = None,
     copied: Ids = _NO_IDS,
+    waits: bool = False,
 ) -> Logits:
     """Steps 1 to 12: the logits that the draw is made from. Arguments as for `penalize`, but the
     logits are left as they are."""
     logits = logits.copy()
-    penalize(logits, options, ids, prompt_length, stop_id, copied)
+    penalize(logits, options, ids, prompt_length, stop_id, copied, waits)
     return truncate(logits, options, logits)
 
 
@@ -132,6 +135,8 @@ class Past(Protocol):
     def prompt_length(self) -> int: ...
     @property
     def copied(self) -> Ids: ...  # see `penalize`
+    @property
+    def waits(self) -> bool: ...  # likewise
 
 
 def choose(
@@ -176,13 +181,14 @@ def _penalize_rows(
     logits: Logits, options: SamplingOptions, pasts: Sequence[Past], stop_id: int
 ) -> None:
     """Steps 1 to 7 of rows, logits (B, V), in place."""
-    if options.looks_back:
+    if options.sees_history:
         for row, past in zip(logits, pasts, strict=True):
-            penalize(row, options, past.history, past.prompt_length, stop_id, past.copied)
+            seen = past.history, past.prompt_length, stop_id, past.copied, past.waits
+            penalize(row, options, *seen)
         return
     penalize(logits, options)
-    for place, past in enumerate(pasts if options.min_new_tokens else ()):
-        if past.count < options.min_new_tokens:
+    for place, past in enumerate(pasts):
+        if past.waits or past.count < options.min_new_tokens:
             logits[place, stop_id] = -inf
 
 

@@ -134,7 +134,7 @@ class SamplingOptions(Options):
         return self
 
     @property
-    def looks_back(self) -> bool:
+    def sees_history(self) -> bool:
         """Whether a step looks at the ids of the prompt or of the text, so rows go one by one."""
         penalties = self.presence_penalty or self.frequency_penalty
         repeats = self.no_repeat_ngram or self.no_copy

@@ -244,12 +244,13 @@ def trouble(top: float) -> GenerationError:
     )
 
 
-def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax over the last axis in float64: logits (…, V) → (…, V)."""
-    shifted = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
-    np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=-1, keepdims=True)
-    return shifted
+def likeliest_ids(values: NDArray[np.floating], count: int) -> Ids:
+    """The ids of the `count` largest values (V,), the largest first; of equals, lower ids first."""
+    if count == 1:  # the usual question
+        return np.array([values.argmax()])
+    least = np.partition(values, -count)[-count] if 0 < count < len(values) else -inf
+    ids = np.flatnonzero(values >= least) if count else np.empty(0, np.int64)
+    return ids[np.argsort(-values[ids], kind="stable")][:count]
 
 
 def log_probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:

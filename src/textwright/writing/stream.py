@@ -1,7 +1,4 @@
-"""The texts of one call, token by token as the engine writes them.
-
-Letters: B rows that run together, T time, V vocabulary.
-"""
+"""The texts of one call, token by token as the engine writes them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -43,6 +43,11 @@ class Text(Row):
         return np.frombuffer(self.ids, np.int64)
 
     @property
+    def waits(self) -> bool:
+        """Whether a given field has yet to come, so that the stop token cannot end the text."""
+        return self._guide is not None and self._guide.waits
+
+    @property
     def copied(self) -> Ids:
         """The ids that would complete a sequence of the training text, where that is forbidden."""
         if self.request.known is None:
