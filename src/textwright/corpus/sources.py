@@ -11,6 +11,7 @@ import gzip
 import io
 import os
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _HUB_PREFERENCE = ("parquet", "jsonl", "csv", "tsv", "json", "text")
 _HUB_DESCRIPTIONS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(/.+)?")
 _BUFFER = 1 << 18
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)  # raised where a gzip file is read
 _PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"  # what such files begin with
 # The first line of JSON: a song may begin with [Verse], a protocol with [12:03].
 _OBJECT = re.compile(r'\{\s*(["}]|$)')
@@ -132,8 +134,8 @@ def detect_format(path: Path, encoding: str = "utf-8") -> str:
     try:
         with open_binary(path) as stream:
             head = stream.read(1 << 16)
-    except EOFError:
-        return "text"  # A damaged file: its reader reports it.
+    except DAMAGED:
+        return "text"  # Its reader reports it.
     if head.startswith(_PARQUET):
         return "parquet"
     lines = head.decode(encoding, "replace").removeprefix("\ufeff").lstrip().splitlines()
