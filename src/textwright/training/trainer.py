@@ -250,14 +250,22 @@ class Trainer:
                 most = self.micro_batches >= self.layout.batch_size
                 if not alone or self.layout.carries or most:
                     raise TrainingError(
-                        "Memory ran out; what was saved before is intact. Try more micro-batches "
-                        f"(--set train.accumulate={2 * self.micro_batches}), --set "
-                        "train.recompute_blocks=true or a smaller model."
+                        "Memory ran out; what was saved before is intact. Try "
+                        f"{self._what_needs_less()}."
                     ) from error
             # Out of the handler, so that what it held is free.
             self.progress = replace(self.progress, micro_batches=2 * self.micro_batches)
             self.optimizer.zero_grad()
             torch.cuda.empty_cache()
+
+    def _what_needs_less(self) -> str:
+        """What can still be changed so that a step needs less memory."""
+        ways = []
+        if self.micro_batches * processes.rank_and_world()[1] < self.layout.batch_size:
+            ways.append(f"more micro-batches (--set train.accumulate={2 * self.micro_batches})")
+        if self.model.options.adaptable and not self.options.recompute_blocks:
+            ways.append("--set train.recompute_blocks=true")
+        return ", ".join([*ways, "a shorter data.context_length or a smaller model"])
 
     def _backward(self, step: int, micro_batches: int) -> tuple[float, int]:
         """Gradients of the mean over all targets of all processes → (nats, targets)."""
