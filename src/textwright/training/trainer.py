@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
@@ -30,6 +30,7 @@ from textwright.models import LanguageModel, ModelState
 from textwright.models.contract import BY_TOKEN
 from textwright.models.lora import trained
 from textwright.models.loss import PADDING_TARGET
+from textwright.run import Arrays, Checkpoint
 from textwright.training.dataset import Batch, Layout
 from textwright.training.micro_batches import micro_batches_that_fit
 from textwright.training.optimizer import Adam, Muon
@@ -92,16 +93,6 @@ class Progress:
     seconds: float = 0.0
     tokens: int = 0
     micro_batches: int = 1  # pieces of a batch that memory asked for, if more than the options
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Everything needed to continue. weights: the parameters that train, by name · tensors: the
-    optimizer, the carried state and the random state."""
-
-    progress: dict[str, float]
-    weights: dict[str, Tensor]
-    tensors: dict[str, Tensor]
 
 
 Change = Callable[[Batch, int, int, int, float], Batch]
@@ -327,7 +318,7 @@ class Trainer:
         self.progress = done
         return Evaluation(done.step, self.epoch, scores, best)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Checkpoint:
         """Everything that `restore` needs, in main memory. On a processor these are the tensors
         that train, not copies, which memory may not hold: the next step changes them. All processes
         must call this."""
@@ -342,19 +333,20 @@ class Trainer:
                 tensors[f"optimizer.{name}.{key}"] = value
         if state := self._gather_state():
             tensors |= {f"carried.{key}": value for key, value in state.tensors().items()}
-        return Snapshot(asdict(self.progress), _on_cpu(weights), _on_cpu(tensors))
+        done = self.progress
+        return Checkpoint(done.step, asdict(done), to_arrays(weights), to_arrays(tensors))
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Continue from a snapshot of a trainer with the same model, layout and options, in any
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint of a trainer with the same model, layout and options, in any
         number of processes. Raises RuntimeError if they are others."""
-        named = [name for name in snapshot.tensors if name.startswith("optimizer.")]
+        tensors = _to_tensors(checkpoint.tensors)
+        named = [name for name in tensors if name.startswith("optimizer.")]
         ours = any(name.endswith(".momentum") for name in named) == isinstance(self.optimizer, Muon)
         if named and not ours:
             raise RuntimeError("its moments are those of another train.optimizer")
-        self.progress = Progress(**snapshot.progress)  # type: ignore[arg-type]
+        self.progress = Progress(**checkpoint.progress)
         stay = {name: p for name, p in self.model.named_parameters() if not p.requires_grad}
-        self.model.load_state_dict(stay | snapshot.weights)
-        tensors = snapshot.tensors
+        self.model.load_state_dict(stay | _to_tensors(checkpoint.weights))
         for name, parameter in trained(self.model).items():
             prefix = f"optimizer.{name}."
             moments = {
@@ -391,12 +383,12 @@ class Trainer:
         """The carried state of all rows of a batch, in order, gathered from all processes."""
         if not self.layout.carries:
             return None
-        own = [None if state is None else _on_cpu(state.tensors()) for state in self.states]
+        own = [None if state is None else to_arrays(state.tensors()) for state in self.states]
         found = [state for states in processes.gather(own) for state in states if state]
         if not found:  # nothing was read yet
             return None
         state = self.model.state_class.concat(
-            [self.model.state_class.from_tensors(tensors) for tensors in found]
+            [self.model.state_class.from_tensors(_to_tensors(arrays)) for arrays in found]
         )
         order = [row for process in self._lanes() for lanes in process for row in lanes]
         return state.select(np.argsort(order).tolist())
@@ -421,10 +413,15 @@ def _optimizer(model: LanguageModel, options: TrainOptions, dtype: torch.dtype) 
     return Muon(groups, parts, *how, dtype=dtype)
 
 
-def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """As NumPy can hold them; bf16 becomes float32, which loses nothing."""
+def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
+    """The same tensors for NumPy, on a processor without a copy; bf16, which NumPy lacks, becomes
+    float32, which loses nothing."""
     here = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    return {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in here.items()}
+    return {n: (t.float() if t.dtype == torch.bfloat16 else t).numpy() for n, t in here.items()}
+
+
+def _to_tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 @contextmanager
