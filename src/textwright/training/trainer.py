@@ -304,18 +304,25 @@ class Trainer:
         # Scoring leaves the random numbers that training draws untouched.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             scores = self.evaluate()
-        done = self.progress
+        done, options = self.progress, self.options
         best = bool(processes.agree(scores.loss < done.best_loss))
-        done = replace(done, evaluated=done.step, without_gain=0 if best else done.without_gain + 1)
-        done = replace(done, stalled=0 if best else done.stalled + 1)
         if best:
-            bits = scores.bits_per_character
-            done = replace(done, best_step=done.step, best_loss=scores.loss)
-            done = replace(done, best_bits_per_character=bits)
-        elif self.options.stall_patience and done.stalled >= self.options.stall_patience:
-            scale = done.rate_scale * self.options.stall_factor
-            done = replace(done, stalled=0, rate_scale=scale)
-        self.progress = done
+            done = replace(
+                done,
+                best_step=done.step,
+                best_loss=scores.loss,
+                best_bits_per_character=scores.bits_per_character,
+                without_gain=0,
+                stalled=0,
+            )
+        else:
+            stalled, scale = done.stalled + 1, done.rate_scale
+            if 0 < options.stall_patience <= stalled:
+                stalled, scale = 0, scale * options.stall_factor
+            done = replace(
+                done, without_gain=done.without_gain + 1, stalled=stalled, rate_scale=scale
+            )
+        self.progress = done = replace(done, evaluated=done.step)
         return Evaluation(done.step, self.epoch, scores, best)
 
     def snapshot(self) -> Checkpoint:
@@ -348,20 +355,12 @@ class Trainer:
         stay = {name: p for name, p in self.model.named_parameters() if not p.requires_grad}
         self.model.load_state_dict(stay | _to_tensors(checkpoint.weights))
         for name, parameter in trained(self.model).items():
-            prefix = f"optimizer.{name}."
-            moments = {
-                k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
-            }
-            for key, value in moments.items():
+            for key, value in _below(f"optimizer.{name}.", tensors).items():
                 fresh = self.optimizer.state_of(parameter).get(key, parameter)
                 self.optimizer.state[parameter][key] = value.to(fresh.device)
-        carried = {
-            key.removeprefix("carried."): value.to(self.device)
-            for key, value in tensors.items()
-            if key.startswith("carried.")
-        }
-        if carried:
-            state = self.model.state_class.from_tensors(carried)
+        if carried := _below("carried.", tensors):
+            here = {key: value.to(self.device) for key, value in carried.items()}
+            state = self.model.state_class.from_tensors(here)
             rank, _ = processes.rank_and_world()
             own = self._lanes()[rank]
             self.states = [state.select(lanes) if lanes else None for lanes in own]
@@ -422,6 +421,11 @@ def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
 
 def _to_tensors(arrays: Arrays) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, by the rest of their names."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 @contextmanager
