@@ -163,13 +163,12 @@ class Corpus:
             stretches = cut_after_space(
                 text[at : at + STRETCH] for at in range(0, len(text), STRETCH)
             )
-        held, first = "", True
+        held = ""
         for stretch in filter(None, stretches):
             if held:
-                yield Piece(held, first, last=False)
-                first = False
+                yield Piece(held, last=False)
             held = stretch
-        yield Piece(held, first, last=True)
+        yield Piece(held)
 
     def _by_position(self, lengths: list[int]) -> Iterator[tuple[int, Part, Piece]]:
         for at, (_, pieces) in enumerate(self._chosen("sources", PARTS[:1])):
