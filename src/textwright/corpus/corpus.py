@@ -5,11 +5,9 @@ byte a record and 8 bytes a document. `pieces` reads the files again and hands t
 """
 
 import difflib
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from textwright.corpus.sources import SourceFile, find_files, left_out, refuse_c
 from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece, Split
 from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
 from textwright.errors import CorpusError
+from textwright.files import hash_json
 
 __all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary", "Template", "hash_document"]
 
@@ -361,7 +360,7 @@ class Corpus:
         content = {"version": _VERSION, "options": self.options.model_dump(), "files": files}
         if whole_symbols:
             content["whole_symbols"] = True
-        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return hash_json(content)
 
 
 class _Fields:
