@@ -42,11 +42,7 @@ from textwright.tokenizer import Tokenizer
 from textwright.training.counted_embedding import embed_by_neighbors
 from textwright.training.counting import count_orders
 from textwright.training.dataset import choose_layout, cut
-from textwright.training.events import Copied as Copied
-from textwright.training.events import Preview as Preview
-from textwright.training.events import Ready as Ready
-from textwright.training.events import TrainingEvent as TrainingEvent
-from textwright.training.events import TrainingEvents as TrainingEvents
+from textwright.training.events import Copied, Preview, Ready, TrainingEvent, TrainingEvents
 from textwright.training.opening import Opener
 from textwright.training.preparation import OnProgress, Prepared, prepare_run
 from textwright.training.splitting import Splitter
