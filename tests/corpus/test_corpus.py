@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textwright.corpus import plain_text
-from textwright.corpus.corpus import Corpus, CorpusOptions, Template, hash_document
+from textwright.corpus import PARTS, Corpus, CorpusOptions, plain_text
+from textwright.corpus.documents import Template
 from textwright.corpus.readers import read_records
-from textwright.corpus.split import PARTS
+from textwright.corpus.tally import hash_document
 from textwright.errors import CorpusError
 
 

@@ -20,11 +20,9 @@ from textwright.corpus.plain_text import STRETCH, Stretches, cut_after_space
 from textwright.corpus.readers import read_records
 from textwright.corpus.sources import SourceFile, find_files, left_out, refuse_changed
 from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece, Split
-from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
+from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct
 from textwright.errors import CorpusError
 from textwright.files import hash_json
-
-__all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary", "Template", "hash_document"]
 
 _VERSION = 1  # increased when the same options give other documents, so that no cache is reused
 
@@ -303,9 +301,9 @@ class Corpus:
         for key in self._leaked:
             sources.characters -= measures[key].characters
             sources.words -= measures[key].words
-        parts = Counter(part for at, part in measures if (at, part) not in self._leaked)
+        parts = Counter[str](part for at, part in measures if (at, part) not in self._leaked)
         hashes = np.sort(np.fromiter(train, np.uint64, len(train)))
-        return hashes, Counter(parts), len(self._leaked)
+        return hashes, parts, len(self._leaked)
 
     # Errors
 

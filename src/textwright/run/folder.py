@@ -248,7 +248,7 @@ class Run:
             raise damaged(file, error) from None
 
     def train_hashes(self) -> np.ndarray:
-        """(n,) uint64, sorted: `corpus.hash_document` of every training document."""
+        """(n,) uint64, sorted: `corpus.tally.hash_document` of every training document."""
         path = self._unchanged("train_hashes.bin")
         try:
             return np.fromfile(path, np.uint64)
