@@ -398,9 +398,8 @@ def _optimizer(model: LanguageModel, options: TrainOptions, dtype: torch.dtype) 
     matrices only, not for biases and norms."""
     named = trained(model)
     parameters = list(named.values())
-    decay = options.weight_decay if options.optimizer != "adam" else 0.0
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     how = (options.learning_rate, (options.beta1, options.beta2), options.epsilon)
