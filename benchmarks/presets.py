@@ -16,7 +16,8 @@ from textwright.config import Config, presets
 from textwright.corpus import CorpusOptions
 from textwright.evaluation.runs import score_run
 from textwright.run import Run
-from textwright.training.session import Ready, train_run
+from textwright.training.events import Ready
+from textwright.training.session import train_run
 
 
 def trained_for(config: Config, corpus: str, out: Path) -> dict[str, object]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from textwright.comparison.comparison import Comparison
     from textwright.comparison.subjects import Writing
     from textwright.corpus import CorpusOptions
-    from textwright.training.session import TrainingEvent
+    from textwright.training.events import TrainingEvent
 
 Source = str | Path
 

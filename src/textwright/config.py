@@ -99,8 +99,7 @@ class OriginRecord(Options):
         hashed = hashlib.sha256()
         for path in files:
             with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    hashed.update(block)
+                hashlib.file_digest(file, lambda: hashed)
         return cls(source=source, revision=revision, sha256=hashed.hexdigest())
 
 

@@ -1,5 +1,6 @@
 """`textwright corpus` and `train`: what they choose, say and leave."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from conftest import refused
 
 from textwright import grammar
 from textwright.cli.train_commands import default_run
+from textwright.config import Config
 from textwright.run import Run
 from textwright.training import survey
 
@@ -33,6 +35,9 @@ def test_corpus(tw, tw_json, notes, flags, monkeypatch):
     _, out, _ = tw("corpus", notes, "--preset", "demo", *flags)
     assert "300 (267 train" in out
     assert "Note: 100% of the documents are cut" in out
+    (advised,) = re.findall(r"data\.layout=\w+", out)
+    for preset in ("demo", "demo-gpt"):
+        Config.resolve(preset, settings=[advised])
 
 
 def test_a_corpus_is_looked_at_with_the_split_that_training_will_see(

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textwright.corpus import plain_text
-from textwright.corpus.corpus import Corpus, CorpusOptions, Template, hash_document
+from textwright.corpus import PARTS, Corpus, CorpusOptions, plain_text
+from textwright.corpus.documents import Template
 from textwright.corpus.readers import read_records
-from textwright.corpus.split import PARTS
+from textwright.corpus.tally import hash_document
 from textwright.errors import CorpusError
 
 
@@ -214,7 +214,6 @@ def test_a_long_text_file_comes_in_pieces_that_join_to_its_parts(tmp_path, monke
     for part, start, stop in zip(PARTS, bounds, bounds[1:], strict=False):
         pieces = list(corpus.pieces(part))
         assert "".join(piece.text for piece in pieces) == text.lower()[start:stop]
-        assert [piece.first for piece in pieces] == [True] + [False] * (len(pieces) - 1)
         assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
         assert max(len(piece.text) for piece in pieces) <= 4 * 64
     assert (summary.documents, summary.characters, summary.words) == (1, len(text), 500)
@@ -377,7 +376,6 @@ def test_by_position_symbols_stay_whole_where_they_must(tmp_path, monkeypatch, s
     for part, share in zip(parts, (0.9, 0.05, 0.05), strict=True):
         assert len(part) == pytest.approx(share * len(" ".join(symbols)), abs=30)
     pieces = list(corpus.pieces("valid"))
-    assert [piece.first for piece in pieces] == [True] + [False] * (len(pieces) - 1)
     assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
     elsewhere = Corpus(path)
     assert corpus.fingerprint != elsewhere.fingerprint

@@ -270,6 +270,13 @@ def test_a_truncated_gzip_is_refused(tmp_path, kind):
     assert "damaged" in refusal(tmp_path / f"a.{kind}.gz", whole[:-8] + b"\0" * 8)
 
 
+def test_a_damaged_gzip_is_refused_where_its_name_does_not_tell_the_format(tmp_path):
+    whole = gzip.compress(encode("jsonl") * 999, mtime=0)
+    for at, damage in ((10, b"\xff" * 20), (2, b"\0")):  # in what is packed, and before it
+        content = whole[:at] + damage + whole[at + len(damage) :]
+        assert "damaged or cut short" in refusal(tmp_path / "a", content)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

@@ -124,6 +124,28 @@ def test_texts_that_are_left_out_of_a_folder_are_told(tmp_path):
     assert left_out([tmp_path / "code"], "text") == left_out([pattern], "auto") == ""
 
 
+def test_what_is_left_out_is_named_in_the_folder_that_holds_it(tmp_path):
+    for name in ("a/a.txt", "a/a.js", "b/b.txt", "b/b.py", "b/c.py"):
+        touch(tmp_path / name)
+    told = left_out([tmp_path / "a", tmp_path / "b"], "auto")
+    assert told.startswith("Left out: 3 files of other endings (.py, .js).")
+    (pattern,) = re.findall("'(.*)'", told)
+    assert names(pattern) == ["b.py", "c.py"]
+
+
+def test_an_unreadable_file_that_is_left_out_is_no_error(tmp_path, monkeypatch):
+    for name in ("a.txt", "a.py", "closed.py"):
+        touch(tmp_path / name)
+
+    def refuse(path, *args, open=Path.open, **options):
+        if path.name == "closed.py":
+            raise PermissionError(13, "Permission denied", str(path))
+        return open(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert left_out([tmp_path], "auto").startswith("Left out: 1 file of other endings (.py).")
+
+
 def test_a_name_that_no_path_can_have_is_refused_in_a_sentence():
     assert "cannot be read" in refusal("a" * 300)
 

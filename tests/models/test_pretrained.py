@@ -221,6 +221,21 @@ def test_damaged_and_missing_weights_are_named(folder):
     assert "model-00001-of-00002" in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    ("index", "reason"),
+    [
+        ({}, "it lacks weight_map"),
+        ({"weight_map": ["model.safetensors"]}, "it is damaged"),
+        ({"weight_map": {"wte.weight": 1}}, "it is damaged"),
+        ([], "it is damaged"),
+    ],
+)
+def test_an_index_that_names_no_files_is_refused(folder, index, reason):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert f"cannot be used: {reason}; name a GPT-2" in refusal(folder)
+
+
 def test_a_tokenizer_larger_than_the_embedding_is_refused(folder):
     theirs = transformers.GPT2Tokenizer.from_pretrained(folder)
     theirs.add_tokens(["soupspoon"])

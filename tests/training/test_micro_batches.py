@@ -1,6 +1,7 @@
 """A batch that memory does not hold is split into micro-batches, for the same step."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from textwright.config import DataOptions, TrainOptions
 from textwright.errors import TrainingError
-from textwright.families import GPTOptions
+from textwright.families import GPTOptions, LSTMOptions
 from textwright.models import build
 from textwright.models.lora import adapt
 from textwright.training import micro_batches as memory
@@ -23,10 +24,10 @@ def model(**options):
     return build(GPTOptions(**{"layers": 2, "heads": 2, "width": 16, **options}), 50, 20)
 
 
-def trainer(**options):
+def trainer(made=None, layout="rows", **options):
     documents = Documents(np.arange(400, dtype=np.uint8) % 49 + 1, np.arange(0, 401, 10), 0)
-    data = cut(documents, DataOptions(layout="rows", context_length=20), 8, seed=0)
-    return Trainer(model(), data, TrainOptions(clip_norm=0.0, **options), None)
+    data = cut(documents, DataOptions(layout=layout, context_length=20), 8, seed=0)
+    return Trainer(made or model(), data, TrainOptions(clip_norm=0.0, **options), None)
 
 
 def steps(made, count=3):
@@ -64,9 +65,27 @@ def test_a_full_accelerator_takes_the_batch_in_micro_batches(monkeypatch):
 
 def test_memory_that_does_not_hold_one_row_is_said(monkeypatch):
     sizes = with_room_for(0, monkeypatch)
-    with pytest.raises(TrainingError, match=r"Memory ran out.*recompute_blocks"):
+    with pytest.raises(TrainingError, match="Memory ran out"):
         trainer().train_step()
     assert sizes == [8, 4, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("family", "how", "advised"),
+    [
+        (GPTOptions, {}, ["train.recompute_blocks=true"]),
+        (GPTOptions, {"recompute_blocks": True}, []),
+        (LSTMOptions, {}, []),
+        (LSTMOptions, {"layout": "stream"}, ["train.accumulate=2"]),
+        (LSTMOptions, {"layout": "stream", "accumulate": 8}, []),
+    ],
+)
+def test_where_memory_runs_out_only_what_can_work_is_advised(monkeypatch, family, how, advised):
+    with_room_for(0, monkeypatch)
+    made = trainer(build(family(), 50, 20), **how)
+    with pytest.raises(TrainingError, match=r"or a smaller model\.$") as raised:
+        made.train_step()
+    assert re.findall(r"--set (train\.\w+=\w+)", str(raised.value)) == advised
 
 
 def test_a_processor_takes_the_micro_batches_that_its_memory_holds(monkeypatch):

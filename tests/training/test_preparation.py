@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from textwright.compute import processes
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import CorpusError, RunError
@@ -203,6 +204,15 @@ def test_a_private_run_asks_for_its_corpus(record, texts):
         assert str(caught.value) == sentence
     named["valid"] = ["texts/held.txt"]
     assert recorded_names(run, named) == named
+
+
+def test_of_several_processes_the_first_tells_what_a_folder_records(record, texts, monkeypatch):
+    """It may just have deleted what a killed training left."""
+    run = record(["texts/a.txt"])
+    (texts / "b.txt").write_text("".join(f"line {n}\n" for n in range(300)), "utf-8")
+    monkeypatch.setattr(processes, "leads", lambda: False)
+    monkeypatch.setattr(processes, "gather", lambda value: [None, value])
+    record_corpus(run, Corpus("texts/b.txt", CONFIG.corpus), NOTHING, private=False)
 
 
 def test_a_run_that_was_killed_before_it_recorded_anything_takes_the_names_given(tmp_path):

@@ -10,8 +10,9 @@ from textwright.errors import ConfigError
 from textwright.run import Run
 from textwright.run.origin import choose_config
 from textwright.tokenizer import TokenizerOptions
+from textwright.training.events import Ready
 from textwright.training.recipe import choose_recipe
-from textwright.training.session import Ready, train_run
+from textwright.training.session import train_run
 from textwright.training.survey import survey
 
 WORDS = ("the", "a", "river", "carried", "old", "wooden", "boats", "slowly", "towards", "sea")

@@ -38,7 +38,8 @@ from textwright.run.origin import choose_config
 from textwright.tokenizer import Tokenizer
 from textwright.training import preparation
 from textwright.training.cache import encode_corpus
-from textwright.training.session import Preview, Ready, train_run
+from textwright.training.events import Preview, Ready
+from textwright.training.session import train_run
 from textwright.training.trainer import Evaluation, Finished, Step, Trainer
 
 

@@ -5,11 +5,9 @@ byte a record and 8 bytes a document. `pieces` reads the files again and hands t
 """
 
 import difflib
-import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,9 @@ from textwright.corpus.plain_text import STRETCH, Stretches, cut_after_space
 from textwright.corpus.readers import read_records
 from textwright.corpus.sources import SourceFile, find_files, left_out, refuse_changed
 from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece, Split
-from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
+from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct
 from textwright.errors import CorpusError
-
-__all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary", "Template", "hash_document"]
+from textwright.files import hash_json
 
 _VERSION = 1  # increased when the same options give other documents, so that no cache is reused
 
@@ -163,13 +160,12 @@ class Corpus:
             stretches = cut_after_space(
                 text[at : at + STRETCH] for at in range(0, len(text), STRETCH)
             )
-        held, first = "", True
+        held = ""
         for stretch in filter(None, stretches):
             if held:
-                yield Piece(held, first, last=False)
-                first = False
+                yield Piece(held, last=False)
             held = stretch
-        yield Piece(held, first, last=True)
+        yield Piece(held)
 
     def _by_position(self, lengths: list[int]) -> Iterator[tuple[int, Part, Piece]]:
         for at, (_, pieces) in enumerate(self._chosen("sources", PARTS[:1])):
@@ -305,9 +301,9 @@ class Corpus:
         for key in self._leaked:
             sources.characters -= measures[key].characters
             sources.words -= measures[key].words
-        parts = Counter(part for at, part in measures if (at, part) not in self._leaked)
+        parts = Counter[str](part for at, part in measures if (at, part) not in self._leaked)
         hashes = np.sort(np.fromiter(train, np.uint64, len(train)))
-        return hashes, Counter(parts), len(self._leaked)
+        return hashes, parts, len(self._leaked)
 
     # Errors
 
@@ -362,7 +358,7 @@ class Corpus:
         content = {"version": _VERSION, "options": self.options.model_dump(), "files": files}
         if whole_symbols:
             content["whole_symbols"] = True
-        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return hash_json(content)
 
 
 class _Fields:

@@ -11,7 +11,6 @@ import io
 import re
 import shutil
 import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -20,7 +19,13 @@ from typing import IO
 
 from textwright.corpus.json_values import Record, read_json, read_json_lines
 from textwright.corpus.plain_text import read_text
-from textwright.corpus.sources import SourceFile, open_binary, refuse_changed, unreadable
+from textwright.corpus.sources import (
+    DAMAGED,
+    SourceFile,
+    open_binary,
+    refuse_changed,
+    unreadable,
+)
 from textwright.errors import CorpusError
 
 _LONGEST_CELL = 1 << 26  # characters; in a longer cell a quote was surely never closed
@@ -109,7 +114,7 @@ def _sentences(path: Path, encoding: str) -> Iterator[None]:
             f"{path} is not {encoding} ({error}): give the encoding of the file with --set "
             "corpus.encoding=…, such as utf-8 or utf-16-le."
         ) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except DAMAGED as error:
         raise CorpusError(
             f"{path} is damaged or cut short ({error}): fetch or compress it again."
         ) from error

@@ -11,6 +11,7 @@ import gzip
 import io
 import os
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _HUB_PREFERENCE = ("parquet", "jsonl", "csv", "tsv", "json", "text")
 _HUB_DESCRIPTIONS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(/.+)?")
 _BUFFER = 1 << 18
+DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile)  # raised where a gzip file is read
 _PARQUET, _GZIP = b"PAR1", b"\x1f\x8b"  # what such files begin with
 # The first line of JSON: a song may begin with [Verse], a protocol with [12:03].
 _OBJECT = re.compile(r'\{\s*(["}]|$)')
@@ -132,8 +134,8 @@ def detect_format(path: Path, encoding: str = "utf-8") -> str:
     try:
         with open_binary(path) as stream:
             head = stream.read(1 << 16)
-    except EOFError:
-        return "text"  # A damaged file: its reader reports it.
+    except DAMAGED:
+        return "text"  # Its reader reports it.
     if head.startswith(_PARQUET):
         return "parquet"
     lines = head.decode(encoding, "replace").removeprefix("\ufeff").lstrip().splitlines()
@@ -226,21 +228,23 @@ def left_out(sources: Iterable[str | Path], format: str) -> str:
     folders = [path for path in map(from_home, sources) if path.is_dir()]
     if format != "auto" or not folders:
         return ""
-    endings: Counter[str] = Counter()
+    found: list[tuple[str, Path]] = []  # (ending, folder) of each text
     for folder in folders:
         files = _visible_files(folder)
         if known := {*_known(files)}:
-            others = (path for path in files if path not in known and not _is_binary(path))
-            endings.update(path.suffix or path.name for path in others)
-    if not endings:
+            others = (path for path in files if path not in known and _is_text(path))
+            found += [(path.suffix or path.name, folder) for path in others]
+    if not found:
         return ""
+    endings = Counter(ending for ending, _ in found)
     shown = ", ".join(name for name, _ in endings.most_common(3))
     if len(endings) > 3:
         shown += ", …"
     name = endings.most_common(1)[0][0]
-    pattern = folders[0] / "**" / (f"*{name}" if name.startswith(".") else name)
+    folder = next(folder for ending, folder in found if ending == name)
+    pattern = folder / "**" / (f"*{name}" if name.startswith(".") else name)
     return (
-        f"Left out: {counted(endings.total(), 'file')} of other endings ({shown}). Name them to "
+        f"Left out: {counted(len(found), 'file')} of other endings ({shown}). Name them to "
         f"read them: '{pattern}'."
     )
 
@@ -269,6 +273,14 @@ def _is_binary(path: Path) -> bool:
     with path.open("rb") as stream:
         head = stream.read(1 << 13)
     return b"\0" in head and not head.startswith(_READABLE)
+
+
+def _is_text(path: Path) -> bool:
+    """True for a file that may be opened and is not binary."""
+    try:
+        return not _is_binary(path)
+    except OSError:
+        return False
 
 
 def _close_names(path: Path) -> str:

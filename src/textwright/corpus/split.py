@@ -23,11 +23,10 @@ _HELD_OUT = 0.05  # share of each held-out part
 class Piece:
     """A document, or a stretch of about a million characters of a long one.
 
-    `first` and `last` mark a document's edges: a whole document has both.
+    last: whether the document ends with it.
     """
 
     text: str
-    first: bool = True
     last: bool = True
 
 
@@ -76,7 +75,7 @@ class Split:
                 low, high = max(start, at), min(stop, at + len(piece.text))
                 if low < high:
                     text = piece.text[low - at : high - at]
-                    yield part, Piece(text, first=low == start, last=high == stop)
+                    yield part, Piece(text, last=high == stop)
             at += len(piece.text)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from textwright.corpus import Corpus
-from textwright.corpus.corpus import hash_document
 from textwright.corpus.documents import CorpusOptions
 from textwright.corpus.sources import find_files
+from textwright.corpus.tally import hash_document
 from textwright.errors import CorpusError, EvaluationError
 from textwright.run import Run
 

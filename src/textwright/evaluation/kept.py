@@ -28,7 +28,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from pydantic import PlainSerializer, PlainValidator, TypeAdapter
 
-from textwright.files import RESULTS, cache_folder, hash_file, replacing
+from textwright.files import RESULTS, cache_folder, hash_file, hash_json, replacing
 from textwright.run import BASE, COUNTS, WEIGHTS, Run
 from textwright.run.folder import MIXTURE
 
@@ -90,8 +90,7 @@ class KeptResults:
             return compute()
         adapter = TypeAdapter(kind)
         everything = [code_fingerprint(), *self.depends, depends]
-        key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
-        file = self.folder / f"{key}.json.gz"
+        file = self.folder / f"{hash_json(everything)}.json.gz"
         if not self.fresh:
             # A damaged file raises many kinds of errors, all of these.
             with suppress(OSError, EOFError, ValueError, zlib.error):

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from textwright.config import OriginRecord
@@ -38,7 +37,14 @@ from textwright.models.places import (
     refuse_larger_than_memory,
     shapes_of,
 )
-from textwright.models.published import FORMS, KNOWN, fine_tuned, tokens_embedded
+from textwright.models.published import (
+    FORMS,
+    KNOWN,
+    UNUSABLE,
+    fine_tuned,
+    reason_of,
+    tokens_embedded,
+)
 from textwright.run import Arrays
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.byte_level import rebuild
@@ -144,15 +150,7 @@ class GGUF:
 def _usable(source: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, IndexError, ArithmeticError) as error:
-        reason = "it is damaged"
-        if isinstance(error, ValidationError):
-            wrong = error.errors()[0]
-            reason = " ".join([*map(str, wrong["loc"]), wrong["msg"].removeprefix("Value error, ")])
-        elif isinstance(error, OSError | ValueError):
-            reason = getattr(error, "strerror", None) or str(error)
-        elif isinstance(error, KeyError):
-            reason = f"it lacks {error.args[0]}"
+    except UNUSABLE as error:
         raise PretrainedError(
-            f"{source} cannot be used: {reason}; name a GGUF file of a {KNOWN}."
+            f"{source} cannot be used: {reason_of(error)}; name a GGUF file of a {KNOWN}."
         ) from None

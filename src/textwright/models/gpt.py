@@ -124,7 +124,7 @@ class GPT(LanguageModel):
 
     def __init__(self, options: GPTOptions, vocab_size: int):
         super().__init__()
-        self.options, self.vocab_size = options, vocab_size
+        self.options = options
         self.context_length, width = options.context_length, options.width
         self.embedding = nn.Parameter(torch.empty(vocab_size, width))
         if options.positions == "learned":

@@ -40,10 +40,10 @@ class KeyValueState:
         slots = rows if self.slots is None else self.slots[rows]
         chosen = replace(self, lengths=self.lengths[rows], slots=slots)
         stored = len(self.layers[0][0]) if self.layers else 0
-        several = len(slots.unique()) == len(slots) > stored // 2
-        return (
-            chosen if several and 2 * int(chosen.lengths.max()) > self.columns else chosen.packed()
-        )
+        distinct = len(slots.unique()) == len(slots)
+        if distinct and 2 * len(slots) > stored and 2 * int(chosen.lengths.max()) > self.columns:
+            return chosen
+        return chosen.packed()
 
     def packed(self) -> KeyValueState:
         """The same state in tensors that hold its rows alone, in order."""

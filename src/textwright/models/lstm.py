@@ -179,7 +179,7 @@ class LSTM(LanguageModel):
 
     def __init__(self, options: LSTMOptions, vocab_size: int):
         super().__init__()
-        self.options, self.vocab_size = options, vocab_size
+        self.options = options
         width = options.hidden_size
         self.embedding = nn.Parameter(torch.empty(vocab_size, options.embedding_size))
         widths = [options.embedding_size] + [width] * options.layers

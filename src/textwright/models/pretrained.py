@@ -20,8 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from textwright.compute import processes
@@ -43,10 +42,12 @@ from textwright.models.places import (
 )
 from textwright.models.published import (
     KNOWN,
+    UNUSABLE,
     PublishedForm,
     fine_tuned,
     form_of,
     own_names,
+    reason_of,
     tokens_embedded,
 )
 from textwright.run import BASE, Arrays, Run
@@ -191,25 +192,11 @@ class Pretrained:
     def _readable(self, name: str, remedy: str = "") -> Iterator[None]:
         try:
             yield
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            reason = ": ".join(
-                [*map(str, wrong["loc"]), wrong["msg"].removeprefix("Value error, ")]
-            )
-            raise self._unusable(name, reason, remedy) from None
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            ArithmeticError,
-            SafetensorError,
-        ) as error:
-            raise self._unusable(name, getattr(error, "strerror", None) or error, remedy) from None
-
-    def _unusable(self, name: str, reason: object, remedy: str) -> PretrainedError:
-        remedy = remedy or f"name a {KNOWN} in Hugging Face's form"
-        return PretrainedError(f"The {name} of {self.source} cannot be used: {reason}; {remedy}.")
+        except UNUSABLE as error:
+            remedy = remedy or f"name a {KNOWN} in Hugging Face's form"
+            raise PretrainedError(
+                f"The {name} of {self.source} cannot be used: {reason_of(error)}; {remedy}."
+            ) from None
 
 
 def find_origin(name: str) -> Origin:

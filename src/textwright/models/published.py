@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from pydantic import ValidationError
+from safetensors import SafetensorError
+
 from textwright.errors import PretrainedError
 from textwright.families import GPTOptions
 from textwright.models import gpt2, llama
@@ -17,6 +20,11 @@ from textwright.tokenizer import Tokenizer
 
 FINE_TUNING_RATE = 1e-4  # keeps what was learned; the default rate is for fresh weights
 KNOWN = "GPT-2, Llama, Qwen2 or Qwen3"
+# Raised where a file is not what its form says: any value in it may be missing or of another type.
+UNUSABLE = (
+    *(OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError),
+    SafetensorError,
+)
 
 
 class PublishedForm(Protocol):
@@ -53,6 +61,18 @@ def form_of(config: Mapping[str, Any]) -> PublishedForm:
 def form_for(options: GPTOptions) -> PublishedForm:
     """The form that a model with these options is nearest to."""
     return gpt2 if options.positions == "learned" else llama
+
+
+def reason_of(error: Exception) -> str:
+    """What one of UNUSABLE says of a file, without a period."""
+    if isinstance(error, ValidationError):
+        wrong = error.errors()[0]
+        return ": ".join([*map(str, wrong["loc"]), wrong["msg"].removeprefix("Value error, ")])
+    if isinstance(error, KeyError):
+        return f"it lacks {error.args[0]}"
+    if isinstance(error, OSError | ValueError | SafetensorError):
+        return getattr(error, "strerror", None) or str(error)
+    return "it is damaged"
 
 
 def fine_tuned(model: dict[str, Any], tokenizer: Tokenizer) -> dict[str, dict[str, Any]]:

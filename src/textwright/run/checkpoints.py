@@ -5,7 +5,6 @@ checkpoints/step-…/  model.safetensors  trainer.safetensors  progress.json
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from textwright.errors import RunError
-from textwright.files import remove_folder, replacing, settle
+from textwright.files import hash_json, remove_folder, replacing, settle
 from textwright.run.arrays import Arrays, load_arrays, save_arrays
 from textwright.run.storing import STEP, damaged, storing
 
@@ -45,7 +44,8 @@ class Checkpoints:
             save_arrays(checkpoint.weights, beside / "model.safetensors")
             save_arrays(checkpoint.tensors, beside / "trainer.safetensors")
             record = {"kind": KIND, "progress": checkpoint.progress}
-            (beside / "progress.json").write_text(json.dumps({**record, "sha256": _sum(record)}))
+            text = json.dumps({**record, "sha256": hash_json(record)})
+            (beside / "progress.json").write_text(text)
         newest = self.steps()[-KEPT:]
         needed = {*newest, *map(self._best_at, newest)}  # resuming from any of them finds its best
         for step in self.steps():
@@ -106,14 +106,10 @@ def _read_progress(file: Path) -> dict[str, Any]:
             record["micro_batches"] = record.pop("parts")
             return dict(record)
         kept = record.pop("sha256")
-        if kept != _sum(record):
+        if kept != hash_json(record):
             raise ValueError("its content is not what its checksum records")
         if record["kind"] != KIND:
             raise ValueError(f"its kind is {record['kind']!r}, not {KIND!r}")
         return dict(record["progress"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise damaged(file, error) from None
-
-
-def _sum(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()

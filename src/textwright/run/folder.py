@@ -79,8 +79,8 @@ class Run:
         cls.check_free(path)
         run = cls(path, config)
         run.write_config(config)
-        left = ("tokenizer.json", "escape.json.gz", "corpus.json", "heldout.jsonl.gz", BASE)
-        for name in (*left, COUNTS, MIXTURE, CHECKSUMS):
+        # The corpus after what was made of it: if this is killed, another one does not take that.
+        for name in (BASE, MIXTURE, *reversed(FOR_GOOD), CHECKSUMS):
             (path / name).unlink(missing_ok=True)
         return run
 
@@ -167,10 +167,8 @@ class Run:
     def weights(self, step: int | None = None) -> Arrays:
         """The best weights so far, or those of a step whose checkpoint is kept, by canonical name,
         with adapters merged into them."""
-        if step is None:
-            weights = load_arrays(self._existing(WEIGHTS))
-        else:
-            weights = load_arrays(self._existing(f"checkpoints/step-{step:08d}/{WEIGHTS}"))
+        name = WEIGHTS if step is None else f"checkpoints/step-{step:08d}/{WEIGHTS}"
+        weights = load_arrays(self._existing(name))
         return merged(self.base(), weights, self.config.train) if self.has(BASE) else weights
 
     def base(self) -> Arrays:
@@ -248,7 +246,7 @@ class Run:
             raise damaged(file, error) from None
 
     def train_hashes(self) -> np.ndarray:
-        """(n,) uint64, sorted: `corpus.hash_document` of every training document."""
+        """(n,) uint64, sorted: `corpus.tally.hash_document` of every training document."""
         path = self._unchanged("train_hashes.bin")
         try:
             return np.fromfile(path, np.uint64)
@@ -289,8 +287,7 @@ class Run:
             raise damaged(path, error) from None
 
     def write_text(self, name: str, text: str, for_good: bool = False) -> None:
-        with self.written(name, for_good) as beside:
-            beside.write_bytes(text.encode("utf-8"))
+        self.write_bytes(name, text.encode("utf-8"), for_good)
 
     def write_bytes(self, name: str, data: bytes, for_good: bool = False) -> None:
         with self.written(name, for_good) as beside:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from textwright.errors import RunError
-from textwright.files import hash_file, write_text
+from textwright.files import hash_file, hash_json, write_text
 
 CHECKSUMS = "checksums.json"
 STEP = re.compile(r"step-\d+")
@@ -55,7 +54,7 @@ def record_checksum(path: Path) -> None:
     """Keep the sha256 of a finished file in the folder's checksums.json."""
     sums = _checksums(path.parent)
     sums[path.name] = _sha256(path)
-    text = json.dumps({**sums, CHECKSUMS: _sum(sums)}, indent=1, sort_keys=True)
+    text = json.dumps({**sums, CHECKSUMS: hash_json(sums)}, indent=1, sort_keys=True)
     write_text(path.parent / CHECKSUMS, text + "\n")
 
 
@@ -82,7 +81,7 @@ def _checksums(folder: Path) -> dict[str, str]:
         return {}
     try:
         sums = dict(json.loads(file.read_text("utf-8")))
-        if sums.pop(CHECKSUMS, None) != _sum(sums):
+        if sums.pop(CHECKSUMS, None) != hash_json(sums):
             raise ValueError("its own checksum is another")
         return sums
     except PermissionError as error:
@@ -99,7 +98,3 @@ def _sha256(path: Path) -> str:
         return hash_file(path)
     except OSError as error:
         raise damaged(path, error) from None
-
-
-def _sum(sums: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,6 @@ The stop token is an entry of the vocabulary that no text can spell, so no text 
 the stop id.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from pydantic import Field, model_validator
 from tokenizers import models, pre_tokenizers, trainers
 
 from textwright.errors import TokenizerError
-from textwright.files import write_text
+from textwright.files import hash_json, write_text
 from textwright.options import Options
 from textwright.tokenizer.decoding import (
     ByteJoiner,
@@ -181,8 +180,7 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of the file's content; equal tokenizers have equal fingerprints."""
-        content = json.dumps(json.loads(self._rust.to_str()), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        return hash_json(json.loads(self._rust.to_str()))
 
     @cached_property
     def merges(self) -> list[tuple[str, str]]:

@@ -37,11 +37,7 @@ def count_orders(
 
 
 def choose_counts(
-    train: Documents,
-    held_out: HeldOut,
-    vocab_size: int,
-    longest: int,
-    openings: Sequence[int] | np.ndarray = (),
+    train: Documents, held_out: HeldOut, vocab_size: int, longest: int, openings: np.ndarray
 ) -> KneserNey:
     """The last model that `count_orders` kept. Arguments as there."""
     for model, _, kept in count_orders(train, held_out, vocab_size, longest, openings):

@@ -61,13 +61,12 @@ class Documents:
         """Number of ids that a model predicts: every id, and a stop for each document."""
         return len(self.ids) + len(self)
 
-    def row(self, index: int, limit: int | None = None) -> np.ndarray:
+    def row(self, index: int, limit: int) -> np.ndarray:
         """stop, ids, stop; cut to limit + 1 ids, so that it gives at most limit targets."""
-        ids = self[index]
-        end = len(ids) if limit is None else min(len(ids), limit)
-        row = np.full(end + 2, self.stop_id, dtype=np.int64)
-        row[1 : end + 1] = ids[:end]
-        return row if limit is None else row[: limit + 1]
+        ids = self[index][:limit]
+        row = np.full(len(ids) + 2, self.stop_id, dtype=np.int64)
+        row[1:-1] = ids
+        return row[: limit + 1]
 
 
 def write_encoded(corpus: Corpus, tokenizer: Tokenizer, folder: Path) -> Iterator[int]:

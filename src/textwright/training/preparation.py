@@ -60,7 +60,9 @@ def record_corpus(run: Run, corpus: Corpus, named: Mapping[str, list[str]], priv
     and the files' folders, also where an earlier session recorded them. Raises RunError where the
     run was begun with another corpus.
     """
-    known = run.corpus() if run.has("corpus.json") else None
+    # Read by the first process alone, which may just have deleted what a killed training left.
+    recorded = run.corpus() if processes.leads() and run.has("corpus.json") else None
+    known = processes.gather(recorded)[0]
     if known and known["fingerprint"] != corpus.fingerprint:
         raise RunError(
             f"The corpus is not the one that {run.path} was begun with; train a new run."

@@ -36,17 +36,13 @@ from textwright.models.lora import trained
 from textwright.models.pretrained import begin
 from textwright.report.loss_curve import draw_loss_curve
 from textwright.report.model_card import write_model_card
-from textwright.run import SAMPLE_MARK, WEIGHTS, Arrays, Checkpoint, Run
+from textwright.run import SAMPLE_MARK, WEIGHTS, Checkpoint, Run
 from textwright.run.origin import Origin, choose_config
 from textwright.tokenizer import Tokenizer
 from textwright.training.counted_embedding import embed_by_neighbors
 from textwright.training.counting import count_orders
 from textwright.training.dataset import choose_layout, cut
-from textwright.training.events import Copied as Copied
-from textwright.training.events import Preview as Preview
-from textwright.training.events import Ready as Ready
-from textwright.training.events import TrainingEvent as TrainingEvent
-from textwright.training.events import TrainingEvents as TrainingEvents
+from textwright.training.events import Copied, Preview, Ready, TrainingEvent, TrainingEvents
 from textwright.training.opening import Opener
 from textwright.training.preparation import OnProgress, Prepared, prepare_run
 from textwright.training.splitting import Splitter
@@ -56,10 +52,10 @@ from textwright.training.trainer import (
     Evaluation,
     Finished,
     Progress,
-    Snapshot,
     Step,
     Trainer,
     reporting_full_memory,
+    to_arrays,
 )
 from textwright.writing.generator import Generator as TextGenerator
 from textwright.writing.stream import TextStream
@@ -218,7 +214,7 @@ def _restore_mixture(run: Run, prepared: Prepared) -> None:
 
 def _restore(run: Run, trainer: Trainer, checkpoint: Checkpoint) -> None:
     try:
-        trainer.restore(_to_snapshot(checkpoint))
+        trainer.restore(checkpoint)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, TypeError, KeyError) as error:
@@ -297,7 +293,7 @@ def _keep_evaluation(
     if evaluation.best:
         if isinstance(predictor, MixedPredictor):
             run.keep_mixture(predictor.mixture)
-        run.keep_weights(_to_arrays(dict(trained(model))))
+        run.keep_weights(to_arrays(trained(model)))
     return _keep_preview(run, evaluation, predictor, tokenizer)
 
 
@@ -373,14 +369,11 @@ def _count(
 
 def _save(run: Run, trainer: Trainer) -> int:
     """Write a checkpoint → its step."""
-    snapshot = trainer.snapshot()
-    step = trainer.progress.step
+    checkpoint = trainer.snapshot()
     if processes.leads():
-        weights, tensors = _to_arrays(snapshot.weights), _to_arrays(snapshot.tensors)
-        checkpoint = Checkpoint(step, snapshot.progress, weights, tensors)
         run.sync()
         run.checkpoints.keep(checkpoint)
-    return step
+    return checkpoint.step
 
 
 def _preview(run: Run, predictor: Predictor, tokenizer: Tokenizer) -> str:
@@ -404,15 +397,3 @@ def _preview_stream(run: Run, predictor: Predictor, tokenizer: Tokenizer) -> Tex
 
 def _listed(names: Sources) -> list[str]:
     return [str(names)] if isinstance(names, str | Path) else [str(name) for name in names]
-
-
-def _to_arrays(tensors: dict[str, torch.Tensor]) -> Arrays:
-    return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
-
-
-def _to_snapshot(checkpoint: Checkpoint) -> Snapshot:
-    def tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-    weights, rest = tensors(checkpoint.weights), tensors(checkpoint.tensors)
-    return Snapshot(checkpoint.progress, weights, rest)

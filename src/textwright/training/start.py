@@ -6,7 +6,7 @@ What is wrong with the request is found here, before anything is computed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,19 +39,16 @@ class Start:
 def alone_in(out: Path) -> Iterator[None]:
     """The folder's lock, held by the first process for all of a training."""
     error: RunError | None = None
-    held = locked(out) if processes.leads() else nullcontext()
-    try:
-        held.__enter__()
-        if processes.leads():
-            Run.settle(out)
-    except RunError as refused:
-        error = refused
-    if processes.agree(float(error is not None)):
-        raise error or RunError(f"{out} is not free for training; see the first process.")
-    try:
+    with ExitStack() as stack:
+        try:
+            if processes.leads():
+                stack.enter_context(locked(out))
+                Run.settle(out)
+        except RunError as refused:
+            error = refused
+        if processes.agree(float(error is not None)):
+            raise error or RunError(f"{out} is not free for training; see the first process.")
         yield
-    finally:
-        held.__exit__(None, None, None)
 
 
 def choose_start(

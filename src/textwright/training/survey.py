@@ -73,7 +73,7 @@ class Survey:
         if self.cut > 0.25:
             notes.append(
                 f"{self.cut:.0%} of the documents are cut; raise data.context_length, or use "
-                "--set data.layout=stream, which trains on all of each."
+                "--set data.layout=windows, which trains on all of each."
             )
         if self.duplicates > 0.05 * self.documents:
             notes.append(f"documents that repeat another word for word: {self.duplicates:,}.")

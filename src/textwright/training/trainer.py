@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
@@ -30,6 +30,7 @@ from textwright.models import LanguageModel, ModelState
 from textwright.models.contract import BY_TOKEN
 from textwright.models.lora import trained
 from textwright.models.loss import PADDING_TARGET
+from textwright.run import Arrays, Checkpoint
 from textwright.training.dataset import Batch, Layout
 from textwright.training.micro_batches import micro_batches_that_fit
 from textwright.training.optimizer import Adam, Muon
@@ -92,16 +93,6 @@ class Progress:
     seconds: float = 0.0
     tokens: int = 0
     micro_batches: int = 1  # pieces of a batch that memory asked for, if more than the options
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Everything needed to continue. weights: the parameters that train, by name · tensors: the
-    optimizer, the carried state and the random state."""
-
-    progress: dict[str, float]
-    weights: dict[str, Tensor]
-    tensors: dict[str, Tensor]
 
 
 Change = Callable[[Batch, int, int, int, float], Batch]
@@ -250,14 +241,22 @@ class Trainer:
                 most = self.micro_batches >= self.layout.batch_size
                 if not alone or self.layout.carries or most:
                     raise TrainingError(
-                        "Memory ran out; what was saved before is intact. Try more micro-batches "
-                        f"(--set train.accumulate={2 * self.micro_batches}), --set "
-                        "train.recompute_blocks=true or a smaller model."
+                        "Memory ran out; what was saved before is intact. Try "
+                        f"{self._what_needs_less()}."
                     ) from error
             # Out of the handler, so that what it held is free.
             self.progress = replace(self.progress, micro_batches=2 * self.micro_batches)
             self.optimizer.zero_grad()
             torch.cuda.empty_cache()
+
+    def _what_needs_less(self) -> str:
+        """What can still be changed so that a step needs less memory."""
+        ways = []
+        if self.micro_batches * processes.rank_and_world()[1] < self.layout.batch_size:
+            ways.append(f"more micro-batches (--set train.accumulate={2 * self.micro_batches})")
+        if self.model.options.adaptable and not self.options.recompute_blocks:
+            ways.append("--set train.recompute_blocks=true")
+        return ", ".join([*ways, "a shorter data.context_length or a smaller model"])
 
     def _backward(self, step: int, micro_batches: int) -> tuple[float, int]:
         """Gradients of the mean over all targets of all processes → (nats, targets)."""
@@ -305,21 +304,28 @@ class Trainer:
         # Scoring leaves the random numbers that training draws untouched.
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             scores = self.evaluate()
-        done = self.progress
+        done, options = self.progress, self.options
         best = bool(processes.agree(scores.loss < done.best_loss))
-        done = replace(done, evaluated=done.step, without_gain=0 if best else done.without_gain + 1)
-        done = replace(done, stalled=0 if best else done.stalled + 1)
         if best:
-            bits = scores.bits_per_character
-            done = replace(done, best_step=done.step, best_loss=scores.loss)
-            done = replace(done, best_bits_per_character=bits)
-        elif self.options.stall_patience and done.stalled >= self.options.stall_patience:
-            scale = done.rate_scale * self.options.stall_factor
-            done = replace(done, stalled=0, rate_scale=scale)
-        self.progress = done
+            done = replace(
+                done,
+                best_step=done.step,
+                best_loss=scores.loss,
+                best_bits_per_character=scores.bits_per_character,
+                without_gain=0,
+                stalled=0,
+            )
+        else:
+            stalled, scale = done.stalled + 1, done.rate_scale
+            if 0 < options.stall_patience <= stalled:
+                stalled, scale = 0, scale * options.stall_factor
+            done = replace(
+                done, without_gain=done.without_gain + 1, stalled=stalled, rate_scale=scale
+            )
+        self.progress = done = replace(done, evaluated=done.step)
         return Evaluation(done.step, self.epoch, scores, best)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Checkpoint:
         """Everything that `restore` needs, in main memory. On a processor these are the tensors
         that train, not copies, which memory may not hold: the next step changes them. All processes
         must call this."""
@@ -334,34 +340,27 @@ class Trainer:
                 tensors[f"optimizer.{name}.{key}"] = value
         if state := self._gather_state():
             tensors |= {f"carried.{key}": value for key, value in state.tensors().items()}
-        return Snapshot(asdict(self.progress), _on_cpu(weights), _on_cpu(tensors))
+        done = self.progress
+        return Checkpoint(done.step, asdict(done), to_arrays(weights), to_arrays(tensors))
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Continue from a snapshot of a trainer with the same model, layout and options, in any
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint of a trainer with the same model, layout and options, in any
         number of processes. Raises RuntimeError if they are others."""
-        named = [name for name in snapshot.tensors if name.startswith("optimizer.")]
+        tensors = _to_tensors(checkpoint.tensors)
+        named = [name for name in tensors if name.startswith("optimizer.")]
         ours = any(name.endswith(".momentum") for name in named) == isinstance(self.optimizer, Muon)
         if named and not ours:
             raise RuntimeError("its moments are those of another train.optimizer")
-        self.progress = Progress(**snapshot.progress)  # type: ignore[arg-type]
+        self.progress = Progress(**checkpoint.progress)
         stay = {name: p for name, p in self.model.named_parameters() if not p.requires_grad}
-        self.model.load_state_dict(stay | snapshot.weights)
-        tensors = snapshot.tensors
+        self.model.load_state_dict(stay | _to_tensors(checkpoint.weights))
         for name, parameter in trained(self.model).items():
-            prefix = f"optimizer.{name}."
-            moments = {
-                k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
-            }
-            for key, value in moments.items():
+            for key, value in _below(f"optimizer.{name}.", tensors).items():
                 fresh = self.optimizer.state_of(parameter).get(key, parameter)
                 self.optimizer.state[parameter][key] = value.to(fresh.device)
-        carried = {
-            key.removeprefix("carried."): value.to(self.device)
-            for key, value in tensors.items()
-            if key.startswith("carried.")
-        }
-        if carried:
-            state = self.model.state_class.from_tensors(carried)
+        if carried := _below("carried.", tensors):
+            here = {key: value.to(self.device) for key, value in carried.items()}
+            state = self.model.state_class.from_tensors(here)
             rank, _ = processes.rank_and_world()
             own = self._lanes()[rank]
             self.states = [state.select(lanes) if lanes else None for lanes in own]
@@ -383,12 +382,12 @@ class Trainer:
         """The carried state of all rows of a batch, in order, gathered from all processes."""
         if not self.layout.carries:
             return None
-        own = [None if state is None else _on_cpu(state.tensors()) for state in self.states]
+        own = [None if state is None else to_arrays(state.tensors()) for state in self.states]
         found = [state for states in processes.gather(own) for state in states if state]
         if not found:  # nothing was read yet
             return None
         state = self.model.state_class.concat(
-            [self.model.state_class.from_tensors(tensors) for tensors in found]
+            [self.model.state_class.from_tensors(_to_tensors(arrays)) for arrays in found]
         )
         order = [row for process in self._lanes() for lanes in process for row in lanes]
         return state.select(np.argsort(order).tolist())
@@ -399,9 +398,8 @@ def _optimizer(model: LanguageModel, options: TrainOptions, dtype: torch.dtype) 
     matrices only, not for biases and norms."""
     named = trained(model)
     parameters = list(named.values())
-    decay = options.weight_decay if options.optimizer != "adam" else 0.0
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     how = (options.learning_rate, (options.beta1, options.beta2), options.epsilon)
@@ -413,10 +411,20 @@ def _optimizer(model: LanguageModel, options: TrainOptions, dtype: torch.dtype) 
     return Muon(groups, parts, *how, dtype=dtype)
 
 
-def _on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """As NumPy can hold them; bf16 becomes float32, which loses nothing."""
+def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
+    """The same tensors for NumPy, on a processor without a copy; bf16, which NumPy lacks, becomes
+    float32, which loses nothing."""
     here = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    return {name: t.float() if t.dtype == torch.bfloat16 else t for name, t in here.items()}
+    return {n: (t.float() if t.dtype == torch.bfloat16 else t).numpy() for n, t in here.items()}
+
+
+def _to_tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, by the rest of their names."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from textwright.wording import clock, counted
 
 if TYPE_CHECKING:
     from textwright.run import Run
-    from textwright.training.session import Copied, Preview, Ready, TrainingEvent
+    from textwright.training.events import Copied, Preview, Ready, TrainingEvent
     from textwright.training.trainer import Evaluation, Finished, Step
 
 PLAIN_INTERVAL = 10.0  # seconds of training between progress lines where there is no terminal
@@ -98,7 +98,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
 
     def follow(self, events: Generator[TrainingEvent]) -> dict[str, Any]:
         """Show events to the end, or until a signal → the summary that `train --json` prints."""
-        from textwright.training.session import Copied, Preview, Ready
+        from textwright.training.events import Copied, Preview, Ready
         from textwright.training.trainer import Evaluation, Finished, Step
 
         self.ready = self.finished = None
