@@ -104,6 +104,7 @@ class ModelFolder:
                 found[at] += new
         return found
 
+    @memory_errors()
     def _generated(self, rows: list[list[int]], writing: Writing, count: int) -> list[list[int]]:
         """`count` new ids of each row, less where all have ended: a row that has goes on with stop
         ids."""
@@ -236,6 +237,7 @@ class FolderBackend:
         logits, cache = self._read(ids, state)
         return logits.numpy(), cache
 
+    @memory_errors()
     def _read(self, ids: np.ndarray, cache: Any) -> tuple[torch.Tensor, Any]:
         batch = torch.as_tensor(np.asarray(ids, np.int64), device=self.device)
         found = self.model(batch, past_key_values=cache, use_cache=True)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
 from textwright.inspection.inner import trace
 from textwright.inspection.properties import structure
@@ -192,6 +193,7 @@ def _labels(stretches: Sequence[_Stretch], words: dict[int, str]) -> dict[str, F
     return labels | {f"the token {text!r}": (ids == word) * 1.0 for word, text in words.items()}
 
 
+@memory_errors()
 @torch.inference_mode()
 def _unit_values(
     model: LanguageModel, quantity: str, stop_id: int, stretches: Sequence[_Stretch]
