@@ -69,9 +69,10 @@ def measure_easy(
         compute = partial(make, run, text, documents, on_stage)
         try:
             found.rows += kept.recall(list[Easy], compute, part=name, run=str(run.path))
-        except TextwrightError as error:
+        except (TextwrightError, MemoryError) as error:
             are = "are" if name.endswith("s") else "is"
-            found.left_out.append(f"{name} {are} left out: {error}")
+            reason = "Memory ran out." if isinstance(error, MemoryError) else error
+            found.left_out.append(f"{name} {are} left out: {reason}")
     return found
 
 
