@@ -375,6 +375,26 @@ def test_a_text_of_the_corpus_is_traced_to_its_document(trained, notes):
     assert audit.trace("@@@").bits is None
 
 
+def test_a_traced_text_is_held_to_passages_from_all_of_the_held_out_text(
+    trained, notes, few_passages, monkeypatch
+):
+    audit = Audit(Run.load(trained), [notes])
+    audit._unseen = [text for text in UNSEEN if len(text) >= PASSAGE]
+    read = []
+
+    def reading(backend, tokenizer, texts, *given):
+        read.append(texts[1:])
+        return read_continuations(backend, tokenizer, texts, *given)
+
+    monkeypatch.setattr(memorisation, "read_continuations", reading)
+    for _ in range(2):
+        audit.trace(SEEN[0] * 2)
+    places = [audit._unseen.index(text) for text in read[0]]
+    assert len(places) == 40 and places == sorted(places)
+    assert places[20] > len(audit._unseen) / 4
+    assert read[0] == read[1]
+
+
 # Bad input
 
 

@@ -122,15 +122,15 @@ def measure_capability(
     held-out ones. options: the run's own."""
     random = np.random.default_rng(seed)
     times = Counter(passage[:PASSAGE] for passage in training)
-    drawn = _sample(training, PASSAGES, random)
+    drawn = sample(training, PASSAGES, random)
     different = list({passage[:PASSAGE]: passage for passage in training}.values())
     banded = [
-        _sample(
+        sample(
             [p for p in different if a <= times[p[:PASSAGE]] <= (b or math.inf)], IN_BAND, random
         )
         for a, b in BANDS
     ]
-    unseen = _sample(held_out, PASSAGES, random)
+    unseen = sample(held_out, PASSAGES, random)
     groups = [drawn, unseen, *banded]
     everything = [passage for group in groups for passage in group]
     found = read_continuations(backend, tokenizer, everything, options, on_progress)
@@ -235,6 +235,7 @@ def read_continuations(
     )
 
 
-def _sample(texts: Sequence[str], most: int, random: np.random.Generator) -> list[str]:
+def sample(texts: Sequence[str], most: int, random: np.random.Generator) -> list[str]:
+    """So many of the texts, drawn at random, in their order; all if there are no more."""
     chosen = random.permutation(len(texts))[:most]
     return [texts[place] for place in np.sort(chosen)]

@@ -24,6 +24,7 @@ from textwright.memorisation.capability import (
     measure_capability,
     passages,
     read_continuations,
+    sample,
 )
 from textwright.memorisation.propensity import (
     CHARACTERS_WRITTEN,
@@ -239,10 +240,11 @@ class Audit:
         found = Traced(len(read), int(covered.sum()), spans)
         if len(text) < PASSAGE or not unseen:
             return found
+        compared = sample(unseen, PASSAGES, np.random.default_rng(0))
         measured = read_continuations(
             self._backend(),
             self.run.tokenizer,
-            [text[: 2 * PASSAGE], *unseen[:PASSAGES]],
+            [text[: 2 * PASSAGE], *compared],
             SamplingOptions(),
             partial(self.on_progress, "Reading held-out passages"),
         )
