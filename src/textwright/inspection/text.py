@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textwright.errors import GenerationError
-from textwright.inspection.next_tokens import NextTokens, Token, next_tokens
+from textwright.inspection.next_tokens import NextTokens, Token, next_tokens, seen
 from textwright.inspection.surprisal import Surprisal, surprisals
 from textwright.wording import counted
 from textwright.writing.generator import Generator
@@ -105,8 +105,14 @@ def read_text(
     with a stage, and how much of it is done and in all. Raises GenerationError if a temperature is
     not above 0, or the text too long to be looked into as a whole.
     """
+    read = generator.tokenizer.encode(text).tolist()
+    ids = seen(generator, read)
+    if model is not None and whole and len(ids) > MOST_WHOLE and not {*views} <= {*TABLES}:
+        raise GenerationError(
+            f"The model would be looked into at each of {len(ids):,} tokens, and {MOST_WHOLE:,} "
+            "are the most: shorten the text, or name the views next and surprisal alone."
+        )
     (after,) = next_tokens(generator, [text], temperatures, top)
-    unseen = 1 + len(generator.tokenizer.encode(text)) - len(after.tokens)
     surprisal = attention = gates = shares = None
     if "surprisal" in views:
         surprisal = surprisals(
@@ -120,13 +126,6 @@ def read_text(
         from textwright.inspection import inner
         from textwright.inspection.saliency import saliency
 
-        ids = np.array([token.id for token in after.tokens])
-        if whole and len(ids) > MOST_WHOLE and not {*views} <= {*TABLES}:
-            raise GenerationError(
-                f"The model would be looked into at each of {len(ids):,} tokens, and "
-                f"{MOST_WHOLE:,} are the most: shorten the text, or name the views next and "
-                "surprisal alone."
-            )
         if "attention" in views or "gates" in views:
             traced = inner.trace(model, ids)
             attention = inner.attention_of(traced, whole) or None
@@ -142,4 +141,4 @@ def read_text(
                 lambda done, total: on_progress("Saliency", done, total),
             )
     gap = " " if generator.tokenizer.kind in ("word", "symbols") else ""
-    return Reading(after, unseen, gap, surprisal, attention, gates, shares)
+    return Reading(after, 1 + len(read) - len(ids), gap, surprisal, attention, gates, shares)
