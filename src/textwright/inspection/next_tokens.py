@@ -64,24 +64,21 @@ class NextTokens:
 
 
 def next_tokens(
-    generator: Generator, contexts: Sequence[str], temperatures: Sequence[float], top: int = 5
-) -> list[NextTokens]:
-    """The `top` likeliest next tokens after each context, at each temperature.
+    generator: Generator, context: str, temperatures: Sequence[float], top: int = 5
+) -> NextTokens:
+    """The `top` likeliest next tokens after a context, at each temperature.
 
     The distribution at temperature T is softmax(logits / T). Raises GenerationError if a
     temperature is not above 0.
     """
     check_temperatures(temperatures)
     backend, tokenizer = generator.backend, generator.tokenizer
-    found = []
-    for context in contexts:
-        ids = tokenizer.encode(context).tolist()
-        row = visible(ids, tokenizer.stop_id, backend.context_length)
-        logits, parts, shares = predict(backend, row)
-        entropy, tables = likeliest(tokenizer, logits[0], parts, temperatures, top)
-        read = name_tokens(tokenizer, seen(generator, ids))
-        found.append(NextTokens(context, read, entropy, tables, shares))
-    return found
+    ids = tokenizer.encode(context).tolist()
+    row = visible(ids, tokenizer.stop_id, backend.context_length)
+    logits, parts, shares = predict(backend, row)
+    entropy, tables = likeliest(tokenizer, logits[0], parts, temperatures, top)
+    read = name_tokens(tokenizer, seen(generator, ids))
+    return NextTokens(context, read, entropy, tables, shares)
 
 
 def check_temperatures(temperatures: Sequence[float]) -> None:

@@ -112,7 +112,7 @@ def read_text(
             f"The model would be looked into at each of {len(ids):,} tokens, and {MOST_WHOLE:,} "
             "are the most: shorten the text, or name the views next and surprisal alone."
         )
-    (after,) = next_tokens(generator, [text], temperatures, top)
+    after = next_tokens(generator, text, temperatures, top)
     surprisal = attention = gates = shares = None
     if "surprisal" in views:
         surprisal = surprisals(
