@@ -141,9 +141,20 @@ def predict(
     backend: Backend, row: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], Parts | None, Shares | None]:
     """The logits (1, V) after a row; of a mixture, also what each part predicts, and its share."""
-    ids, lengths = row[None], np.array([len(row)])
-    if not isinstance(backend, MixedBackend):
-        return backend.prefill(ids, lengths)[0], None, None
-    parts, _ = backend.read(ids, lengths)
+    logits, parts, _ = begin(backend, row)
+    if parts is None or not isinstance(backend, MixedBackend):
+        return logits, None, None
     [shares] = backend.mixture.shares(parts.evidence).tolist()
-    return backend.mixed(parts), parts, Shares(*shares)
+    return logits, parts, Shares(*shares)
+
+
+def begin(
+    backend: Backend, row: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], Parts | None, Any]:
+    """Read a row (T,) → logits (1, V); of a mixture, what each part predicts; the state."""
+    whole = row[None], np.array([len(row)])
+    if isinstance(backend, MixedBackend):
+        parts, mixed_state = backend.read(*whole)
+        return backend.mixed(parts), parts, mixed_state
+    logits, state = backend.prefill(*whole)
+    return logits, None, state
