@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from textwright.memorisation.memorisation import Audit
 from textwright.report.comparison import short_names
 from textwright.report.inspection import reading_sections
 from textwright.report.memorisation import section as memorisation_section
-from textwright.report.page import Block, Html, Paragraph, Section
+from textwright.report.page import Block, Heading, Paragraph, Section
 from textwright.report.shading import BEHAVIOR
 from textwright.report.sweep import sweep_sections
 from textwright.run import Run
@@ -40,7 +39,7 @@ def _inside(
     reading = read_text(generator, model, text, views=views, on_progress=on_progress)
     blocks: list[Block] = []
     for part in reading_sections([reading]):
-        blocks += [Html(f"<h3>{html.escape(part.title)}</h3>", part.title), *part.blocks]
+        blocks += [Heading(part.title), *part.blocks]
     return blocks
 
 
