@@ -16,8 +16,8 @@ import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from http.client import HTTPException
 from typing import Any
@@ -37,6 +37,7 @@ from textwright.errors import EvaluationError
 from textwright.evaluation.kept import NOTHING_KEPT
 from textwright.evaluation.scores import HeldOut
 
+MODELS, COMPLETIONS, TOKENIZE = "/v1/models", "/v1/completions", "/tokenize"
 TIMEOUT = 120.0  # seconds for one answer
 ECHO = {"echo": True, "max_tokens": 0, "logprobs": 1, "temperature": 1.0}
 
@@ -54,8 +55,9 @@ class CompletionServer:
         if not _is_server(base):
             raise EvaluationError(f"{url} is no URL of a server, such as http://127.0.0.1:8000.")
         self.base = base
-        listed = self._ask("/v1/models").get("data") or [{}]
-        self.model = str(listed[0].get("id", ""))
+        listed = self._ask(MODELS).get("data") or [{}]
+        with self._reading(MODELS):
+            self.model = str(listed[0].get("id", ""))
         self._unsaid: set[str] = set()
 
     def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
@@ -80,8 +82,9 @@ class CompletionServer:
                 top_p=writing.top_p,
                 seed=seed,
             )
-            texts.append(str(_choice(self.name, answer).get("text", ""))[: writing.characters])
-            count = (answer.get("usage") or {}).get("completion_tokens")
+            texts.append(str(self._choice(answer).get("text", ""))[: writing.characters])
+            with self._reading(COMPLETIONS):
+                count = (answer.get("usage") or {}).get("completion_tokens")
             known = known and isinstance(count, int)
             tokens += count if isinstance(count, int) else 0
         return Written(texts, time.perf_counter() - begun, tokens if known else None)
@@ -114,22 +117,24 @@ class CompletionServer:
             return np.zeros(0), np.zeros(0, int), elias_delta_bits(1)
         sent = document.encode("utf-8", "surrogatepass")
         row = self._row(document)
-        answer = _choice(self.name, self._complete(prompt=row or document, **ECHO))
-        found = answer.get("logprobs") or {}
-        tokens, values = found.get("tokens"), found.get("token_logprobs")
-        if not tokens or not values or len(tokens) != len(values):
+        choice = self._choice(self._complete(prompt=row or document, **ECHO))
+        with self._reading(COMPLETIONS):
+            found = choice.get("logprobs") or {}
+            pieces = [_plain(token) for token in found.get("tokens") or []]
+            said = found.get("token_logprobs") or []
+            values = [None if value is None else float(value) for value in said]
+        if not pieces or len(pieces) != len(values):
             raise EvaluationError(
                 f"{self.name} gives no log-probabilities of the text that it is sent, without "
                 "which nothing can be scored; name a server that answers echo with logprobs."
             )
-        pieces = [_plain(token) for token in tokens]
         if row and len(pieces) == len(row):  # the end has no text
             pieces, values = [*pieces[1:-1], b""], values[1:]
         if values[0] is None and b"".join(pieces[1:]) == sent:  # a start token of the server's own
             pieces, values = pieces[1:], values[1:]
         joined = b"".join(pieces).decode("utf-8", "replace")
         check_restored(self.name, document, joined)
-        nats = -np.array([0.0 if value is None else float(value) for value in values])
+        nats = -np.array([0.0 if value is None else value for value in values])
         bits = 0.0
         for place, value in enumerate(values):
             if value is None and place:
@@ -165,15 +170,36 @@ class CompletionServer:
         named = f"?{urlencode({'model': self.model})}" if self.model else ""
         told = self._ask(f"/tokenizer_info{named}")
         start, end = told.get("bos_token"), told.get("eos_token")
-        return (self._tokenize(start)[0], self._tokenize(end)[0]) if start and end else None
+        if not (start and end):
+            return None
+        first, last = self._tokenize(start), self._tokenize(end)
+        with self._reading(TOKENIZE):
+            return first[0], last[0]
 
     def _tokenize(self, text: str) -> list[int]:
         body = {"model": self.model, "prompt": text, "add_special_tokens": False}
-        return list(self._ask("/tokenize", body)["tokens"])
+        found = self._ask(TOKENIZE, body)
+        with self._reading(TOKENIZE):
+            return list(map(int, found["tokens"]))
 
     def _complete(self, **body: Any) -> dict[str, Any]:
         named = {"model": self.model} if self.model else {}
-        return self._ask("/v1/completions", {**named, **body})
+        return self._ask(COMPLETIONS, {**named, **body})
+
+    def _choice(self, answer: dict[str, Any]) -> dict[str, Any]:
+        with self._reading(COMPLETIONS):
+            return dict(answer["choices"][0])
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        """Raise EvaluationError, one sentence, where an answer has another form than it should."""
+        try:
+            yield
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
+            raise EvaluationError(
+                f"{self.name} answers {path} in another form than OpenAI-compatible servers do; "
+                "name another."
+            ) from None
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The JSON of an answer. Raises EvaluationError, one sentence, if there is none."""
@@ -238,15 +264,6 @@ def _is_server(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # an address or a port that is none
         return False
-
-
-def _choice(name: str, answer: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return dict(answer["choices"][0])
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise EvaluationError(
-            f"{name} answers without a choice; it must be an OpenAI-compatible server."
-        ) from None
 
 
 def _plain(token: Any) -> bytes:
