@@ -13,9 +13,10 @@ from textwright.cli.shell import keeping, print_json
 from textwright.errors import ConfigError, TextwrightError
 
 if TYPE_CHECKING:
-    from textwright.comparison.comparison import Model, OnProgress
+    from textwright.comparison.comparison import Model
     from textwright.corpus import CorpusOptions
     from textwright.evaluation.kept import KeptResults
+    from textwright.progress import OnStage
 
 
 class Look(StrEnum):
@@ -145,7 +146,7 @@ def compare(
 
 
 def _audited(
-    model: Model, device: str, on_progress: OnProgress, kept: KeptResults
+    model: Model, device: str, on_progress: OnStage, kept: KeptResults
 ) -> dict[str, object]:
     """The key `memorisation` of a model: the whole audit, if it is a run's and can be had."""
     from textwright.cli.display import err

@@ -28,7 +28,6 @@ import numpy as np
 from textwright.comparison.subjects import (
     Codec,
     Measured,
-    OnProgress,
     Writing,
     Written,
     check_restored,
@@ -36,6 +35,7 @@ from textwright.comparison.subjects import (
 from textwright.errors import EvaluationError
 from textwright.evaluation.kept import NOTHING_KEPT
 from textwright.evaluation.scores import HeldOut
+from textwright.progress import OnProgress
 
 MODELS, COMPLETIONS, TOKENIZE = "/v1/models", "/v1/completions", "/tokenize"
 TIMEOUT = 120.0  # seconds for one answer

@@ -13,7 +13,7 @@ import lzma
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from textwright.corpus import FEW_DOCUMENTS
 from textwright.errors import EvaluationError
 from textwright.evaluation.scores import BLOCK_CHARACTERS
+from textwright.progress import OnProgress
 
 END = "\0"
 MOST_MEMORY = (1 << 32) - 4096  # of PPMd
@@ -65,7 +66,7 @@ def primed_xz(text: bytes, room: int) -> Any:
 def costs(
     compressor: Any,
     documents: Sequence[str],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Nats of each stretch of each document, and the stretches' first characters. Progress is in
     stretches."""

@@ -7,7 +7,7 @@ A neural model that does not beat these has learned nothing that they do not kno
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -22,6 +22,7 @@ from textwright.errors import EvaluationError, TextwrightError
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, fingerprint
 from textwright.evaluation.predictors import CountsPredictor
 from textwright.evaluation.scores import HeldOut
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 
@@ -29,8 +30,6 @@ ORDER = 5  # of the n-grams
 PPMD_ORDERS = (3, 4, 5, 6, 8)  # tried on validation text
 TRIED_CHARACTERS = 30_000  # of validation text, to choose an order by
 AT_ONCE = 1_000  # documents that are encoded together
-
-OnStage = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass

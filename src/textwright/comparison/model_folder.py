@@ -23,7 +23,6 @@ from textwright.comparison.folder_tokens import ESCAPE, ESCAPE_TOKENIZER, tokens
 from textwright.comparison.subjects import (
     Codec,
     Measured,
-    OnProgress,
     Writing,
     Written,
     context_in_words,
@@ -35,6 +34,7 @@ from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerp
 from textwright.evaluation.neural import cut_windows
 from textwright.evaluation.scores import HeldOut
 from textwright.hub import quiet_transformers
+from textwright.progress import OnProgress
 from textwright.writing.backend import window_start
 
 CONTEXT = 2_048  # tokens read at once, where the model would look back on more

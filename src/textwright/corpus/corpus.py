@@ -24,13 +24,13 @@ from textwright.corpus.sources import SourceFile, find_files, left_out, refuse_c
 from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece, Split
 from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct, hash_document
 from textwright.errors import CorpusError
+from textwright.progress import OnProgress
 
 __all__ = ["Corpus", "CorpusOptions", "Part", "Piece", "Summary", "Template", "hash_document"]
 
 _VERSION = 1  # increased when the same options give other documents, so that no cache is reused
 
 Source = str | Path
-OnProgress = Callable[[int, int], None]
 
 
 class Corpus:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
-from textwright.evaluation.scores import OnProgress
 from textwright.models import LanguageModel
+from textwright.progress import OnProgress
 from textwright.writing.backend import windows_of
 
 ROWS_AT_A_TIME = 64

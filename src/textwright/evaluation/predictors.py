@@ -16,7 +16,7 @@ from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall_targets
 from textwright.counts.mixture import Mixture, Parts, fit_mixture
 from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerprint
-from textwright.evaluation.scores import OnProgress
+from textwright.progress import OnProgress
 from textwright.run import Run
 from textwright.writing.backend import Backend
 

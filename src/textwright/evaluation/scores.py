@@ -92,7 +92,6 @@ class HeldOut:
         return sum(len(row) - 1 for row in self.rows)
 
 
-OnProgress = Callable[[int, int], None]
 Scorer = Callable[[list[np.ndarray]], list[np.ndarray]]
 """Rows (stop, ids, stop) → nats of every target (row[1:]) of each."""
 

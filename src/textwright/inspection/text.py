@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from textwright.errors import GenerationError
 from textwright.inspection.next_tokens import NextTokens, Token, next_tokens, seen
 from textwright.inspection.surprisal import Surprisal, surprisals
+from textwright.progress import OnStage
 from textwright.wording import counted
 from textwright.writing.generator import Generator
 
@@ -96,7 +97,7 @@ def read_text(
     top: int = 5,
     views: Sequence[str] = TABLES,
     whole: bool = True,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> Reading:
     """Read a text and keep what the views show of it, as far as the model has it.
 

@@ -13,7 +13,7 @@ Letters: N tokens of text, U units of all layers, F properties.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,12 +26,12 @@ from textwright.errors import EvaluationError
 from textwright.inspection.inner import trace
 from textwright.inspection.properties import structure
 from textwright.models import LanguageModel
+from textwright.progress import OnStage
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import padded
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
-Progress = Callable[[str, int, int], None]
 
 TOKENS = 16_000  # of held-out text
 FEWEST = 600
@@ -102,7 +102,7 @@ def telling_units(
     tokenizer: Tokenizer,
     documents: Sequence[str],
     seed: int = 0,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> TellingUnits:
     """The units of a recurrent model that tell a property of the text, at most 12 and 3 for each
     property, the clearest first.
@@ -146,7 +146,7 @@ def stands_out(
     units: Floats,
     labels: Floats,
     random: np.random.Generator,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> tuple[Floats, Floats]:
     """The correlation (U, F) of units (N, U) with labels (N, F), and its p (U, F): how often, under
     shifted labels, any unit stands out as much for any of them."""

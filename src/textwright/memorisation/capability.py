@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textwright.evaluation.resampling import Compared, compare
+from textwright.progress import OnProgress
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
 from textwright.writing.echo import Reading
@@ -114,7 +115,7 @@ def measure_capability(
     training: Sequence[str],
     held_out: Sequence[str],
     options: SamplingOptions,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
     *,
     seed: int = 0,
 ) -> Capability:
@@ -214,7 +215,7 @@ def read_continuations(
     tokenizer: Tokenizer,
     texts: Sequence[str],
     options: SamplingOptions,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Continuations:
     """Read passages of at least PASSAGE characters. options: the run's own settings of sampling."""
     # Where a text ends, and how many beams write it, do not matter to its next token.

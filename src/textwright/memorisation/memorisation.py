@@ -3,7 +3,7 @@ copy (`capability`), at each checkpoint that is kept, and where a given text com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,14 +32,13 @@ from textwright.memorisation.propensity import (
     measure_propensity,
 )
 from textwright.memorisation.training_text import SHORTEST, Span, TrainingText
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 from textwright.writing.backend import Backend
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 from textwright.writing.sequences import KnownSequences
-
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Audit:
         run: Run,
         corpus: Sequence[str | Path] = (),
         device: str = "auto",
-        on_progress: OnProgress = lambda stage, done, total: None,
+        on_progress: OnStage = lambda stage, done, total: None,
         kept: KeptResults = NOTHING_KEPT,
     ) -> None:
         self.run, self.device, self.on_progress = run, device, on_progress

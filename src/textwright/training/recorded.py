@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
-from textwright.training.cache import OnProgress, encode_corpus, encode_privately
+from textwright.training.cache import encode_corpus, encode_privately
 from textwright.training.encoded import open_encoded
 from textwright.writing.sequences import KnownSequences
 
@@ -17,7 +18,7 @@ def known_sequences(
     run: Run,
     length: int,
     sources: Sequence[str | Path] = (),
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> KnownSequences:
     """The sequences of `length` tokens in the documents that a run was trained on.
 
