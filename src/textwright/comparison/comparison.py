@@ -55,7 +55,7 @@ class Score:
         return cls(
             float(bits.sum() / max(1.0, characters.sum())),
             float(bits.sum() / max(1, charged)),
-            redrawn_interval(bits, characters, seed=0),
+            redrawn_interval(bits, characters),
             measured.tokens,
             charged,
         )
@@ -417,4 +417,4 @@ def _pair(one: tuple[str, Measured], other: tuple[str, Measured]) -> Pair:
     (a, of_a), (b, of_b) = one, other
     (bits_a, characters), (bits_b, _) = of_a.units(), of_b.units()
     difference = float((bits_a - bits_b).sum() / max(1.0, characters.sum()))
-    return Pair(a, b, difference, redrawn_interval(bits_a - bits_b, characters, seed=0))
+    return Pair(a, b, difference, redrawn_interval(bits_a - bits_b, characters))

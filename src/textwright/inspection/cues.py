@@ -291,7 +291,7 @@ def _looks(
 def _summarize(distance: int, places: Sequence[_Place]) -> Following:
     def mean(values: list[float]) -> Measure:
         amounts = np.array(values)
-        interval = redrawn_interval(amounts, np.ones(len(amounts)), seed=0)
+        interval = redrawn_interval(amounts, np.ones(len(amounts)))
         return Measure(float(amounts.mean()), interval)
 
     attention = [place.attention for place in places if place.attention is not None]
