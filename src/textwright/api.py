@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from textwright.backends.counts import with_counts
 from textwright.config import Config
-from textwright.errors import ConfigError, RunError
+from textwright.errors import ConfigError
 from textwright.families import implementation
 from textwright.progress import OnStage
 from textwright.run import Run
@@ -373,6 +373,3 @@ def _sampling(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The sampling options among the arguments of a call, without those that are None."""
     given = {name: arguments[name] for name in SamplingOptions.model_fields}
     return {name: value for name, value in given.items() if value is not None}
-
-
-__all__ = ["RunError", "Sample", "Writer", "compare", "load", "train"]
