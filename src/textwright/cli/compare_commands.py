@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from textwright.cli.flags import AsJson, Device, Fresh, TemplateText, Text, Unit, with_corpus
+from textwright.cli.flags import (
+    AsJson,
+    Device,
+    Fresh,
+    TemplateText,
+    Text,
+    Unit,
+    part_of,
+    with_corpus,
+)
 from textwright.cli.shell import keeping, print_json
 from textwright.errors import ConfigError, TextwrightError
 
@@ -117,7 +126,7 @@ def compare(
         comparison = compare_models(
             models,
             corpus or [],
-            part=_part(part, corpus),
+            part=part_of(part, corpus),
             options=_options(corpus, text, template, unit),
             documents=documents,
             writing=Writing(temperature, top_p, characters, seed),
@@ -195,7 +204,7 @@ def bits(
         found = audit(
             model,
             corpus or [],
-            part=_part(part, corpus),
+            part=part_of(part, corpus),
             options=_options(corpus, text, template, unit),
             documents=documents,
             device=device,
@@ -206,14 +215,6 @@ def bits(
         print_json(found.to_json())
     else:
         show_audit(found)
-
-
-def _part(part: str, corpus: list[str] | None) -> str:
-    if part not in ("", "test", "valid"):
-        raise ConfigError(f"--part is test or valid, not {part!r}.")
-    if part and corpus:
-        raise ConfigError("A corpus that is named is scored whole: leave out --part.")
-    return part or "test"
 
 
 def _options(corpus: list[str] | None, text: str, template: str, unit: str) -> CorpusOptions | None:
