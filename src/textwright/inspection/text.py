@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 START = "(start)"  # shown for the stop that begins a text
 MOST_WHOLE = 2_000  # tokens that are looked into at each of them: a page has a row for each
+FULL_BITS = 10.0  # of a token, at which its shade is full
+MAGNITUDES = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}  # of what may be below 0
 TABLES = ("next", "surprisal")  # the views of any run; see also `inner.views_of`
 
 

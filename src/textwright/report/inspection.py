@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from textwright.inspection.surprisal import Surprisal
-from textwright.inspection.text import Floats, Reading
+from textwright.inspection.text import FULL_BITS, MAGNITUDES, Floats, Reading
 from textwright.report.heat_map import heat_map, thumbnails
 from textwright.report.page import Block, Figure, Heading, Paragraph, Section, Table, write_page
 from textwright.report.shading import BEHAVIOR, LookingBack, ShadedText
@@ -17,9 +17,6 @@ from textwright.run import Run
 
 if TYPE_CHECKING:
     from textwright.inspection.units import TellingUnits
-
-FULL_BITS = 10.0  # at which the shade of a token is full
-MAGNITUDES = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}  # of what may be below 0
 
 
 def write_inspection(

@@ -9,19 +9,17 @@ import numpy as np
 from rich.text import Text
 
 from textwright.cli.display.console import out, table
+from textwright.inspection.text import FULL_BITS, MAGNITUDES, Floats, Reading
 from textwright.wording import harmless, one_line
 
 if TYPE_CHECKING:
     from textwright.inspection.next_tokens import Candidate, NextTokens
     from textwright.inspection.surprisal import Surprisal
-    from textwright.inspection.text import Floats, Reading
     from textwright.inspection.units import TellingUnits
 
 BAR = 20  # characters of the bar for a share of 1
-FULL = 10.0  # bits at which a token's shade is full
 DARK = 0.6  # shade from which letters are white
 MORE, LESS = (194, 65, 12), (37, 99, 235)  # colors of shades: orange; blue for what is below 0
-SIGNS = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}  # shown by their magnitude
 
 
 def show_readings(readings: Sequence[Reading], views: Sequence[str]) -> None:
@@ -89,7 +87,7 @@ def _show_surprisal(text: Sequence[Surprisal], gap: str) -> None:
     if not text:
         out.print("The text is empty, so it has no surprisal.")
         return
-    _show_shaded([token.text for token in text], [token.bits / FULL for token in text], gap)
+    _show_shaded([token.text for token in text], [token.bits / FULL_BITS for token in text], gap)
     temperature = next(iter(text[0].entropy))
     shown = table("token", "bits", "rank", f"entropy (T = {temperature:g})")
     shown.add_column("likelier")
@@ -109,7 +107,7 @@ def _show_surprisal(text: Sequence[Surprisal], gap: str) -> None:
 
 def _show_gates(number: int, layer: dict[str, Floats], read: Sequence[str]) -> None:
     """The gates of one layer, a line for each token; quantities with a sign by their magnitude."""
-    shown = table(f"layer {number}", *(SIGNS.get(name, name) for name in layer))
+    shown = table(f"layer {number}", *(MAGNITUDES.get(name, name) for name in layer))
     columns = [np.abs(units).mean(1) for units in layer.values()]
     for token, *values in zip(read, *columns, strict=True):
         shown.add_row(token, *(f"{value:.3f}" for value in values))
