@@ -26,6 +26,7 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 
 from textwright.comparison.subjects import (
+    UNKNOWN,
     Codec,
     Measured,
     Writing,
@@ -61,7 +62,6 @@ class CompletionServer:
         self._unsaid: set[str] = set()
 
     def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
-        """See `Subject.measure`."""
         nats, places, plain = [], [], []
         for done, document in enumerate(documents):
             on_progress(done, len(documents))
@@ -72,7 +72,6 @@ class CompletionServer:
         return Measured(nats, HeldOut.sized(documents, places, escape_bits=plain))
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
-        """See `Subject.write`."""
         texts, tokens, known, begun = [], 0, True, time.perf_counter()
         for prompt, seed in zip(prompts, writing.seeds(len(prompts)), strict=True):
             answer = self._complete(
@@ -94,13 +93,10 @@ class CompletionServer:
         return None
 
     def context(self) -> str:
-        """See `Subject.context`."""
         return "each document is sent whole; how far back a token sees is the server's affair"
 
     def remarks(self) -> list[str]:
-        """See `Subject.remarks`."""
-        unknown = "what it was trained on is not known here, so it may have read this text"
-        return [unknown, *sorted(self._unsaid)]
+        return [UNKNOWN, *sorted(self._unsaid)]
 
     def parameters(self) -> int | None:
         """None: it does not say."""

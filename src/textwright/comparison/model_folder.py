@@ -21,6 +21,7 @@ import torch
 
 from textwright.comparison.folder_tokens import ESCAPE, ESCAPE_TOKENIZER, tokens_of
 from textwright.comparison.subjects import (
+    UNKNOWN,
     Codec,
     Measured,
     Writing,
@@ -65,7 +66,6 @@ class ModelFolder:
         return str(self.path)
 
     def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
-        """See `Subject.measure`."""
         rows, places = [], []
         for document in documents:
             ids, starts = self.tokens.encode(document)
@@ -76,7 +76,6 @@ class ModelFolder:
         return Measured(self._score(rows, on_progress), sized)
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
-        """See `Subject.write`."""
         torch.manual_seed(writing.seed)
         rows = [[self.start, *self.tokens.encode(prompt)[0]] for prompt in prompts]
         texts, tokens, begun = [], 0, time.perf_counter()
@@ -134,7 +133,6 @@ class ModelFolder:
         return list(out[:, width:].tolist())
 
     def codec(self) -> Codec:
-        """See `Subject.codec`."""
         return Codec(
             FolderBackend(self),
             self.start,
@@ -144,20 +142,15 @@ class ModelFolder:
         )
 
     def context(self) -> str:
-        """See `Subject.context`."""
         return context_in_words(self.context_length)
 
     def remarks(self) -> list[str]:
-        """See `Subject.remarks`."""
-        unknown = "what it was trained on is not known here, so it may have read this text"
-        return [*self.tokens.remarks, unknown]
+        return [*self.tokens.remarks, UNKNOWN]
 
     def parameters(self) -> int:
-        """See `Subject.parameters`."""
         return int(self.model.num_parameters())
 
     def bytes(self) -> int:
-        """See `Subject.bytes`."""
         names = ["*.safetensors", "tokenizer*", "config.json", "vocab.json", "merges.txt"]
         names += [ESCAPE, ESCAPE_TOKENIZER]
         return sum(file.stat().st_size for name in names for file in self.path.glob(name))

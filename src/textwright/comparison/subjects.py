@@ -20,6 +20,8 @@ from textwright.progress import OnProgress
 from textwright.writing.backend import Backend
 from textwright.writing.sampling_options import SamplingOptions, sampling_options
 
+UNKNOWN = "what it was trained on is not known here, so it may have read this text"
+
 
 @dataclass(frozen=True)
 class Measured:
