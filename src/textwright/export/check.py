@@ -73,7 +73,7 @@ def largest_difference(
 
 def sample_texts(run: Run, model: LanguageModel) -> list[str]:
     """Beginnings of held-out documents; for a private run, texts that it writes itself."""
-    if run.has("heldout.jsonl.gz"):
+    if not run.private:
         for part in ("test", "valid"):
             if texts := [text[:CHARACTERS] for text in islice(run.held_out(part), DOCUMENTS)]:
                 return texts

@@ -129,7 +129,7 @@ def _cost(run: Run, arrays: Arrays, on_progress: OnStage) -> tuple[float, int]:
 
 def _texts(run: Run, model: models.LanguageModel) -> list[str]:
     """Beginnings of held-out documents; for a private run, texts that it writes itself."""
-    if run.has("heldout.jsonl.gz"):
+    if not run.private:
         for part in ("test", "valid"):
             if texts := list(run.held_out(part)):
                 chosen = texts[:: max(1, len(texts) // DOCUMENTS)][:DOCUMENTS]

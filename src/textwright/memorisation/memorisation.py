@@ -305,7 +305,7 @@ class Audit:
 
 
 def _held_out(run: Run, corpus: Corpus) -> list[str]:
-    if run.has("heldout.jsonl.gz"):
+    if not run.private:
         documents = [*run.held_out("valid"), *run.held_out("test")]
     elif {"valid", "test"} & corpus.files.keys():
         raise RunError(

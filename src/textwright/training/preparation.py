@@ -187,10 +187,9 @@ def _encode(
 ) -> dict[Part, Documents]:
     """Encode the corpus in the first process, and open it in all of them.
 
-    A run without held-out documents is private, and stays so when it is resumed: its encoded corpus
-    is removed as soon as every process has mapped it.
+    The encoded corpus of a private run is removed as soon as every process has mapped it.
     """
-    if run.has("heldout.jsonl.gz"):
+    if not run.private:
         if not processes.leads():
             processes.wait()  # and find the documents encoded
         documents = encode_corpus(corpus, tokenizer, on_progress)

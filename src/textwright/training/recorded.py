@@ -29,10 +29,10 @@ def known_sequences(
         run, sources, lambda *done: on_progress("Reading the training text", *done)
     )
     with ExitStack() as stack:
-        if run.has("heldout.jsonl.gz"):
-            train = encode_corpus(corpus, run.tokenizer, on_progress)["train"]
-        else:
+        if run.private:
             folder = stack.enter_context(encode_privately(corpus, run.tokenizer, on_progress))
             train = open_encoded(folder, run.tokenizer)["train"]
+        else:
+            train = encode_corpus(corpus, run.tokenizer, on_progress)["train"]
         on_progress(f"Collecting its sequences of {length} tokens", 0, 0)
         return KnownSequences.of(train.ids, train.starts, length)
