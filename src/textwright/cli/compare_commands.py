@@ -139,7 +139,7 @@ def compare(
         found = comparison.to_json()
         if as_json and Look.MEMORISATION in (looks or []):
             found["runs"] = [
-                {**model.to_json(), **_audited(model, device, shown.show, kept)}
+                {**model.to_json(), **_memorisation(model, device, shown.show, kept)}
                 for model in comparison.models
             ]
     if as_json:
@@ -154,19 +154,19 @@ def compare(
             typer.echo(f"The report: {out}")
 
 
-def _audited(
+def _memorisation(
     model: Model, device: str, on_progress: OnStage, kept: KeptResults
 ) -> dict[str, object]:
-    """The key `memorisation` of a model: the whole audit, if it is a run's and can be had."""
+    """The key `memorisation` of a model: all of it, if it is a run's and can be had."""
     from textwright.cli.display import err
-    from textwright.memorisation.memorisation import Audit
+    from textwright.memorisation.memorisation import Examiner
     from textwright.run import Run
 
     if model.kind != "run":
         return {}
     try:
-        audit = Audit(Run.load(Path(model.name)), (), device, on_progress, kept)
-        return {"memorisation": audit.measure().to_json()}
+        examiner = Examiner(Run.load(Path(model.name)), (), device, on_progress, kept)
+        return {"memorisation": examiner.measure().to_json()}
     except TextwrightError as error:
         err.print(f"What {model.name} has memorized could not be measured: {error}")
         return {}

@@ -109,8 +109,8 @@ class Traced:
         return {**asdict(self), "spans": [span.to_json() for span in self.spans]}
 
 
-class Audit:
-    """A run beside its training text and what was held out of it, both read when they are needed.
+class Examiner:
+    """Holds a run to its training text and what was held out of it, read when they are needed.
 
     corpus: where the training text is now, if not where the run recorded it. kept: where finished
     parts are. Raises RunError where the training text is gone or another one.

@@ -10,7 +10,7 @@ from textwright.errors import TextwrightError
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.predictors import open_predictor
 from textwright.inspection.text import TABLES, read_text
-from textwright.memorisation.memorisation import Audit
+from textwright.memorisation.memorisation import Examiner
 from textwright.progress import OnStage
 from textwright.report.comparison import short_names
 from textwright.report.inspection import reading_sections
@@ -55,7 +55,7 @@ def _settings(
 def _memorized(
     run: Run, text: str, device: str, on_progress: OnStage, kept: KeptResults
 ) -> Sequence[Block]:
-    return memorisation_section(Audit(run, (), device, on_progress, kept).measure()).blocks
+    return memorisation_section(Examiner(run, (), device, on_progress, kept).measure()).blocks
 
 
 # By name: how the section of a run is called, and what is in it.
