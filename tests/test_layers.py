@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "textwright"
 # In this order: a room imports from those before it.
 ROOMS_WITHOUT_TORCH = (
-    *("errors", "wording", "options", "files", "freed", "hub"),
+    *("errors", "wording", "progress", "options", "files", "freed", "hub"),
     *("grammar", "corpus", "tokenizer", "escape", "writing", "counts"),
     *("families", "config", "run", "backends"),
 )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from textwright.backends.counts import with_counts
 from textwright.config import Config
-from textwright.errors import ConfigError, RunError
+from textwright.errors import ConfigError
 from textwright.families import implementation
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.run.origin import Origin, choose_config
 from textwright.tokenizer import Tokenizer
@@ -171,7 +172,7 @@ class Writer:
     def known_sequences(
         self,
         length: int,
-        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        on_progress: OnStage = lambda stage, done, total: None,
     ) -> KnownSequences:
         """The sequences of `length` tokens in the training text, which is read for it once.
 
@@ -249,7 +250,7 @@ def train(
     private: bool = False,
     resume: bool = False,
     on_event: Callable[[TrainingEvent], None] = lambda event: None,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> Writer:
     """Train a run and load it. Raises a TextwrightError where something is wrong.
 
@@ -312,7 +313,7 @@ def compare(
     prompts: Sequence[str] = (),
     easy: bool = True,
     device: str = "auto",
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> Comparison:
     """Score models side by side on one held-out text. Raises a TextwrightError where something is
     wrong, or the comparison would be unfair.
@@ -372,6 +373,3 @@ def _sampling(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The sampling options among the arguments of a call, without those that are None."""
     given = {name: arguments[name] for name in SamplingOptions.model_fields}
     return {name: value for name, value in given.items() if value is not None}
-
-
-__all__ = ["RunError", "Sample", "Writer", "compare", "load", "train"]

@@ -33,7 +33,7 @@ class TrainingError(TextwrightError):
 
 
 class EvaluationError(TextwrightError):
-    """Documents cannot be scored: memory ran out."""
+    """Text cannot be scored, compared or measured, or not fairly."""
 
 
 class GenerationError(TextwrightError):

@@ -58,6 +58,14 @@ def test_presets(tw, tw_json):
     assert [line.split()[0] for line in out.splitlines()] == list(presets())
 
 
+def test_full_memory_is_a_sentence(tw, monkeypatch):
+    def full():
+        raise MemoryError
+
+    monkeypatch.setattr("textwright.config.presets", full)
+    assert "Memory ran out; free some memory, or ask for less" in refused(tw("presets"))
+
+
 def test_summary_of_a_preset_needs_no_corpus(tw, tw_json):
     found = tw_json("summary", "recipes-lstm")
     assert set(found) == {"parameters", "context_length", "vocabulary"}

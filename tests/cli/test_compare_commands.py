@@ -40,7 +40,7 @@ def test_the_report_says_more_of_each_run_where_it_is_asked_to(tw, trained, tmp_
     assert code == 0, err
     said = page.read_text("utf-8")
     inside = said.partition("## Inside moved")[2]
-    assert "Surprisal" in inside and "Saliency" in inside
+    assert "### Surprisal\n" in inside and "### Saliency\n" in inside
     assert "## What moved has memorized" in said
     assert said.index("## Texts") < said.index("## Inside moved")
     code, _, err = tw("compare", trained, *short, "--with", "inside")

@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,8 @@ from textwright.errors import (
 )
 from textwright.evaluation.held_out import HeldOutText
 from textwright.evaluation.runs import score_run
-from textwright.report.comparison import short_names
+from textwright.report.comparison import comparison_sections, short_names
+from textwright.report.page import Figure
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 
@@ -251,6 +254,22 @@ def test_a_rule_that_no_model_can_write_by_is_refused_before_any_is_scored():
 
 def test_the_fingerprint_is_of_the_documents():
     assert HeldOutText(["ab", "c"], "").fingerprint != HeldOutText(["a", "bc"], "").fingerprint
+
+
+def test_a_model_has_the_same_color_in_every_chart(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "other")
+    found = compare_models([tmp_path / "other", trained], documents=3, **SHORT)
+    first, second = found.models
+    without_curve = replace(found, models=[replace(first, curve=[]), second])
+    scores, *others = comparison_sections(without_curve)
+    [training] = [section for section in others if section.title == "Training"]
+    plot, chart = (
+        next(block.drawing for block in section.blocks if isinstance(block, Figure))
+        for section in (scores, training)
+    )
+    colors = re.findall(r'<circle [^>]*fill="([^"]+)"', plot)
+    assert len({*colors}) == 2
+    assert {*re.findall(r'<polyline [^>]*stroke="([^"]+)"', chart)} == {colors[1]}
 
 
 def test_the_folder_one_stands_in_has_a_name_in_a_report(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from textwright.comparison.audit import audit
 from textwright.comparison.comparison import compare_models
 from textwright.comparison.completions import CompletionServer, elias_delta_bits
 from textwright.comparison.run_subject import RunSubject
+from textwright.comparison.subjects import Writing
 from textwright.corpus import CorpusOptions
 from textwright.errors import (
     EvaluationError,
@@ -174,6 +175,51 @@ def test_an_answer_that_is_none_is_a_sentence(answer, sentence):
         with pytest.raises(EvaluationError, match=sentence):
             CompletionServer(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=10)
         thread.join()
+
+
+def logprobs(tokens, values):
+    return {"choices": [{"logprobs": {"tokens": tokens, "token_logprobs": values}}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "odd"),
+    [
+        ("/v1/models", {"data": ["m"]}),
+        ("/v1/models", {"data": {"id": "m"}}),
+        ("/tokenize", {"ids": [1, 2]}),
+        ("/tokenize", {"tokens": []}),
+        ("/tokenize", {"tokens": ["one"]}),
+        ("/v1/completions", {"choices": []}),
+        ("/v1/completions", {"choices": ["text"]}),
+        ("/v1/completions", {"choices": [{"logprobs": "none"}]}),
+        ("/v1/completions", logprobs(["bytes:\\xzz"], [-1.0])),
+        ("/v1/completions", logprobs(["a"], ["likely"])),
+        ("/v1/completions", logprobs(1, 1)),
+    ],
+    ids=str,
+)
+def test_an_answer_of_another_form_is_a_sentence(monkeypatch, path, odd):
+    answers = {
+        "/v1/models": {"data": [{"id": "m"}]},
+        "/tokenizer_info?model=m": {"bos_token": "<s>", "eos_token": "</s>"},
+        "/tokenize": {"tokens": [1]},
+        path: odd,
+    }
+    monkeypatch.setattr(CompletionServer, "_ask", lambda self, path, body=None: answers[path])
+    with pytest.raises(EvaluationError, match=f"answers {path} in another form"):
+        CompletionServer("http://host").measure(["a"], lambda done, total: None)
+
+
+def test_a_server_may_count_its_tokens_in_words_but_not_in_a_list(monkeypatch):
+    answer = {"choices": [{"text": " and salt"}], "usage": {"completion_tokens": "three"}}
+    answers = {"/v1/models": {"data": []}, "/v1/completions": answer}
+    monkeypatch.setattr(CompletionServer, "_ask", lambda self, path, body=None: answers[path])
+    subject = CompletionServer("http://host")
+    written = subject.write(["Take"], Writing(), 5)
+    assert (written.texts, written.tokens) == ([" and salt"], None)
+    answer["usage"] = ["three"]
+    with pytest.raises(EvaluationError, match="answers /v1/completions in another form"):
+        subject.write(["Take"], Writing(), 5)
 
 
 def test_a_server_has_no_proof(server, fresh):

@@ -1,14 +1,19 @@
 """Counting and compressors, beside which models are compared."""
 
+import errno
 import math
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 
 from textwright import grammar
+from textwright.comparison import easy
 from textwright.comparison.compressors import costs, primed_ppmd, primed_xz
 from textwright.comparison.easy import measure_easy
+from textwright.errors import EvaluationError
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 
@@ -64,6 +69,45 @@ def test_a_document_is_read_stretch_by_stretch_and_nothing_of_it_twice():
 
     [nats], _ = costs(OneStretch(), ["a" * 3_000])
     assert (nats / math.log(2)).tolist() == pytest.approx([8_000, 8_000, 8_008])
+
+
+def test_a_text_that_no_window_holds_is_refused():
+    with pytest.raises(EvaluationError, match="1,610,612,736 are the most"):
+        primed_xz(b"", 1 << 33)
+
+
+def test_a_copy_that_the_system_ends_is_a_sentence():
+    class Killed:
+        def compress(self, data):
+            if data:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return data
+
+        def flush(self):
+            return b""
+
+    with pytest.raises(EvaluationError, match="A copy of the process was ended"):
+        costs(Killed(), ["text"])
+
+
+def test_a_process_that_cannot_be_copied_is_a_sentence(monkeypatch):
+    def full():
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(os, "fork", full)
+    with pytest.raises(EvaluationError, match="cannot be copied: Cannot allocate memory"):
+        costs(primed_xz(b"", 1_000), ["text"])
+
+
+def test_only_what_finds_no_memory_is_left_out(counted, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(easy, "primed_ppmd", full)
+    run = Run.load(counted)
+    found = measure_easy(run, [next(run.held_out("test"))], lambda *_: None)
+    assert [row.name for row in found.rows] == ["unigrams", "5-grams", "xz"]
+    assert found.left_out == ["PPMd is left out: Memory ran out."]
 
 
 def test_easy_rows_are_left_out_where_the_training_text_is_gone(trained, tmp_path):

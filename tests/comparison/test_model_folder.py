@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY_GPT, train_tiny
@@ -91,6 +92,21 @@ def test_a_folder_writes_past_its_context_as_it_is_scored(gpt2_folder):
         expected.append([token for token in ids[begun:] if token != folder.stop])
     assert written.texts == [folder.tokens.decode(new) for new in expected]
     assert written.tokens == sum(map(len, expected)) > 150
+
+
+@pytest.mark.parametrize("part", ["generate", "forward"])
+def test_a_folder_whose_model_finds_no_memory_says_so(exported, monkeypatch, part):
+    folder = ModelFolder(exported, "cpu")
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(folder.model, part, full)
+    with pytest.raises(MemoryError):
+        if part == "generate":
+            folder.write(["Take"], Writing(), 5)
+        else:
+            folder.codec().backend.prefill(np.array([[folder.start]]), np.array([1]))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from small_models import SMALL
 
 from textwright.compute.memory import memory_errors
 from textwright.errors import GenerationError
+from textwright.inspection.inner import trace
 from textwright.models import TorchBackend, build
 from textwright.models.key_values import KeyValueState
 from textwright.models.lstm import RecurrentState
@@ -57,6 +58,13 @@ def test_a_state_that_does_not_fit_is_a_memory_error(state):
         state.select([0, 0])
     with pytest.raises(MemoryError):
         state.concat([state, state])
+
+
+def test_a_look_into_a_model_that_does_not_fit_is_a_memory_error(monkeypatch):
+    model = build(SMALL["gpt"], LETTERS.vocab_size, 32)
+    monkeypatch.setattr(model, "trace", lambda ids: huge(2**50).clone())
+    with pytest.raises(MemoryError):
+        trace(model, np.array([0, 2]))
 
 
 @pytest.mark.parametrize("full", ["prefill", "step"])

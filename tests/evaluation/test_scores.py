@@ -202,7 +202,7 @@ def test_the_interval_takes_little_memory_however_many_documents():
     count = 20_000
     bits, characters = np.ones(count), np.ones(count)
     tracemalloc.start()
-    numbers.redrawn_interval(bits, characters, seed=0)
+    numbers.redrawn_interval(bits, characters)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100 * count  # bytes; all draws at once are 8,000 a document and more

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -23,7 +24,9 @@ from textwright.export.tokenizer_file import exported_tokenizer
 from textwright.export.transformers_folder import sampling_defaults
 from textwright.families import GPTOptions
 from textwright.models import TorchBackend
+from textwright.models.gguf_header import read_header
 from textwright.models.pretrained import find_origin
+from textwright.run import Run
 from textwright.run.about import about
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
@@ -298,6 +301,13 @@ def test_the_readme_is_the_runs_card(gpt2, tmp_path):
     export_run(gpt2, "gguf", tmp_path / "out")
     readme = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert readme.startswith("# my model\n\nTrained on soup.\n\n## Use\n\n```\nllama-cli")
+
+
+def test_a_run_that_one_stands_in_keeps_its_name(gpt2, tmp_path, monkeypatch):
+    monkeypatch.chdir(gpt2.path)
+    export_run(Run.load(Path()), "gguf", tmp_path / "out")
+    assert (tmp_path / "out" / "README.md").read_text("utf-8").startswith("# run\n")
+    assert read_header(tmp_path / "out" / "model.gguf").values["general.name"] == "run"
 
 
 def test_a_card_with_bytes_that_are_no_text_is_taken_along(gpt2, tmp_path):

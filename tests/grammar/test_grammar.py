@@ -166,7 +166,7 @@ def test_closed_forms_equal_enumeration(table):
 
 def test_entropy_of_the_whole_table_equals_the_slope_of_its_power_sum():
     # Z(s), the sum of p^s over all notes, is a product along each text; entropy is -Z'(1), which a
-    # complex step gives without rounding. No part of this is how entropy() gets there.
+    # complex step gives without rounding. No part of this is how measures() gets there.
     source, s = Grammar.default(), 1 + 1e-30j
     known: dict[tuple, complex] = {}
 
@@ -184,7 +184,9 @@ def test_entropy_of_the_whole_table_equals_the_slope_of_its_power_sum():
         return known[key]
 
     assert power_sum(source.first, {}).real == pytest.approx(1, abs=1e-12)
-    assert -power_sum(source.first, {}).imag / 1e-30 == pytest.approx(grammar.entropy(), rel=1e-12)
+    assert -power_sum(source.first, {}).imag / 1e-30 == pytest.approx(
+        grammar.measures().entropy, rel=1e-12
+    )
 
 
 def test_derivations_of_one_document_add_up():
@@ -197,7 +199,7 @@ def test_sampled_notes_agree_with_the_exact_entropy_and_lengths():
     # Three means of 1,000 draws, each within 5 standard errors: a false alarm in 500,000.
     exact = grammar.measures()
     for values, mean in [
-        ([-grammar.log_probability(note) for note in NOTES[:1000]], grammar.entropy()),
+        ([-grammar.log_probability(note) for note in NOTES[:1000]], exact.entropy),
         ([float(len(note)) for note in NOTES[:1000]], exact.characters),
         ([float(len(note.split())) for note in NOTES[:1000]], exact.words),
     ]:

@@ -104,8 +104,16 @@ def test_a_text_too_long_to_be_looked_into_at_each_token_is_refused(trained, mon
     monkeypatch.setattr("textwright.inspection.text.MOST_WHOLE", 3)
     writer = tw.load(trained)
     model = open_model(writer.run)
+    done = []
     with pytest.raises(GenerationError, match="at each of 6 tokens, and 3 are the most"):
-        read_text(writer.generator, model, "Slow soup for two.", views=["gates"])
+        read_text(
+            writer.generator,
+            model,
+            "Slow soup for two.",
+            views=["surprisal", "gates"],
+            on_progress=lambda *stage: done.append(stage),
+        )
+    assert not done  # before the long work
     assert read_text(writer.generator, model, "Slow soup for two.", views=["surprisal"]).surprisal
 
 

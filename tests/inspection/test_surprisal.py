@@ -64,7 +64,7 @@ def test_a_run_is_charged_as_it_is_scored(trained):
 def test_every_place_has_the_table_of_the_text_before_it(trained):
     generator = tw.load(trained).generator
     token = surprisals(generator, "Slow onions for", [1.0, 0.5], top=3)[-1]
-    (table,) = next_tokens(generator, ["Slow onions"], [1.0, 0.5], top=3)
+    table = next_tokens(generator, "Slow onions", [1.0, 0.5], top=3)
     for temperature, entropy in table.entropy.items():
         assert token.entropy[temperature] == pytest.approx(entropy, abs=1e-4)
         ids = [candidate.id for candidate in table.next[temperature]]

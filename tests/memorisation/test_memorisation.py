@@ -27,7 +27,7 @@ from textwright.memorisation.capability import (
     passages,
     read_continuations,
 )
-from textwright.memorisation.memorisation import Audit
+from textwright.memorisation.memorisation import Examiner
 from textwright.memorisation.propensity import measure_propensity
 from textwright.memorisation.training_text import CHARACTERS, WORDS, Place, TrainingText
 from textwright.report.memorisation import propensity_rows, verdict
@@ -340,7 +340,7 @@ def run(trained, tmp_path) -> Run:
 
 def test_a_run_is_measured_with_all_its_checkpoints(trained, notes, few_passages):
     run = Run.load(trained)
-    found = Audit(run, [notes]).measure(texts=4)
+    found = Examiner(run, [notes]).measure(texts=4)
     assert found.documents + found.held_out == 300
     assert found.characters == sum(map(len, notes.read_text("utf-8").splitlines())) - sum(
         len(text) for part in ("valid", "test") for text in run.held_out(part)
@@ -357,22 +357,42 @@ def test_counts_and_mixtures_are_measured(notes, tiny, tmp_path, few_passages):
         config = Config.resolve(preset, settings=["tokenizer.vocab_size=300", *settings])
         list(train_run([notes], tmp_path / preset, config))
         run = Run.load(tmp_path / preset)
-        found = Audit(run).measure(texts=3)
+        found = Examiner(run).measure(texts=3)
         assert found.capability.passages == (40, 33)
         assert found.temperature_1.texts == 3
         assert bool(found.checkpoints) == (preset == "demo")
 
 
 def test_a_text_of_the_corpus_is_traced_to_its_document(trained, notes):
-    audit = Audit(Run.load(trained), [notes])
+    examiner = Examiner(Run.load(trained), [notes])
     document = notes.read_text("utf-8").splitlines()[0]
-    traced = audit.trace(f"Someone wrote: {document} And more.")
+    traced = examiner.trace(f"Someone wrote: {document} And more.")
     longest = max(traced.spans, key=lambda span: span.characters)
     assert document in longest.text or longest.text in document
     assert traced.copied >= len(document) - 2
     assert traced.memorized is not None and traced.false_alarms < 0.05
-    assert audit.trace("@@@").spans == []
-    assert audit.trace("@@@").bits is None
+    assert examiner.trace("@@@").spans == []
+    assert examiner.trace("@@@").bits is None
+
+
+def test_a_traced_text_is_held_to_passages_from_all_of_the_held_out_text(
+    trained, notes, few_passages, monkeypatch
+):
+    examiner = Examiner(Run.load(trained), [notes])
+    examiner._unseen = [text for text in UNSEEN if len(text) >= PASSAGE]
+    read = []
+
+    def reading(backend, tokenizer, texts, *given):
+        read.append(texts[1:])
+        return read_continuations(backend, tokenizer, texts, *given)
+
+    monkeypatch.setattr(memorisation, "read_continuations", reading)
+    for _ in range(2):
+        examiner.trace(SEEN[0] * 2)
+    places = [examiner._unseen.index(text) for text in read[0]]
+    assert len(places) == 40 and places == sorted(places)
+    assert places[20] > len(examiner._unseen) / 4
+    assert read[0] == read[1]
 
 
 # Bad input
@@ -381,12 +401,12 @@ def test_a_text_of_the_corpus_is_traced_to_its_document(trained, notes):
 def test_a_text_is_traced_as_the_documents_were_cleaned(notes, tiny, tmp_path):
     config = Config.resolve("demo", settings=[*tiny, "corpus.lowercase=true"])
     list(train_run([notes], tmp_path / "run", config))
-    audit = Audit(Run.load(tmp_path / "run"), [notes])
+    examiner = Examiner(Run.load(tmp_path / "run"), [notes])
     line = notes.read_text("utf-8").splitlines()[0]
     assert line != line.lower()
-    seen = next(text for text in audit.documents if len(text) > 40)
+    seen = next(text for text in examiner.documents if len(text) > 40)
     (original,) = [each for each in notes.read_text("utf-8").splitlines() if each.lower() == seen]
-    traced = audit.trace(original)
+    traced = examiner.trace(original)
     assert traced.copied == traced.characters
 
 
@@ -394,17 +414,17 @@ def test_a_corpus_that_is_gone_or_another_is_refused(run, notes, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("".join(f"{note}\n" for note in UNSEEN), "utf-8")
     with pytest.raises(RunError, match=r"its training documents differ\. Name that corpus"):
-        Audit(run, [other])
+        Examiner(run, [other])
     corpus = run.corpus()
     moved = {**corpus, "named": {**corpus["named"], "sources": ["../gone.txt"]}}
     run.write_text("corpus.json", json.dumps(moved), for_good=True)
     with pytest.raises(RunError, match="is gone; name it with --corpus"):
-        Audit(run)
+        Examiner(run)
 
 
 def test_a_corpus_under_another_name_is_the_same(run, notes, tmp_path):
     renamed = Path(shutil.copy(notes, tmp_path / "renamed.txt"))
-    assert len(Audit(run, [renamed]).training) > 200
+    assert len(Examiner(run, [renamed]).training) > 200
 
 
 def test_a_private_run_needs_its_corpus_and_then_compares_with_what_that_held_out(
@@ -414,8 +434,8 @@ def test_a_private_run_needs_its_corpus_and_then_compares_with_what_that_held_ou
     list(train_run([notes], tmp_path / "private", config, private=True))
     run = Run.load(tmp_path / "private")
     with pytest.raises(RunError, match="is private and does not record where its corpus is"):
-        Audit(run)
-    assert Audit(run, [notes]).held_out
+        Examiner(run)
+    assert Examiner(run, [notes]).held_out
 
 
 def test_a_private_run_with_held_out_files_of_its_own_cannot_be_compared(notes, tiny, tmp_path):
@@ -425,14 +445,14 @@ def test_a_private_run_with_held_out_files_of_its_own_cannot_be_compared(notes, 
     files = {"valid": [held_out], "test": [held_out], "private": True}
     list(train_run([notes], tmp_path / "private", config, **files))
     with pytest.raises(RunError, match="keeps no held-out documents"):
-        Audit(Run.load(tmp_path / "private"), [notes]).measure(texts=2)
+        Examiner(Run.load(tmp_path / "private"), [notes]).measure(texts=2)
 
 
 def test_documents_too_short_to_be_continued_are_refused(trained, notes):
-    audit = Audit(Run.load(trained), [notes])
-    audit._unseen = []
+    examiner = Examiner(Run.load(trained), [notes])
+    examiner._unseen = []
     with pytest.raises(EvaluationError, match="No held-out document has 100 characters"):
-        audit.measure(texts=2)
+        examiner.measure(texts=2)
 
 
 @pytest.mark.slow

@@ -26,10 +26,12 @@ from textwright.report.page import (
     Excerpt,
     Excerpts,
     Figure,
+    Heading,
     Html,
     Paragraph,
     Section,
     Table,
+    in_markdown,
     render_html,
     render_markdown,
     write_page,
@@ -38,6 +40,7 @@ from textwright.report.page import (
 EVIL = "<script>alert('1')</script> & *so* | \"quoted\""
 BLOCKS = [
     Paragraph(EVIL),
+    Heading(EVIL),
     Table(["model", "bits", "note"], [[EVIL, "1.25", EVIL], ["b", "−0.5", "plain"]], EVIL),
     Figure("<svg></svg>", EVIL, "words"),
     Excerpts([Excerpt(EVIL, EVIL, EVIL)]),
@@ -89,7 +92,8 @@ def test_markdown_says_the_same():
     cells = {len(re.findall(r"(?<!\\)\|", row)) for row in rows}
     assert cells == {4}  # a bar inside a cell does not end it
     assert "> \\<script" in text
-    assert Html("<b>x</b>", "x").markdown() == "x"
+    assert f"\n\n### {in_markdown(EVIL)}\n\n" in text
+    assert Html("<b>x</b>").markdown() == ""
 
 
 def test_the_ending_of_the_name_says_what_is_written(tmp_path):

@@ -80,7 +80,7 @@ def test_counted_runs_write_and_show_what_comes_next(count, tmp_path):
     writer = api.load(tmp_path / "counted")
     first, again = writer.generate(num=3, seed=1), writer.generate(num=3, seed=1)
     assert first == again and all(sample.text for sample in first)
-    [table] = next_tokens(writer.generator, [""], [1.0], top=300)
+    table = next_tokens(writer.generator, "", [1.0], top=300)
     assert sum(c.probability for c in table.next[1.0]) == pytest.approx(1, abs=1e-5)
     assert table.shares is None and table.next[1.0][0].counts is None
 
@@ -163,7 +163,7 @@ def test_the_best_evaluation_is_of_the_mixture(train):
 def test_tables_name_both_parts(train):
     run = train()
     run.keep_mixture(MIXTURE)
-    [table] = next_tokens(api.load(run.path).generator, ["a"], [1.0], top=10_000)
+    table = next_tokens(api.load(run.path).generator, "a", [1.0], top=10_000)
     for candidate in table.next[1.0]:
         parts = (candidate.neural, candidate.counts, candidate.memory)
         mixed = np.dot(table.shares, parts)

@@ -105,6 +105,13 @@ def main() -> None:
     except TextwrightError as error:
         typer.echo(f"textwright: {error}", err=True)
         leave(2)
+    except MemoryError:
+        typer.echo(
+            "textwright: Memory ran out; free some memory, or ask for less: a shorter text, fewer "
+            "documents, a smaller corpus.",
+            err=True,
+        )
+        leave(2)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # of any path: a name that is too long, a folder that is closed

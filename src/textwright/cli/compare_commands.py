@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from textwright.cli.flags import AsJson, Device, Fresh, TemplateText, Text, Unit, with_corpus
+from textwright.cli.flags import (
+    AsJson,
+    Device,
+    Fresh,
+    TemplateText,
+    Text,
+    Unit,
+    part_of,
+    with_corpus,
+)
 from textwright.cli.shell import keeping, print_json
 from textwright.errors import ConfigError, TextwrightError
 
 if TYPE_CHECKING:
-    from textwright.comparison.comparison import Model, OnProgress
+    from textwright.comparison.comparison import Model
     from textwright.corpus import CorpusOptions
     from textwright.evaluation.kept import KeptResults
+    from textwright.progress import OnStage
 
 
 class Look(StrEnum):
@@ -116,7 +126,7 @@ def compare(
         comparison = compare_models(
             models,
             corpus or [],
-            part=_part(part, corpus),
+            part=part_of(part, corpus),
             options=_options(corpus, text, template, unit),
             documents=documents,
             writing=Writing(temperature, top_p, characters, seed),
@@ -129,7 +139,7 @@ def compare(
         found = comparison.to_json()
         if as_json and Look.MEMORISATION in (looks or []):
             found["runs"] = [
-                {**model.to_json(), **_audited(model, device, shown.show, kept)}
+                {**model.to_json(), **_memorisation(model, device, shown.show, kept)}
                 for model in comparison.models
             ]
     if as_json:
@@ -144,19 +154,19 @@ def compare(
             typer.echo(f"The report: {out}")
 
 
-def _audited(
-    model: Model, device: str, on_progress: OnProgress, kept: KeptResults
+def _memorisation(
+    model: Model, device: str, on_progress: OnStage, kept: KeptResults
 ) -> dict[str, object]:
-    """The key `memorisation` of a model: the whole audit, if it is a run's and can be had."""
+    """The key `memorisation` of a model: all of it, if it is a run's and can be had."""
     from textwright.cli.display import err
-    from textwright.memorisation.memorisation import Audit
+    from textwright.memorisation.memorisation import Examiner
     from textwright.run import Run
 
     if model.kind != "run":
         return {}
     try:
-        audit = Audit(Run.load(Path(model.name)), (), device, on_progress, kept)
-        return {"memorisation": audit.measure().to_json()}
+        examiner = Examiner(Run.load(Path(model.name)), (), device, on_progress, kept)
+        return {"memorisation": examiner.measure().to_json()}
     except TextwrightError as error:
         err.print(f"What {model.name} has memorized could not be measured: {error}")
         return {}
@@ -194,7 +204,7 @@ def bits(
         found = audit(
             model,
             corpus or [],
-            part=_part(part, corpus),
+            part=part_of(part, corpus),
             options=_options(corpus, text, template, unit),
             documents=documents,
             device=device,
@@ -205,14 +215,6 @@ def bits(
         print_json(found.to_json())
     else:
         show_audit(found)
-
-
-def _part(part: str, corpus: list[str] | None) -> str:
-    if part not in ("", "test", "valid"):
-        raise ConfigError(f"--part is test or valid, not {part!r}.")
-    if part and corpus:
-        raise ConfigError("A corpus that is named is scored whole: leave out --part.")
-    return part or "test"
 
 
 def _options(corpus: list[str] | None, text: str, template: str, unit: str) -> CorpusOptions | None:

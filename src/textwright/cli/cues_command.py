@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from textwright.cli.flags import AsJson, Fresh, numbers
 from textwright.cli.shell import keeping, print_json
 from textwright.errors import ConfigError
+from textwright.progress import OnProgress
 
 
 def cues(
@@ -72,7 +72,7 @@ def cues(
 
         check_writable(html)
 
-    def follow(writer: Writer, on_progress: Callable[[int, int], None]) -> list[Following]:
+    def follow(writer: Writer, on_progress: OnProgress) -> list[Following]:
         from textwright.inspection.inner import open_model
 
         model = open_model(writer.run)

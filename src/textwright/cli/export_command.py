@@ -42,15 +42,16 @@ def export(
     Qwen3 with a byte-level BPE. html: one page that writes in any browser, offline.
     """
     from textwright.cli.display import Progression, show_export, show_html_export
-    from textwright.export import export_html, export_run
+    from textwright.export import Exported, HTMLFile, export_html, export_run
     from textwright.run import Run
 
     if to != "html" and (weights or license or lossy):
         raise ExportError("--weights, --license and --lossy are for --to html: leave them out.")
+    found: Exported | HTMLFile
     with Progression(quiet=as_json) as shown:
         opened = Run.load(run)
         if to == "html":
-            page = export_html(
+            found = export_html(
                 opened,
                 out,
                 weights=weights or "int8",
@@ -59,10 +60,10 @@ def export(
                 on_progress=shown.show,
             )
         else:
-            exported = export_run(opened, to, out, shown.show)
+            found = export_run(opened, to, out, shown.show)
     if as_json:
-        print_json((page if to == "html" else exported).to_json())
-    elif to == "html":
-        show_html_export(page)
+        print_json(found.to_json())
+    elif isinstance(found, HTMLFile):
+        show_html_export(found)
     else:
-        show_export(exported)
+        show_export(found)

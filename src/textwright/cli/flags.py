@@ -75,6 +75,15 @@ def need(sources: list[str] | None) -> list[str]:
     return sources
 
 
+def part_of(part: str, sources: list[str] | None) -> str:
+    """The held-out part that --part names, where no corpus is named in its place."""
+    if part not in ("", "test", "valid"):
+        raise ConfigError(f"--part is test or valid, not {part!r}.")
+    if part and sources:
+        raise ConfigError("A corpus that is named is scored whole: leave out --part.")
+    return part or "test"
+
+
 def with_corpus(settings: list[str] | None, text: str, template: str, unit: str) -> list[str]:
     """The settings, and those of the corpus that have flags of their own."""
     if text and template:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from textwright.cli.flags import AsJson, Device, Fresh, RunPath, Settings, Sources
+from textwright.cli.flags import AsJson, Device, Fresh, RunPath, Settings, Sources, part_of
 from textwright.cli.shell import keeping, print_json
 from textwright.errors import ConfigError
 
@@ -34,15 +34,12 @@ def evaluate(
     from textwright.evaluation.runs import score_run
     from textwright.run import Run
 
-    if part not in ("", "test", "valid"):
-        raise ConfigError(f"--part is test or valid, not {part!r}.")
-    if part and sources:
-        raise ConfigError("A corpus that is named is scored whole: leave out --part.")
+    part = part_of(part, sources)
     with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
         scores, adherence = score_run(
             Run.load(run),
             sources or [],
-            part or "test",
+            part,
             device,
             fields,
             partial(shown.show, "Scoring"),

@@ -56,7 +56,7 @@ def memorisation(
     """
     from textwright.cli.display import Progression
     from textwright.cli.display.memorisation import show_memorisation, show_traced
-    from textwright.memorisation.memorisation import Audit
+    from textwright.memorisation.memorisation import Examiner
     from textwright.memorisation.training_text import SHORTEST
     from textwright.report.memorisation import section
     from textwright.report.page import check_writable, write_page
@@ -70,11 +70,11 @@ def memorisation(
         check_writable(html)
     searched = _read(text) if text else None
     with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
-        audit = Audit(Run.load(run), corpus or (), device, shown.show, kept)
+        examiner = Examiner(Run.load(run), corpus or (), device, shown.show, kept)
         if searched is not None:
-            traced = audit.trace(searched, shortest or SHORTEST)
+            traced = examiner.trace(searched, shortest or SHORTEST)
         else:
-            found = audit.measure(texts, seed)
+            found = examiner.measure(texts, seed)
     if searched is not None:
         print_json(traced.to_json()) if as_json else show_traced(traced)
         return

@@ -1,4 +1,4 @@
-"""Output, exit codes, what long work keeps: of one of several processes, as JSON, on Ctrl-C."""
+"""What commands share: JSON on stdout, how they end, and what long work has kept at Ctrl-C."""
 
 from __future__ import annotations
 

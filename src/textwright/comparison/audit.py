@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,8 @@ from textwright.comparison.run_subject import RunSubject
 from textwright.corpus import CorpusOptions
 from textwright.evaluation.held_out import HeldOutText, choose_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
+from textwright.progress import OnStage
 
-OnProgress = Callable[[str, int, int], None]  # stage, done, total
 NO_PROOF = (
     "No proof is possible: a server gives the log-probabilities of a text, not whole distributions "
     "that a decoder could follow. Its tokens join to the text, and that is all there is to check."
@@ -60,7 +60,7 @@ def audit(
     options: CorpusOptions | None = None,
     documents: int = 0,
     device: str = "auto",
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
     kept: KeptResults = NOTHING_KEPT,
 ) -> Audit:
     """Score a run, a folder of transformers or a server, and restore a sample of the text.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import partial
 from itertools import combinations, pairwise
@@ -25,6 +25,7 @@ from textwright.evaluation.diversity import Diversity, measure_diversity, word_s
 from textwright.evaluation.held_out import HeldOutText, choose_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.scores import BLOCK_CHARACTERS, RESAMPLES, redrawn_interval
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.wording import counted
 from textwright.writing.form import Form
@@ -33,7 +34,6 @@ PROMPT_WORDS = 5
 PROMPT_CHARACTERS = 40  # that so many words take, about
 SHOWN = 4  # of the texts that are written, unless prompts are named
 _SPACE = re.compile(r"\s")
-OnProgress = Callable[[str, int, int], None]  # stage, done, total
 Interval = tuple[float, float]
 
 
@@ -55,7 +55,7 @@ class Score:
         return cls(
             float(bits.sum() / max(1.0, characters.sum())),
             float(bits.sum() / max(1, charged)),
-            redrawn_interval(bits, characters, seed=0),
+            redrawn_interval(bits, characters),
             measured.tokens,
             charged,
         )
@@ -223,7 +223,7 @@ def compare_models(
     prompts: Sequence[str] = (),
     easy: bool = True,
     device: str = "auto",
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
     kept: KeptResults = NOTHING_KEPT,
 ) -> Comparison:
     """Score models on one held-out text and let them write.
@@ -306,7 +306,7 @@ def beginnings(documents: Sequence[str], count: int, characters: int) -> list[tu
     return found[:count] or [("", documents[0][:characters])]
 
 
-def measure(subject: Subject, text: HeldOutText, on_progress: OnProgress) -> Measured:
+def measure(subject: Subject, text: HeldOutText, on_progress: OnStage) -> Measured:
     """What a model pays for the text. Raises EvaluationError if it is charged for another one."""
     stage = f"Scoring {subject.name}"
     found = subject.kept.recall(
@@ -417,4 +417,4 @@ def _pair(one: tuple[str, Measured], other: tuple[str, Measured]) -> Pair:
     (a, of_a), (b, of_b) = one, other
     (bits_a, characters), (bits_b, _) = of_a.units(), of_b.units()
     difference = float((bits_a - bits_b).sum() / max(1.0, characters.sum()))
-    return Pair(a, b, difference, redrawn_interval(bits_a - bits_b, characters, seed=0))
+    return Pair(a, b, difference, redrawn_interval(bits_a - bits_b, characters))

@@ -16,8 +16,8 @@ import math
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from http.client import HTTPException
 from typing import Any
@@ -26,9 +26,9 @@ from urllib.parse import urlencode, urlsplit
 import numpy as np
 
 from textwright.comparison.subjects import (
+    UNKNOWN,
     Codec,
     Measured,
-    OnProgress,
     Writing,
     Written,
     check_restored,
@@ -36,7 +36,9 @@ from textwright.comparison.subjects import (
 from textwright.errors import EvaluationError
 from textwright.evaluation.kept import NOTHING_KEPT
 from textwright.evaluation.scores import HeldOut
+from textwright.progress import OnProgress
 
+MODELS, COMPLETIONS, TOKENIZE = "/v1/models", "/v1/completions", "/tokenize"
 TIMEOUT = 120.0  # seconds for one answer
 ECHO = {"echo": True, "max_tokens": 0, "logprobs": 1, "temperature": 1.0}
 
@@ -54,12 +56,12 @@ class CompletionServer:
         if not _is_server(base):
             raise EvaluationError(f"{url} is no URL of a server, such as http://127.0.0.1:8000.")
         self.base = base
-        listed = self._ask("/v1/models").get("data") or [{}]
-        self.model = str(listed[0].get("id", ""))
+        listed = self._ask(MODELS).get("data") or [{}]
+        with self._reading(MODELS):
+            self.model = str(listed[0].get("id", ""))
         self._unsaid: set[str] = set()
 
     def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
-        """See `Subject.measure`."""
         nats, places, plain = [], [], []
         for done, document in enumerate(documents):
             on_progress(done, len(documents))
@@ -70,7 +72,6 @@ class CompletionServer:
         return Measured(nats, HeldOut.sized(documents, places, escape_bits=plain))
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
-        """See `Subject.write`."""
         texts, tokens, known, begun = [], 0, True, time.perf_counter()
         for prompt, seed in zip(prompts, writing.seeds(len(prompts)), strict=True):
             answer = self._complete(
@@ -80,8 +81,9 @@ class CompletionServer:
                 top_p=writing.top_p,
                 seed=seed,
             )
-            texts.append(str(_choice(self.name, answer).get("text", ""))[: writing.characters])
-            count = (answer.get("usage") or {}).get("completion_tokens")
+            texts.append(str(self._choice(answer).get("text", ""))[: writing.characters])
+            with self._reading(COMPLETIONS):
+                count = (answer.get("usage") or {}).get("completion_tokens")
             known = known and isinstance(count, int)
             tokens += count if isinstance(count, int) else 0
         return Written(texts, time.perf_counter() - begun, tokens if known else None)
@@ -91,13 +93,10 @@ class CompletionServer:
         return None
 
     def context(self) -> str:
-        """See `Subject.context`."""
         return "each document is sent whole; how far back a token sees is the server's affair"
 
     def remarks(self) -> list[str]:
-        """See `Subject.remarks`."""
-        unknown = "what it was trained on is not known here, so it may have read this text"
-        return [unknown, *sorted(self._unsaid)]
+        return [UNKNOWN, *sorted(self._unsaid)]
 
     def parameters(self) -> int | None:
         """None: it does not say."""
@@ -114,22 +113,24 @@ class CompletionServer:
             return np.zeros(0), np.zeros(0, int), elias_delta_bits(1)
         sent = document.encode("utf-8", "surrogatepass")
         row = self._row(document)
-        answer = _choice(self.name, self._complete(prompt=row or document, **ECHO))
-        found = answer.get("logprobs") or {}
-        tokens, values = found.get("tokens"), found.get("token_logprobs")
-        if not tokens or not values or len(tokens) != len(values):
+        choice = self._choice(self._complete(prompt=row or document, **ECHO))
+        with self._reading(COMPLETIONS):
+            found = choice.get("logprobs") or {}
+            pieces = [_plain(token) for token in found.get("tokens") or []]
+            said = found.get("token_logprobs") or []
+            values = [None if value is None else float(value) for value in said]
+        if not pieces or len(pieces) != len(values):
             raise EvaluationError(
                 f"{self.name} gives no log-probabilities of the text that it is sent, without "
                 "which nothing can be scored; name a server that answers echo with logprobs."
             )
-        pieces = [_plain(token) for token in tokens]
         if row and len(pieces) == len(row):  # the end has no text
             pieces, values = [*pieces[1:-1], b""], values[1:]
         if values[0] is None and b"".join(pieces[1:]) == sent:  # a start token of the server's own
             pieces, values = pieces[1:], values[1:]
         joined = b"".join(pieces).decode("utf-8", "replace")
         check_restored(self.name, document, joined)
-        nats = -np.array([0.0 if value is None else float(value) for value in values])
+        nats = -np.array([0.0 if value is None else value for value in values])
         bits = 0.0
         for place, value in enumerate(values):
             if value is None and place:
@@ -165,15 +166,36 @@ class CompletionServer:
         named = f"?{urlencode({'model': self.model})}" if self.model else ""
         told = self._ask(f"/tokenizer_info{named}")
         start, end = told.get("bos_token"), told.get("eos_token")
-        return (self._tokenize(start)[0], self._tokenize(end)[0]) if start and end else None
+        if not (start and end):
+            return None
+        first, last = self._tokenize(start), self._tokenize(end)
+        with self._reading(TOKENIZE):
+            return first[0], last[0]
 
     def _tokenize(self, text: str) -> list[int]:
         body = {"model": self.model, "prompt": text, "add_special_tokens": False}
-        return list(self._ask("/tokenize", body)["tokens"])
+        found = self._ask(TOKENIZE, body)
+        with self._reading(TOKENIZE):
+            return list(map(int, found["tokens"]))
 
     def _complete(self, **body: Any) -> dict[str, Any]:
         named = {"model": self.model} if self.model else {}
-        return self._ask("/v1/completions", {**named, **body})
+        return self._ask(COMPLETIONS, {**named, **body})
+
+    def _choice(self, answer: dict[str, Any]) -> dict[str, Any]:
+        with self._reading(COMPLETIONS):
+            return dict(answer["choices"][0])
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        """Raise EvaluationError, one sentence, where an answer has another form than it should."""
+        try:
+            yield
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
+            raise EvaluationError(
+                f"{self.name} answers {path} in another form than OpenAI-compatible servers do; "
+                "name another."
+            ) from None
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The JSON of an answer. Raises EvaluationError, one sentence, if there is none."""
@@ -238,15 +260,6 @@ def _is_server(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # an address or a port that is none
         return False
-
-
-def _choice(name: str, answer: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return dict(answer["choices"][0])
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise EvaluationError(
-            f"{name} answers without a choice; it must be an OpenAI-compatible server."
-        ) from None
 
 
 def _plain(token: Any) -> bytes:

@@ -13,7 +13,7 @@ import lzma
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,9 +22,11 @@ import numpy as np
 from textwright.corpus import FEW_DOCUMENTS
 from textwright.errors import EvaluationError
 from textwright.evaluation.scores import BLOCK_CHARACTERS
+from textwright.progress import OnProgress
 
 END = "\0"
-MOST_MEMORY = (1 << 32) - 4096
+MOST_MEMORY = (1 << 32) - 4096  # of PPMd
+MOST_WINDOW = 3 << 29  # of xz
 _PIECE = 1 << 14
 
 
@@ -45,9 +47,13 @@ def primed_ppmd(order: int, text: bytes) -> Any:
 
 def primed_xz(text: bytes, room: int) -> Any:
     """The coder of `xz -9e` that has read the text, with a window that holds it and `room` bytes
-    more; without the container."""
+    more; without the container. Raises EvaluationError if no window is so large."""
     preset = 9 | lzma.PRESET_EXTREME
     window = max(1 << 16, len(text) + room)
+    if window > MOST_WINDOW:
+        raise EvaluationError(
+            f"A window of {window:,} bytes would be needed, and {MOST_WINDOW:,} are the most."
+        )
     filters = [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": window}]
     compressor = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=filters)
     # In pieces: of a long text, all that does not fit into a first buffer of output would wait, and
@@ -60,7 +66,7 @@ def primed_xz(text: bytes, room: int) -> Any:
 def costs(
     compressor: Any,
     documents: Sequence[str],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Nats of each stretch of each document, and the stretches' first characters. Progress is in
     stretches."""
@@ -86,9 +92,15 @@ def costs(
 
 def grown(compressor: Any, stretches: Sequence[bytes]) -> Iterator[int]:
     """For each stretch, the bytes that come out for all up to it and the end of the code. They are
-    read in turn by one copy of the compressor; at each border a copy of that ends the code."""
+    read in turn by one copy of the compressor; at each border a copy of that ends the code. Raises
+    EvaluationError if the system does not let a copy live, as where memory is short."""
     readable, writable = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError as error:
+        os.close(readable)
+        os.close(writable)
+        raise EvaluationError(f"The process cannot be copied: {error.strerror}.") from None
     if not child:
         try:
             os.close(readable)
@@ -109,7 +121,12 @@ def grown(compressor: Any, stretches: Sequence[bytes]) -> Iterator[int]:
     try:
         with os.fdopen(readable, "rb") as pipe:
             for _ in stretches:
-                yield int(struct.unpack("q", pipe.read(8))[0])
+                told = pipe.read(8)
+                if not told:
+                    raise EvaluationError(
+                        "A copy of the process was ended, as a system does where memory runs out."
+                    )
+                yield int(struct.unpack("q", told)[0])
     finally:
         os.waitpid(child, 0)
 

@@ -22,6 +22,7 @@ from textwright.errors import EvaluationError, TextwrightError
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, fingerprint
 from textwright.evaluation.predictors import CountsPredictor
 from textwright.evaluation.scores import HeldOut
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 
@@ -29,8 +30,6 @@ ORDER = 5  # of the n-grams
 PPMD_ORDERS = (3, 4, 5, 6, 8)  # tried on validation text
 TRIED_CHARACTERS = 30_000  # of validation text, to choose an order by
 AT_ONCE = 1_000  # documents that are encoded together
-
-OnStage = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass
@@ -64,14 +63,18 @@ def measure_easy(
         found.left_out.append(f"Unigrams, n-grams and compressors are left out: {error}")
         return found
     kept = kept.about(run).given(text=fingerprint(documents), corpus=text.corpus.fingerprint)
-    makers = {"Unigrams and n-grams": _counted, "PPMd": _ppmd, "xz": _xz}
+    makers: dict[str, Callable[[], list[Easy]]] = {
+        "Unigrams and n-grams": lambda: _counted(run, text, documents),
+        "PPMd": lambda: _ppmd(text, documents),
+        "xz": lambda: _xz(text, documents),
+    }
     for name, make in makers.items():
-        compute = partial(make, run, text, documents, on_stage)
         try:
-            found.rows += kept.recall(list[Easy], compute, part=name, run=str(run.path))
-        except TextwrightError as error:
+            found.rows += kept.recall(list[Easy], make, part=name, run=str(run.path))
+        except (TextwrightError, MemoryError) as error:
             are = "are" if name.endswith("s") else "is"
-            found.left_out.append(f"{name} {are} left out: {error}")
+            reason = "Memory ran out." if isinstance(error, MemoryError) else error
+            found.left_out.append(f"{name} {are} left out: {reason}")
     return found
 
 
@@ -111,14 +114,12 @@ def _up_to(documents: Iterator[str], characters: int) -> Iterator[str]:
         characters -= len(document)
 
 
-def _counted(
-    run: Run, text: _TrainingText, documents: Sequence[str], on_stage: OnStage
-) -> list[Easy]:
+def _counted(run: Run, text: _TrainingText, documents: Sequence[str]) -> list[Easy]:
     tokenizer = run.tokenizer
     parts: list[np.ndarray] = []
     texts = iter(text.train)
     while chunk := list(islice(texts, AT_ONCE)):
-        on_stage("Counting", len(parts), len(text.train))
+        text.on_stage("Counting", len(parts), len(text.train))
         parts += tokenizer.encode_batch(chunk)
     starts = np.cumsum([0, *map(len, parts)])
     size = tokenizer.vocab_size
@@ -133,29 +134,25 @@ def _counted(
     return found
 
 
-def _ppmd(
-    run: Run, training: _TrainingText, documents: Sequence[str], on_stage: OnStage
-) -> list[Easy]:
+def _ppmd(training: _TrainingText, documents: Sequence[str]) -> list[Easy]:
     text, tried = training.for_compressors(documents), training.tried
     best, order = float("inf"), PPMD_ORDERS[0]
     for done, candidate in enumerate(PPMD_ORDERS if tried else ()):
-        on_stage("Choosing an order of PPMd", done, len(PPMD_ORDERS))
+        training.on_stage("Choosing an order of PPMd", done, len(PPMD_ORDERS))
         nats, _ = costs(primed_ppmd(candidate, text), tried)
         total = float(sum(of_document.sum() for of_document in nats))
         if total < best:
             best, order = total, candidate
     encoder = primed_ppmd(order, text)
     what = f"variant H of 7-Zip, of order {order} (chosen on validation text), primed"
-    nats, places = costs(encoder, documents, partial(on_stage, "Compressing with PPMd"))
+    nats, places = costs(encoder, documents, partial(training.on_stage, "Compressing with PPMd"))
     return [Easy("PPMd", what, Measured(nats, HeldOut.sized(documents, places)))]
 
 
-def _xz(
-    run: Run, training: _TrainingText, documents: Sequence[str], on_stage: OnStage
-) -> list[Easy]:
+def _xz(training: _TrainingText, documents: Sequence[str]) -> list[Easy]:
     text = training.for_compressors(documents)
-    on_stage("Compressing with xz", 0, len(documents))
+    training.on_stage("Compressing with xz", 0, len(documents))
     compressor = primed_xz(text, 4 * max(map(len, documents)) + 1)
     what = "the coder of xz -9e with a window that holds all of the text, primed"
-    nats, places = costs(compressor, documents, partial(on_stage, "Compressing with xz"))
+    nats, places = costs(compressor, documents, partial(training.on_stage, "Compressing with xz"))
     return [Easy("xz", what, Measured(nats, HeldOut.sized(documents, places)))]

@@ -21,9 +21,9 @@ import torch
 
 from textwright.comparison.folder_tokens import ESCAPE, ESCAPE_TOKENIZER, tokens_of
 from textwright.comparison.subjects import (
+    UNKNOWN,
     Codec,
     Measured,
-    OnProgress,
     Writing,
     Written,
     context_in_words,
@@ -35,6 +35,7 @@ from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerp
 from textwright.evaluation.neural import cut_windows
 from textwright.evaluation.scores import HeldOut
 from textwright.hub import quiet_transformers
+from textwright.progress import OnProgress
 from textwright.writing.backend import window_start
 
 CONTEXT = 2_048  # tokens read at once, where the model would look back on more
@@ -65,7 +66,6 @@ class ModelFolder:
         return str(self.path)
 
     def measure(self, documents: Sequence[str], on_progress: OnProgress) -> Measured:
-        """See `Subject.measure`."""
         rows, places = [], []
         for document in documents:
             ids, starts = self.tokens.encode(document)
@@ -76,7 +76,6 @@ class ModelFolder:
         return Measured(self._score(rows, on_progress), sized)
 
     def write(self, prompts: Sequence[str], writing: Writing, max_new_tokens: int) -> Written:
-        """See `Subject.write`."""
         torch.manual_seed(writing.seed)
         rows = [[self.start, *self.tokens.encode(prompt)[0]] for prompt in prompts]
         texts, tokens, begun = [], 0, time.perf_counter()
@@ -104,6 +103,7 @@ class ModelFolder:
                 found[at] += new
         return found
 
+    @memory_errors()
     def _generated(self, rows: list[list[int]], writing: Writing, count: int) -> list[list[int]]:
         """`count` new ids of each row, less where all have ended: a row that has goes on with stop
         ids."""
@@ -133,7 +133,6 @@ class ModelFolder:
         return list(out[:, width:].tolist())
 
     def codec(self) -> Codec:
-        """See `Subject.codec`."""
         return Codec(
             FolderBackend(self),
             self.start,
@@ -143,20 +142,15 @@ class ModelFolder:
         )
 
     def context(self) -> str:
-        """See `Subject.context`."""
         return context_in_words(self.context_length)
 
     def remarks(self) -> list[str]:
-        """See `Subject.remarks`."""
-        unknown = "what it was trained on is not known here, so it may have read this text"
-        return [*self.tokens.remarks, unknown]
+        return [*self.tokens.remarks, UNKNOWN]
 
     def parameters(self) -> int:
-        """See `Subject.parameters`."""
         return int(self.model.num_parameters())
 
     def bytes(self) -> int:
-        """See `Subject.bytes`."""
         names = ["*.safetensors", "tokenizer*", "config.json", "vocab.json", "merges.txt"]
         names += [ESCAPE, ESCAPE_TOKENIZER]
         return sum(file.stat().st_size for name in names for file in self.path.glob(name))
@@ -236,6 +230,7 @@ class FolderBackend:
         logits, cache = self._read(ids, state)
         return logits.numpy(), cache
 
+    @memory_errors()
     def _read(self, ids: np.ndarray, cache: Any) -> tuple[torch.Tensor, Any]:
         batch = torch.as_tensor(np.asarray(ids, np.int64), device=self.device)
         found = self.model(batch, past_key_values=cache, use_cache=True)

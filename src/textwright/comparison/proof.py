@@ -8,7 +8,7 @@ and nothing else, must give the document back byte for byte. The bits may be at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from textwright.comparison.subjects import Codec, Subject
 from textwright.errors import EvaluationError
 from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from textwright.progress import OnProgress
 from textwright.writing.backend import moves, window_start
 from textwright.writing.sampling_steps import log_probabilities
 
@@ -28,8 +29,6 @@ _ROUNDING = 0.01  # bits of a document that float32 sums may add, in another ord
 # which costs less than 1e-6 bits a token; a token less likely than 1 in _SCALE costs fewer bits
 # than it is charged.
 _SCALE = 2.0**40
-
-OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from functools import cached_property
 from textwright.comparison.subjects import (
     Codec,
     Measured,
-    OnProgress,
     Writing,
     Written,
     check_restored,
@@ -25,6 +24,7 @@ from textwright.evaluation.predictors import (
     score_in_chunks,
 )
 from textwright.evaluation.scores import HeldOut
+from textwright.progress import OnProgress
 from textwright.run import BASE, COUNTS, WEIGHTS, Run
 from textwright.run.folder import MIXTURE
 from textwright.writing.generator import Generator

@@ -16,10 +16,11 @@ from textwright.escape import EscapeCode
 from textwright.escape.arithmetic import ArithmeticDecoder, SymbolWriter
 from textwright.evaluation.kept import Array, KeptResults
 from textwright.evaluation.scores import HeldOut, units_of
+from textwright.progress import OnProgress
 from textwright.writing.backend import Backend
 from textwright.writing.sampling_options import SamplingOptions, sampling_options
 
-OnProgress = Callable[[int, int], None]  # documents or tokens done, of how many
+UNKNOWN = "what it was trained on is not known here, so it may have read this text"
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,11 @@ from textwright.corpus.split import FEW_DOCUMENTS, PARTS, Part, Piece, Split
 from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_distinct
 from textwright.errors import CorpusError
 from textwright.files import hash_json
+from textwright.progress import OnProgress
 
 _VERSION = 1  # increased when the same options give other documents, so that no cache is reused
 
 Source = str | Path
-OnProgress = Callable[[int, int], None]
 
 
 class Corpus:

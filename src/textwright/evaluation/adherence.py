@@ -60,19 +60,15 @@ def adherence(
     form: Form,
     documents: Sequence[str],
     options: SamplingOptions,
-    *,
-    seed: int = 0,
 ) -> Adherence:
     """Score how well a model keeps to a form. options: of the free texts; beams are ignored."""
     options = options.model_copy(update={"beams": 1})
-    samples = generator.generate("", options, num=FREE_TEXTS, seed=seed)
+    samples = generator.generate("", options, num=FREE_TEXTS)
     written = [form.parse(sample.text) for sample in samples]
     found = {name: sum(fields[name] is not None for fields in written) for name in form.fields}
     whole = [fields for text in documents if (fields := whole_fields(form.parse(text)))]
     saved = (
-        _saved(scorer, generator.tokenizer, form, whole, np.random.default_rng(seed))
-        if whole
-        else {}
+        _saved(scorer, generator.tokenizer, form, whole, np.random.default_rng(0)) if whole else {}
     )
     return Adherence(
         texts=FREE_TEXTS,
@@ -80,8 +76,7 @@ def adherence(
         documents=len(whole),
         unparsed=len(documents) - len(whole),
         fields={
-            name: _field_score(count / FREE_TEXTS, saved.get(name), seed)
-            for name, count in found.items()
+            name: _field_score(count / FREE_TEXTS, saved.get(name)) for name, count in found.items()
         },
     )
 
@@ -92,7 +87,7 @@ def whole_fields(fields: dict[str, str | None]) -> dict[str, str] | None:
     return values if len(values) == len(fields) else None
 
 
-def _field_score(found: float, saved: np.ndarray | None, seed: int) -> FieldScore:
+def _field_score(found: float, saved: np.ndarray | None) -> FieldScore:
     if saved is None:
         return FieldScore(found)
     one = np.ones(len(saved))
@@ -100,9 +95,9 @@ def _field_score(found: float, saved: np.ndarray | None, seed: int) -> FieldScor
     return FieldScore(
         found,
         float(saved.mean()),
-        redrawn_interval(saved, one, seed),
+        redrawn_interval(saved, one),
         float(wins.mean()),
-        redrawn_interval(wins, one, seed),
+        redrawn_interval(wins, one),
     )
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from textwright.counts.kneser_ney import KneserNey
 from textwright.evaluation.neural import judge
-from textwright.evaluation.scores import OnProgress
 from textwright.models import LanguageModel
+from textwright.progress import OnProgress
 
 
 def agreements(

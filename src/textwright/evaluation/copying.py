@@ -42,8 +42,6 @@ def measure_copying(
     ids: np.ndarray,
     starts: np.ndarray,
     held_out: Sequence[np.ndarray],
-    *,
-    seed: int = 0,
 ) -> Copying | None:
     """ids (N,), starts (documents + 1,): the training documents · held_out: rows of others. None
     where texts are shorter than a sequence, such as names."""
@@ -52,7 +50,7 @@ def measure_copying(
     def written(by: Predictor) -> float | None:
         generator = Generator(by.backend(), tokenizer)
         options = SamplingOptions(temperature=1.0, max_new_tokens=TOKENS)
-        samples = generator.generate("", options, num=TEXTS, seed=seed)
+        samples = generator.generate("", options, num=TEXTS)
         return share_new([np.array(sample.ids, np.int64) for sample in samples], known)
 
     alone = None

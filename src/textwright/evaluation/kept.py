@@ -60,7 +60,7 @@ class KeptResults:
     def about(self, run: Run, step: int | None = None) -> KeptResults:
         """The same, of parts that depend on what a run predicts with its best weights, or those of
         a step; nothing if the run is private."""
-        if not run.has("heldout.jsonl.gz"):
+        if run.private:
             return replace(self, folder=None)
         files = [run.path / name for name in PREDICTING if run.has(name)]
         if step is not None:

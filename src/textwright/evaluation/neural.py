@@ -12,15 +12,15 @@ from torch import Tensor
 
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
-from textwright.evaluation.scores import OnProgress
 from textwright.models import LanguageModel
+from textwright.progress import OnProgress
 from textwright.writing.backend import windows_of
 
 ROWS_AT_A_TIME = 64
 TOKENS_AT_A_TIME = 256  # of each row; limits memory for documents of any length
 TOKENS_KEPT = 16_384  # of all rows, if the state grows with each token: 1.2 GB for GPT-2 small
 
-Judge = Callable[[Tensor, Tensor, np.ndarray], Tensor]
+Judgment = Callable[[Tensor, Tensor, np.ndarray], Tensor]
 """Hidden vectors (N, D), the targets after them (N,), and the places (N,) of these among the
 targets of all rows in a line → what is said of each target (N, K)."""
 
@@ -43,7 +43,7 @@ def score(
 def judge(
     model: LanguageModel,
     rows: list[np.ndarray],
-    judgment: Judge,
+    judgment: Judgment,
     count: int,
     on_progress: OnProgress = lambda done, total: None,
 ) -> list[np.ndarray]:
@@ -108,7 +108,10 @@ def cut_windows(rows: list[np.ndarray], context_length: int | None) -> list[Wind
 
 
 def _judge_group(
-    model: LanguageModel, windows: list[Window], judgment: Judge, on_judged: Callable[[int], None]
+    model: LanguageModel,
+    windows: list[Window],
+    judgment: Judgment,
+    on_judged: Callable[[int], None],
 ) -> list[tuple[np.ndarray, np.ndarray]] | None:
     """Judge windows together → places, and what is said of them, or None if memory runs out."""
     found, judged = [], 0
@@ -124,7 +127,7 @@ def _judge_group(
 
 
 def _judge_in_stretches(
-    model: LanguageModel, windows: list[Window], judgment: Judge
+    model: LanguageModel, windows: list[Window], judgment: Judgment
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Read windows, given longest first, TOKENS_AT_A_TIME of each at once."""
     device = next(model.parameters()).device

@@ -15,8 +15,8 @@ from textwright.backends.counts import CountsBackend, MixedBackend
 from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall_targets
 from textwright.counts.mixture import Mixture, Parts, fit_mixture
-from textwright.evaluation.kept import NOTHING_KEPT, Array, KeptResults, fingerprint
-from textwright.evaluation.scores import OnProgress
+from textwright.evaluation.kept import Array, KeptResults, fingerprint
+from textwright.progress import OnProgress
 from textwright.run import Run
 from textwright.writing.backend import Backend
 
@@ -119,8 +119,8 @@ def open_predictor(
 def score_in_chunks(
     score: Callable[[list[np.ndarray], OnProgress], list[np.ndarray]],
     rows: Sequence[np.ndarray],
-    kept: KeptResults = NOTHING_KEPT,
-    on_progress: OnProgress = _quiet,
+    kept: KeptResults,
+    on_progress: OnProgress,
 ) -> list[np.ndarray]:
     """Score rows as a predictor does, CHUNK of them at a time, each of which is kept. on_progress:
     called with targets done and in all."""

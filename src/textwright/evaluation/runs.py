@@ -12,7 +12,8 @@ from textwright.evaluation.adherence import Adherence, adherence
 from textwright.evaluation.held_out import held_out_of, read_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import open_predictor, score_in_chunks
-from textwright.evaluation.scores import HeldOut, OnProgress, Scores, evaluate
+from textwright.evaluation.scores import HeldOut, Scores, evaluate
+from textwright.progress import OnProgress
 from textwright.run import Run
 from textwright.writing.form import Form
 from textwright.writing.generator import Generator

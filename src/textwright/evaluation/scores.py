@@ -92,7 +92,6 @@ class HeldOut:
         return sum(len(row) - 1 for row in self.rows)
 
 
-OnProgress = Callable[[int, int], None]
 Scorer = Callable[[list[np.ndarray]], list[np.ndarray]]
 """Rows (stop, ids, stop) → nats of every target (row[1:]) of each."""
 
@@ -102,7 +101,6 @@ def evaluate(
     held_out: HeldOut,
     *,
     row_length: int | None = None,
-    seed: int = 0,
 ) -> Scores:
     """Score whole documents; row_length: targets of a training row, for row and padded loss."""
     nats = scorer(held_out.rows)
@@ -121,7 +119,7 @@ def evaluate(
         bits_per_byte=float(bits.sum() / held_out.bytes.sum()),
         documents=len(nats),
         tokens=held_out.targets,
-        interval=redrawn_interval(*units_of(nats, held_out), seed),
+        interval=redrawn_interval(*units_of(nats, held_out)),
         row_loss=row_loss,
         padded_loss=padded_loss,
     )
@@ -136,9 +134,10 @@ def units_of(nats: Sequence[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray,
     return bits, held_out.characters.astype(np.float64)
 
 
-def redrawn_interval(amounts: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[float, float]:
-    """The middle 95 % of sum(amounts) / sum(sizes) over resampled units (U,)."""
-    return middle_of(redrawn_ratios(amounts, sizes, np.random.default_rng(seed)))
+def redrawn_interval(amounts: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of sum(amounts) / sum(sizes) over resampled units (U,), the same at each
+    call."""
+    return middle_of(redrawn_ratios(amounts, sizes, np.random.default_rng(0)))
 
 
 def redrawn_ratios(

@@ -10,7 +10,7 @@ from textwright.run.about import card_of
 
 def write_card(folder: Path, run: Run, use: str, notes: list[str], head: str = "") -> None:
     """Write README.md. use: Markdown · notes: paragraphs, or empty · head: front matter."""
-    about = card_of(run) if run.has("README.md") else f"# {run.path.name}\n"
+    about = card_of(run) if run.has("README.md") else f"# {run.path.resolve().name}\n"
     parts = [head + about.rstrip(), "## Use", use.strip(), *filter(None, notes)]
     parts.append(
         "The model repeats what its corpus contains, true or not, and may repeat passages of it."

@@ -12,6 +12,7 @@ import torch
 
 from textwright.errors import ExportError
 from textwright.models import LanguageModel, TorchBackend
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
@@ -47,7 +48,7 @@ def largest_difference(
     run: Run,
     model: LanguageModel,
     reloaded: Reloaded,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> float:
     """The largest difference in log-probability (nats) over held-out text of the run.
 
@@ -72,7 +73,7 @@ def largest_difference(
 
 def sample_texts(run: Run, model: LanguageModel) -> list[str]:
     """Beginnings of held-out documents; for a private run, texts that it writes itself."""
-    if run.has("heldout.jsonl.gz"):
+    if not run.private:
         for part in ("test", "valid"):
             if texts := [text[:CHARACTERS] for text in islice(run.held_out(part), DOCUMENTS)]:
                 return texts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +15,8 @@ from textwright.export import gguf_file, onnx_model, transformers_folder
 from textwright.export.check import Reloaded, largest_difference
 from textwright.files import filling, is_empty
 from textwright.models import LanguageModel
+from textwright.progress import OnStage
 from textwright.run import Run
-
-Progress = Callable[[str, int, int], None]  # stage, done, total (0: unknown)
 
 
 class Format(Protocol):
@@ -59,7 +57,7 @@ class Exported:
 
 
 def export_run(
-    run: Run, to: str, out: Path, on_progress: Progress = lambda stage, done, total: None
+    run: Run, to: str, out: Path, on_progress: OnStage = lambda stage, done, total: None
 ) -> Exported:
     """Write a run's best weights into a new or empty folder, in the format `to` (one of FORMATS).
 

@@ -43,7 +43,7 @@ def write(run: Run, model: LanguageModel, folder: Path) -> None:
     assert isinstance(model, GPT)
     options, kind = model.options, config["model_type"]
     writer = gguf.GGUFWriter(folder / FILE, kind)
-    writer.add_name(run.path.name)
+    writer.add_name(run.path.resolve().name)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     for key, theirs in KEYS[kind].items():
         value = config[theirs]

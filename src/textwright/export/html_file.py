@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from textwright.export.check import sample_texts
 from textwright.export.html_page import make_page, read_page
 from textwright.export.html_payload import dequantized, describe, quantized, tables_of
 from textwright.files import replacing
+from textwright.progress import OnStage
 from textwright.run import Arrays, Run
 from textwright.run.about import fields_of
 
@@ -26,7 +26,6 @@ WEIGHTS = ("int8", "float32")
 MOST = 0.01  # bits per character that rounding the weights may cost
 DOCUMENTS = 100  # held-out documents that the cost is measured on, evenly spaced
 CHARACTERS = 100_000  # of all of them together: one may be a novel
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def export_html(
     weights: str = "int8",
     license: str = "",
     lossy: bool = False,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> HTMLFile:
     """Write a run as one HTML file.
 
@@ -112,7 +111,7 @@ def _check(page: str, described: dict[str, Any], arrays: Arrays) -> None:
         )
 
 
-def _cost(run: Run, arrays: Arrays, on_progress: Progress) -> tuple[float, int]:
+def _cost(run: Run, arrays: Arrays, on_progress: OnStage) -> tuple[float, int]:
     """Bits per character that int8 weights lose on held-out text, and its characters."""
     on_progress("Measuring", 0, 2)
     predictor = open_predictor(run, "cpu")
@@ -130,7 +129,7 @@ def _cost(run: Run, arrays: Arrays, on_progress: Progress) -> tuple[float, int]:
 
 def _texts(run: Run, model: models.LanguageModel) -> list[str]:
     """Beginnings of held-out documents; for a private run, texts that it writes itself."""
-    if run.has("heldout.jsonl.gz"):
+    if not run.private:
         for part in ("test", "valid"):
             if texts := list(run.held_out(part)):
                 chosen = texts[:: max(1, len(texts) // DOCUMENTS)][:DOCUMENTS]

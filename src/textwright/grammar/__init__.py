@@ -170,12 +170,9 @@ class Grammar:
         assert isinstance(item, Rule)
         return [(odds, text + rest, facts) for odds, text in self.rules[item.name].shares()]
 
-    def entropy(self) -> float:
-        """Nats a document, exact: the entropy of each choice, weighted by how often it is met."""
-        return self._measures.entropy
-
     def measures(self) -> Measures:
-        """Entropy with the expected characters, words and tokens a document, all exact."""
+        """Entropy, each choice's weighted by how often it is met, with the expected characters,
+        words and tokens a document, all exact."""
         return self._measures
 
     def _rows(self, fact: str, facts: Facts) -> Choice[Row]:
@@ -315,11 +312,6 @@ def documents(n: int, seed: int = 0) -> Iterator[str]:
 def log_probability(document: str) -> float:
     """Nats of a kitchen note, see Grammar.log_probability."""
     return Grammar.default().log_probability(document)
-
-
-def entropy() -> float:
-    """Nats a kitchen note, exact, see Grammar.entropy."""
-    return Grammar.default().entropy()
 
 
 def measures() -> Measures:

@@ -9,7 +9,7 @@ those of its neural model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from textwright.errors import GenerationError
 from textwright.evaluation.adherence import other_values, whole_fields
 from textwright.evaluation.scores import redrawn_interval
+from textwright.progress import OnProgress
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend, padded, visible, window_start
@@ -100,7 +101,7 @@ def follow_cues(
     model: LanguageModel | None,
     pairs: Sequence[Pair],
     distances: Sequence[int] = DISTANCES,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> list[Following]:
     """How far a run follows the cues of pairs, at each distance that some pair reaches.
 
@@ -290,7 +291,7 @@ def _looks(
 def _summarize(distance: int, places: Sequence[_Place]) -> Following:
     def mean(values: list[float]) -> Measure:
         amounts = np.array(values)
-        interval = redrawn_interval(amounts, np.ones(len(amounts)), seed=0)
+        interval = redrawn_interval(amounts, np.ones(len(amounts)))
         return Measure(float(amounts.mean()), interval)
 
     attention = [place.attention for place in places if place.attention is not None]

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from textwright import models
+from textwright.compute.memory import memory_errors
 from textwright.models import LanguageModel, Trace
 from textwright.run import Run
 
@@ -26,9 +27,11 @@ def views_of(model: LanguageModel | None) -> list[str]:
     return [*(["attention"] if gates is None else ["gates", "units"]), "saliency"]
 
 
+@memory_errors()
 @torch.inference_mode()
 def trace(model: LanguageModel, ids: NDArray[np.int64]) -> Trace:
-    """The model's inner quantities for one row of ids (T,), by its written-out equations."""
+    """The model's inner quantities for one row of ids (T,), by its written-out equations. Raises
+    MemoryError if memory runs out."""
     device = next(model.parameters()).device
     return model.trace(torch.as_tensor(ids, device=device)[None])
 

@@ -64,24 +64,21 @@ class NextTokens:
 
 
 def next_tokens(
-    generator: Generator, contexts: Sequence[str], temperatures: Sequence[float], top: int = 5
-) -> list[NextTokens]:
-    """The `top` likeliest next tokens after each context, at each temperature.
+    generator: Generator, context: str, temperatures: Sequence[float], top: int = 5
+) -> NextTokens:
+    """The `top` likeliest next tokens after a context, at each temperature.
 
     The distribution at temperature T is softmax(logits / T). Raises GenerationError if a
     temperature is not above 0.
     """
     check_temperatures(temperatures)
     backend, tokenizer = generator.backend, generator.tokenizer
-    found = []
-    for context in contexts:
-        ids = tokenizer.encode(context).tolist()
-        row = visible(ids, tokenizer.stop_id, backend.context_length)
-        logits, parts, shares = predict(backend, row)
-        entropy, tables = likeliest(tokenizer, logits[0], parts, temperatures, top)
-        read = name_tokens(tokenizer, seen(generator, ids))
-        found.append(NextTokens(context, read, entropy, tables, shares))
-    return found
+    ids = tokenizer.encode(context).tolist()
+    row = visible(ids, tokenizer.stop_id, backend.context_length)
+    logits, parts, shares = predict(backend, row)
+    entropy, tables = likeliest(tokenizer, logits[0], parts, temperatures, top)
+    read = name_tokens(tokenizer, seen(generator, ids))
+    return NextTokens(context, read, entropy, tables, shares)
 
 
 def check_temperatures(temperatures: Sequence[float]) -> None:
@@ -136,9 +133,20 @@ def predict(
     backend: Backend, row: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], Parts | None, Shares | None]:
     """The logits (1, V) after a row; of a mixture, also what each part predicts, and its share."""
-    ids, lengths = row[None], np.array([len(row)])
-    if not isinstance(backend, MixedBackend):
-        return backend.prefill(ids, lengths)[0], None, None
-    parts, _ = backend.read(ids, lengths)
+    logits, parts, _ = begin(backend, row)
+    if parts is None or not isinstance(backend, MixedBackend):
+        return logits, None, None
     [shares] = backend.mixture.shares(parts.evidence).tolist()
-    return backend.mixed(parts), parts, Shares(*shares)
+    return logits, parts, Shares(*shares)
+
+
+def begin(
+    backend: Backend, row: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], Parts | None, Any]:
+    """Read a row (T,) → logits (1, V); of a mixture, what each part predicts; the state."""
+    whole = row[None], np.array([len(row)])
+    if isinstance(backend, MixedBackend):
+        parts, mixed_state = backend.read(*whole)
+        return backend.mixed(parts), parts, mixed_state
+    logits, state = backend.prefill(*whole)
+    return logits, None, state

@@ -8,7 +8,6 @@ log-probability, above zero where it makes the prediction likelier.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.func import functional_call
 
 from textwright.compute.memory import memory_errors
 from textwright.models import LanguageModel
+from textwright.progress import OnProgress
 
 ELEMENTS = 2_000_000  # tokens × (widths of the vocabulary or of a layer) that are computed at once
 
@@ -29,7 +29,7 @@ def saliency(
     ids: NDArray[np.int64],
     places: NDArray[np.int64],
     targets: NDArray[np.int64],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> NDArray[np.float64]:
     """The saliency (N, T) in nats of each token for each of N predictions.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,13 @@ from textwright.counts.mixture import Parts
 from textwright.inspection.next_tokens import (
     Candidate,
     Token,
+    begin,
     check_temperatures,
     likeliest,
     name_tokens,
     part_odds,
 )
+from textwright.progress import OnProgress
 from textwright.writing.backend import Backend, visible, windows_of
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_steps import log_probabilities
@@ -62,7 +64,7 @@ def surprisals(
     text: str,
     temperatures: Sequence[float] = (1.0,),
     top: int = 5,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> list[Surprisal]:
     """Every token of a text with its surprisal, from left to right as if it were being written.
 
@@ -100,7 +102,7 @@ def _predictions(
     """
     for _, first, end in windows_of(len(ids), backend.context_length):
         row = visible(ids[:first], stop_id, backend.context_length)
-        logits, parts, state = _begin(backend, row)
+        logits, parts, state = begin(backend, row)
         block = max(1, LOGITS // logits.shape[1])
         while True:
             for place, own in enumerate(logits):
@@ -110,16 +112,6 @@ def _predictions(
                 break
             read = np.array([ids[first - 1 : min(end, first + block) - 1]], np.int64)
             logits, parts, state = _read_on(backend, read, state)
-
-
-def _begin(backend: Backend, row: Ids) -> tuple[NDArray[np.float32], Parts | None, Any]:
-    """Read a row (T,) → logits (1, V), parts, state."""
-    whole = row[None], np.array([len(row)])
-    if isinstance(backend, MixedBackend):
-        parts, mixed_state = backend.read(*whole)
-        return backend.mixed(parts), parts, mixed_state
-    logits, state = backend.prefill(*whole)
-    return logits, None, state
 
 
 def _read_on(

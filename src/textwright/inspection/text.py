@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textwright.errors import GenerationError
-from textwright.inspection.next_tokens import NextTokens, Token, next_tokens
+from textwright.inspection.next_tokens import NextTokens, Token, next_tokens, seen
 from textwright.inspection.surprisal import Surprisal, surprisals
+from textwright.progress import OnStage
 from textwright.wording import counted
 from textwright.writing.generator import Generator
 
@@ -22,6 +23,8 @@ Floats = NDArray[np.float64]
 
 START = "(start)"  # shown for the stop that begins a text
 MOST_WHOLE = 2_000  # tokens that are looked into at each of them: a page has a row for each
+FULL_BITS = 10.0  # of a token, at which its shade is full
+MAGNITUDES = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}  # of what may be below 0
 TABLES = ("next", "surprisal")  # the views of any run; see also `inner.views_of`
 
 
@@ -96,7 +99,7 @@ def read_text(
     top: int = 5,
     views: Sequence[str] = TABLES,
     whole: bool = True,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> Reading:
     """Read a text and keep what the views show of it, as far as the model has it.
 
@@ -105,8 +108,14 @@ def read_text(
     with a stage, and how much of it is done and in all. Raises GenerationError if a temperature is
     not above 0, or the text too long to be looked into as a whole.
     """
-    (after,) = next_tokens(generator, [text], temperatures, top)
-    unseen = 1 + len(generator.tokenizer.encode(text)) - len(after.tokens)
+    read = generator.tokenizer.encode(text).tolist()
+    ids = seen(generator, read)
+    if model is not None and whole and len(ids) > MOST_WHOLE and not {*views} <= {*TABLES}:
+        raise GenerationError(
+            f"The model would be looked into at each of {len(ids):,} tokens, and {MOST_WHOLE:,} "
+            "are the most: shorten the text, or name the views next and surprisal alone."
+        )
+    after = next_tokens(generator, text, temperatures, top)
     surprisal = attention = gates = shares = None
     if "surprisal" in views:
         surprisal = surprisals(
@@ -120,13 +129,6 @@ def read_text(
         from textwright.inspection import inner
         from textwright.inspection.saliency import saliency
 
-        ids = np.array([token.id for token in after.tokens])
-        if whole and len(ids) > MOST_WHOLE and not {*views} <= {*TABLES}:
-            raise GenerationError(
-                f"The model would be looked into at each of {len(ids):,} tokens, and "
-                f"{MOST_WHOLE:,} are the most: shorten the text, or name the views next and "
-                "surprisal alone."
-            )
         if "attention" in views or "gates" in views:
             traced = inner.trace(model, ids)
             attention = inner.attention_of(traced, whole) or None
@@ -142,4 +144,4 @@ def read_text(
                 lambda done, total: on_progress("Saliency", done, total),
             )
     gap = " " if generator.tokenizer.kind in ("word", "symbols") else ""
-    return Reading(after, unseen, gap, surprisal, attention, gates, shares)
+    return Reading(after, 1 + len(read) - len(ids), gap, surprisal, attention, gates, shares)

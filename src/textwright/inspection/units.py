@@ -13,7 +13,7 @@ Letters: N tokens of text, U units of all layers, F properties.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,16 +21,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
 from textwright.inspection.inner import trace
 from textwright.inspection.properties import structure
 from textwright.models import LanguageModel
+from textwright.progress import OnStage
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import padded
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
-Progress = Callable[[str, int, int], None]
 
 TOKENS = 16_000  # of held-out text
 FEWEST = 600
@@ -100,8 +101,7 @@ def telling_units(
     model: LanguageModel,
     tokenizer: Tokenizer,
     documents: Sequence[str],
-    seed: int = 0,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> TellingUnits:
     """The units of a recurrent model that tell a property of the text, at most 12 and 3 for each
     property, the clearest first.
@@ -109,7 +109,7 @@ def telling_units(
     documents: held-out text. on_progress: called with the stage, and how much of it is done and in
     all. Raises EvaluationError where there is too little text.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     stretches = _stretches(tokenizer, [documents[i] for i in random.permutation(len(documents))])
     halves = stretches[::2], stretches[1::2]
     ids, others_ids = (np.concatenate([s.ids for s in half]) for half in halves)
@@ -145,7 +145,7 @@ def stands_out(
     units: Floats,
     labels: Floats,
     random: np.random.Generator,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> tuple[Floats, Floats]:
     """The correlation (U, F) of units (N, U) with labels (N, F), and its p (U, F): how often, under
     shifted labels, any unit stands out as much for any of them."""
@@ -192,6 +192,7 @@ def _labels(stretches: Sequence[_Stretch], words: dict[int, str]) -> dict[str, F
     return labels | {f"the token {text!r}": (ids == word) * 1.0 for word, text in words.items()}
 
 
+@memory_errors()
 @torch.inference_mode()
 def _unit_values(
     model: LanguageModel, quantity: str, stop_id: int, stretches: Sequence[_Stretch]

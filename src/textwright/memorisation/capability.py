@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textwright.evaluation.resampling import Compared, compare
+from textwright.progress import OnProgress
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
 from textwright.writing.echo import Reading
@@ -114,7 +115,7 @@ def measure_capability(
     training: Sequence[str],
     held_out: Sequence[str],
     options: SamplingOptions,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
     *,
     seed: int = 0,
 ) -> Capability:
@@ -122,15 +123,15 @@ def measure_capability(
     held-out ones. options: the run's own."""
     random = np.random.default_rng(seed)
     times = Counter(passage[:PASSAGE] for passage in training)
-    drawn = _sample(training, PASSAGES, random)
+    drawn = sample(training, PASSAGES, random)
     different = list({passage[:PASSAGE]: passage for passage in training}.values())
     banded = [
-        _sample(
+        sample(
             [p for p in different if a <= times[p[:PASSAGE]] <= (b or math.inf)], IN_BAND, random
         )
         for a, b in BANDS
     ]
-    unseen = _sample(held_out, PASSAGES, random)
+    unseen = sample(held_out, PASSAGES, random)
     groups = [drawn, unseen, *banded]
     everything = [passage for group in groups for passage in group]
     found = read_continuations(backend, tokenizer, everything, options, on_progress)
@@ -214,7 +215,7 @@ def read_continuations(
     tokenizer: Tokenizer,
     texts: Sequence[str],
     options: SamplingOptions,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Continuations:
     """Read passages of at least PASSAGE characters. options: the run's own settings of sampling."""
     # Where a text ends, and how many beams write it, do not matter to its next token.
@@ -235,6 +236,7 @@ def read_continuations(
     )
 
 
-def _sample(texts: Sequence[str], most: int, random: np.random.Generator) -> list[str]:
+def sample(texts: Sequence[str], most: int, random: np.random.Generator) -> list[str]:
+    """So many of the texts, drawn at random, in their order; all if there are no more."""
     chosen = random.permutation(len(texts))[:most]
     return [texts[place] for place in np.sort(chosen)]

@@ -3,7 +3,7 @@ copy (`capability`), at each checkpoint that is kept, and where a given text com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from textwright.memorisation.capability import (
     measure_capability,
     passages,
     read_continuations,
+    sample,
 )
 from textwright.memorisation.propensity import (
     CHARACTERS_WRITTEN,
@@ -31,14 +32,13 @@ from textwright.memorisation.propensity import (
     measure_propensity,
 )
 from textwright.memorisation.training_text import SHORTEST, Span, TrainingText
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 from textwright.writing.backend import Backend
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 from textwright.writing.sequences import KnownSequences
-
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class Traced:
         return {**asdict(self), "spans": [span.to_json() for span in self.spans]}
 
 
-class Audit:
-    """A run beside its training text and what was held out of it, both read when they are needed.
+class Examiner:
+    """Holds a run to its training text and what was held out of it, read when they are needed.
 
     corpus: where the training text is now, if not where the run recorded it. kept: where finished
     parts are. Raises RunError where the training text is gone or another one.
@@ -121,7 +121,7 @@ class Audit:
         run: Run,
         corpus: Sequence[str | Path] = (),
         device: str = "auto",
-        on_progress: OnProgress = lambda stage, done, total: None,
+        on_progress: OnStage = lambda stage, done, total: None,
         kept: KeptResults = NOTHING_KEPT,
     ) -> None:
         self.run, self.device, self.on_progress = run, device, on_progress
@@ -239,10 +239,11 @@ class Audit:
         found = Traced(len(read), int(covered.sum()), spans)
         if len(text) < PASSAGE or not unseen:
             return found
+        compared = sample(unseen, PASSAGES, np.random.default_rng(0))
         measured = read_continuations(
             self._backend(),
             self.run.tokenizer,
-            [text[: 2 * PASSAGE], *unseen[:PASSAGES]],
+            [text[: 2 * PASSAGE], *compared],
             SamplingOptions(),
             partial(self.on_progress, "Reading held-out passages"),
         )
@@ -304,7 +305,7 @@ class Audit:
 
 
 def _held_out(run: Run, corpus: Corpus) -> list[str]:
-    if run.has("heldout.jsonl.gz"):
+    if not run.private:
         documents = [*run.held_out("valid"), *run.held_out("test")]
     elif {"valid", "test"} & corpus.files.keys():
         raise RunError(

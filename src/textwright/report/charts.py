@@ -30,14 +30,13 @@ _DASHES = ("", "7 4", "2 3", "9 3 2 3")
 
 @dataclass(frozen=True)
 class Curve:
-    """Points joined by a line. series: which color, from 0; dots: mark each point; faint: in the
-    background of the others; joined: False for stars alone; labels: one beside each point."""
+    """Points joined by a line. series: which color, from 0; dots: mark each point; joined: False
+    for stars alone; labels: one beside each point."""
 
     name: str
     points: Sequence[tuple[float, float]]
     series: int
     dots: bool = False
-    faint: bool = False
     joined: bool = True
     labels: Sequence[str] = ()
 
@@ -125,12 +124,12 @@ def interval_plot(
     return _svg(parts, height, title, description)
 
 
-def ticks(values: Sequence[float], about: int = 5) -> list[float]:
-    """Round numbers that enclose the values, about so many: steps of 1, 2 or 5 times ten^n."""
+def ticks(values: Sequence[float]) -> list[float]:
+    """About five round numbers that enclose the values: steps of 1, 2 or 5 times ten^n."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if high - low < 1e-12 * max(1.0, abs(low)):
         low, high = low - 0.5, high + 0.5
-    rough = (high - low) / about
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next((times for times in (1, 2, 5) if times * power >= rough * 0.99), 10)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -225,10 +224,9 @@ def _shared(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _stroke(curve: Curve) -> str:
-    faint = " faint" if curve.faint else ""
     dashes = _DASHES[curve.series % len(_DASHES)]
-    dashed = f' stroke-dasharray="{dashes}"' if dashes and not curve.faint else ""
-    return f'class="curve{faint}" stroke="{_color(curve.series)}"{dashed}'
+    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'class="curve" stroke="{_color(curve.series)}"{dashed}'
 
 
 def _legend(curves: Sequence[Curve], y: str) -> str:

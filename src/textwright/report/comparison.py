@@ -40,9 +40,8 @@ def comparison_sections(comparison: Comparison) -> list[Section]:
     found = [_scores(comparison, names), _protocol(comparison, names)]
     if comparison.pairs:
         found.insert(1, _differences(comparison, names))
-    curves = [model for model in comparison.models if len(model.curve) > 1]
-    if curves:
-        found.append(_training(curves, names))
+    if any(len(model.curve) > 1 for model in comparison.models):
+        found.append(_training(comparison, names))
     found.append(_writing(comparison, names))
     formed = [model for model in comparison.models if model.adherence]
     if formed:
@@ -177,14 +176,16 @@ def _protocol(comparison: Comparison, names: dict[str, str]) -> Section:
     return Section("Protocol", [Table(["what", "how"], rows), Table(columns, models)])
 
 
-def _training(models: Sequence[Model], names: dict[str, str]) -> Section:
+def _training(comparison: Comparison, names: dict[str, str]) -> Section:
+    # Numbered among all, so that a model has the color that it has beside its scores.
+    drawn = [(at, model) for at, model in enumerate(comparison.models) if len(model.curve) > 1]
     said = "; ".join(
         f"{names[m.name]}: from {m.curve[0][1]:.3f} to {min(b for _, b in m.curve):.3f} "
         f"in {m.curve[-1][0]:.1f} minutes"
-        for m in models
+        for _, m in drawn
     )
     chart = line_chart(
-        [Curve(names[m.name], m.curve, at, dots=len(m.curve) <= 40) for at, m in enumerate(models)],
+        [Curve(names[m.name], m.curve, at, dots=len(m.curve) <= 40) for at, m in drawn],
         x="minutes of training",
         y="held-out bits per character",
         title="Held-out bits per character during training",

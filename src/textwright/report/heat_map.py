@@ -23,15 +23,8 @@ LONGEST = 30  # letters of a name
 MORE, LESS = (11, 92, 116), (180, 70, 10)  # above 0, below 0
 
 
-def heat_map(
-    values: Floats,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    title: str,
-    most: float | None = None,
-) -> str:
-    """A matrix (R, C) with named rows and columns → HTML. most: the size of a value that has the
-    full shade; None: the largest."""
+def heat_map(values: Floats, rows: Sequence[str], columns: Sequence[str], title: str) -> str:
+    """A matrix (R, C) with named rows and columns → HTML. Its largest value has the full shade."""
     rows, columns = (
         [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
         for names in (rows, columns)
@@ -51,7 +44,7 @@ def heat_map(
     )
     image = (
         f'<image x="{left:.0f}" y="{top:.0f}" width="{CELL * len(columns)}" '
-        f'height="{CELL * len(rows)}" preserveAspectRatio="none" href="{image_of(values, most)}"/>'
+        f'height="{CELL * len(rows)}" preserveAspectRatio="none" href="{image_of(values)}"/>'
     )
     label = html.escape(title)
     return (
@@ -71,10 +64,10 @@ def thumbnails(maps: dict[str, Floats]) -> str:
     return f'<div class="thumbnails">{figures}</div>'
 
 
-def image_of(values: Floats, most: float | None = None) -> str:
+def image_of(values: Floats) -> str:
     """A matrix (R, C) as an image of one pixel a value, in a data URL."""
-    size = float(np.abs(values).max(initial=0.0)) if most is None else most
-    strength = np.clip(np.abs(values) / max(size, 1e-12), 0, 1)
+    sizes = np.abs(values)
+    strength = sizes / max(float(sizes.max(initial=0.0)), 1e-12)
     pixels = np.empty((*values.shape, 4), np.uint8)
     pixels[..., :3] = np.where(values[..., None] < 0, LESS, MORE)
     pixels[..., 3] = np.rint(255 * strength)

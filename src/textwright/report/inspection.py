@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,17 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from textwright.inspection.surprisal import Surprisal
-from textwright.inspection.text import Floats, Reading
+from textwright.inspection.text import FULL_BITS, MAGNITUDES, Floats, Reading
 from textwright.report.heat_map import heat_map, thumbnails
-from textwright.report.page import Block, Figure, Html, Paragraph, Section, Table, write_page
+from textwright.report.page import Block, Figure, Heading, Paragraph, Section, Table, write_page
 from textwright.report.shading import BEHAVIOR, LookingBack, ShadedText
 from textwright.run import Run
 
 if TYPE_CHECKING:
     from textwright.inspection.units import TellingUnits
-
-FULL_BITS = 10.0  # at which the shade of a token is full
-MAGNITUDES = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}  # of what may be below 0
 
 
 def write_inspection(
@@ -45,8 +41,7 @@ def reading_sections(
         for reading in readings:
             shown = show(reading)
             if shown and len(readings) > 1:
-                name = _name(reading)
-                blocks.append(Html(f"<h3>{html.escape(name)}</h3>", name))
+                blocks.append(Heading(_name(reading)))
             blocks += shown
         if blocks:
             sections.append(Section(title, [Paragraph(words), *blocks]))

@@ -51,6 +51,19 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
+class Heading:
+    """The title of a part of a section."""
+
+    text: str
+
+    def html(self) -> str:
+        return f"<h3>{html.escape(self.text)}</h3>"
+
+    def markdown(self) -> str:
+        return f"### {in_markdown(self.text)}"
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of texts; the first cell of a row names it. Columns of numbers stand to the right."""
 
@@ -150,16 +163,15 @@ class Excerpts:
 
 @dataclass(frozen=True)
 class Html:
-    """HTML made elsewhere. words: the same in plain words, for Markdown."""
+    """HTML made elsewhere, which Markdown does without."""
 
     source: str
-    words: str = ""
 
     def html(self) -> str:
         return self.source
 
     def markdown(self) -> str:
-        return in_markdown(self.words)
+        return ""
 
 
 @dataclass(frozen=True)

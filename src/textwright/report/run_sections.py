@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from textwright.comparison.comparison import Comparison, OnProgress
+from textwright.comparison.comparison import Comparison
 from textwright.errors import TextwrightError
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.predictors import open_predictor
 from textwright.inspection.text import TABLES, read_text
-from textwright.memorisation.memorisation import Audit
+from textwright.memorisation.memorisation import Examiner
+from textwright.progress import OnStage
 from textwright.report.comparison import short_names
 from textwright.report.inspection import reading_sections
 from textwright.report.memorisation import section as memorisation_section
-from textwright.report.page import Block, Html, Paragraph, Section
+from textwright.report.page import Block, Heading, Paragraph, Section
 from textwright.report.shading import BEHAVIOR
 from textwright.report.sweep import sweep_sections
 from textwright.run import Run
@@ -25,12 +25,12 @@ from textwright.writing.generator import Generator
 
 CHARACTERS_READ = 200  # of the first held-out document, which every run is looked at with
 
-Look = Callable[[Run, str, str, OnProgress, KeptResults], Sequence[Block]]
+Look = Callable[[Run, str, str, OnStage, KeptResults], Sequence[Block]]
 """A run, a text to read, a device, a report of progress, what is kept → what a page shows."""
 
 
 def _inside(
-    run: Run, text: str, device: str, on_progress: OnProgress, kept: KeptResults
+    run: Run, text: str, device: str, on_progress: OnStage, kept: KeptResults
 ) -> list[Block]:
     from textwright.inspection.inner import open_model, views_of  # which import torch
 
@@ -40,12 +40,12 @@ def _inside(
     reading = read_text(generator, model, text, views=views, on_progress=on_progress)
     blocks: list[Block] = []
     for part in reading_sections([reading]):
-        blocks += [Html(f"<h3>{html.escape(part.title)}</h3>", part.title), *part.blocks]
+        blocks += [Heading(part.title), *part.blocks]
     return blocks
 
 
 def _settings(
-    run: Run, text: str, device: str, on_progress: OnProgress, kept: KeptResults
+    run: Run, text: str, device: str, on_progress: OnStage, kept: KeptResults
 ) -> list[Block]:
     settings = choose_settings({})
     found = sweep_run(run, settings, device=device, on_progress=on_progress, kept=kept)
@@ -53,9 +53,9 @@ def _settings(
 
 
 def _memorized(
-    run: Run, text: str, device: str, on_progress: OnProgress, kept: KeptResults
+    run: Run, text: str, device: str, on_progress: OnStage, kept: KeptResults
 ) -> Sequence[Block]:
-    return memorisation_section(Audit(run, (), device, on_progress, kept).measure()).blocks
+    return memorisation_section(Examiner(run, (), device, on_progress, kept).measure()).blocks
 
 
 # By name: how the section of a run is called, and what is in it.
@@ -70,7 +70,7 @@ def run_sections(
     comparison: Comparison,
     looks: Sequence[str],
     device: str = "auto",
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
     kept: KeptResults = NOTHING_KEPT,
 ) -> list[Section]:
     """A section for each run of a comparison and each of the named LOOKS.

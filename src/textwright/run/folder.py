@@ -146,6 +146,11 @@ class Run:
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
 
+    @property
+    def private(self) -> bool:
+        """Whether it keeps no documents of its corpus: it was trained with --private."""
+        return not self.has("heldout.jsonl.gz")
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         return Tokenizer.load(self._unchanged("tokenizer.json"))
@@ -270,7 +275,7 @@ class Run:
 
     def held_out(self, part: str) -> Iterator[str]:
         """The held-out documents of one part. Raises RunError if the run is --private."""
-        if not self.has("heldout.jsonl.gz"):
+        if self.private:
             raise RunError(
                 f"{self.path} keeps no held-out documents (--private); name a corpus to score."
             )

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from textwright.corpus import Corpus
-from textwright.corpus.corpus import OnProgress
 from textwright.corpus.sources import leads_to_files
 from textwright.errors import CorpusError, RunError
+from textwright.progress import OnProgress
 from textwright.run.folder import Run
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from textwright.api import Writer, load
 from textwright.errors import TextwrightError
+from textwright.progress import OnStage
 from textwright.run.about import about
 from textwright.run.lock import check_idle
 from textwright.server.bodies import CompletionBody, InspectBody, TokenizeBody
@@ -221,7 +221,7 @@ def open_run(
     path: Path,
     limits: Limits,
     device: str = "cpu",
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> ServedRun:
     """A run folder to be served. Raises RunError where there is none, it is damaged, or it is being
     trained: its files change then.

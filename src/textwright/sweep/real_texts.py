@@ -29,11 +29,6 @@ class RealTexts:
     others: list[np.ndarray]
     max_tokens: int
 
-    @property
-    def are_pieces(self) -> bool:
-        """Whether they are pieces of long documents."""
-        return any(self.prompts)
-
 
 def choose_real_texts(
     documents: Sequence[str], tokenizer: Tokenizer, count: int, max_tokens: int, seed: int = 0

@@ -19,6 +19,7 @@ from textwright.errors import EvaluationError
 from textwright.evaluation.copying import LENGTH, share_new
 from textwright.evaluation.diversity import Diversity, measure_diversity, split_words
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
+from textwright.progress import OnStage
 from textwright.sweep.judges import Judge
 from textwright.sweep.matching import (
     MATCHED,
@@ -46,8 +47,6 @@ SHORT = 0.5  # times the words of the real texts are too few to compare with
 # Share of the halves in which the nearest setting must be nearer than another to be surely nearer:
 # by one standard error, the rule of Breiman et al. 1984 (Classification and Regression Trees).
 SURE = 0.84
-
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def sweep(
     *,
     known_sequences: Callable[[int], KnownSequences] | None = None,
     seed: int = 0,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
     kept: KeptResults = NOTHING_KEPT,
 ) -> Sweep:
     """Write with each setting, from the same seeds, and compare with the real texts.

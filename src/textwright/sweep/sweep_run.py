@@ -9,11 +9,12 @@ from textwright.errors import CorpusError
 from textwright.evaluation.held_out import HeldOutText, read_new_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import open_predictor
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.run.lock import locked
 from textwright.sweep.judges import CountsJudge, Judge, RunJudge
 from textwright.sweep.real_texts import choose_real_texts
-from textwright.sweep.sweep import OnProgress, Setting, Sweep, sweep
+from textwright.sweep.sweep import Setting, Sweep, sweep
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 from textwright.writing.sequences import KnownSequences
@@ -33,7 +34,7 @@ def sweep_run(
     known_sequences: Callable[[int], KnownSequences] | None = None,
     seed: int = 0,
     device: str = "auto",
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
     kept: KeptResults = NOTHING_KEPT,
 ) -> Sweep:
     """Sweep the settings over a run, beside documents that it has not read.

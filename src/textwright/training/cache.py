@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from textwright.corpus import Corpus, Part
 from textwright.errors import CorpusError
 from textwright.files import BYTECODE, RESULTS, cache_folder, sync, sync_tree
+from textwright.progress import OnStage
 from textwright.tokenizer import Tokenizer
 from textwright.training.encoded import (
     META,
@@ -44,8 +45,6 @@ ENCODING_VERSION = 3  # raised when the same corpus or tokenizer comes to give o
 _BUILDING = "building-"
 _LOCK = "lock"
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}-\d+(\.\d+)?")  # version 1 built in NAME.process
-
-OnProgress = Callable[[str, int, int], None]  # (what is being done, characters done, in all)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class CachedCorpus:
 def encode_corpus(
     corpus: Corpus,
     tokenizer: Tokenizer,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> dict[Part, Documents]:
     """Encode each part, or find it in the cache; a damaged copy there is replaced.
 
@@ -98,7 +97,7 @@ def encode_corpus(
 def encode_privately(
     corpus: Corpus,
     tokenizer: Tokenizer,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> Iterator[Path]:
     """Give a folder for `open_encoded` that is removed at the end, mapped or not.
 
@@ -180,7 +179,7 @@ def _reopen(folder: Path, tokenizer: Tokenizer) -> dict[Part, Documents]:
 
 
 def _encode(
-    corpus: Corpus, tokenizer: Tokenizer, folder: Path, on_progress: OnProgress, stage: str
+    corpus: Corpus, tokenizer: Tokenizer, folder: Path, on_progress: OnStage, stage: str
 ) -> None:
     total, done = corpus.scan().characters, 0
     for characters in write_encoded(corpus, tokenizer, folder):

@@ -28,11 +28,11 @@ from textwright.errors import CorpusError, RunError
 from textwright.escape import EscapeCode
 from textwright.evaluation.scores import HeldOut
 from textwright.files import from_home
+from textwright.progress import OnStage
 from textwright.run import COUNTS, Run
 from textwright.run.origin import Origin
 from textwright.run.recorded import find_recorded
 from textwright.tokenizer import Tokenizer
-from textwright.training.cache import OnProgress as OnProgress
 from textwright.training.cache import encode_corpus, encode_privately
 from textwright.training.counting import choose_counts
 from textwright.training.dataset import choose_layout
@@ -134,9 +134,7 @@ def _without_folders(known: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in known.items() if key != "named"} | {"files": files}
 
 
-def prepare_run(
-    run: Run, corpus: Corpus, origin: Origin | None, on_progress: OnProgress
-) -> Prepared:
+def prepare_run(run: Run, corpus: Corpus, origin: Origin | None, on_progress: OnStage) -> Prepared:
     """Train the tokenizer, or take that of origin; encode all; measure what is held out.
 
     Raises CorpusError where there is too little to train on or to hold out.
@@ -160,7 +158,7 @@ def prepare_run(
 
 
 def _counts(
-    run: Run, train: Documents, held_out: HeldOut, on_progress: OnProgress
+    run: Run, train: Documents, held_out: HeldOut, on_progress: OnStage
 ) -> KneserNey | None:
     longest, tokenizer = run.config.counts.longest, run.tokenizer
     if longest and processes.leads() and not run.has(COUNTS):
@@ -187,14 +185,13 @@ def _tokenizer(run: Run, corpus: Corpus, origin: Origin | None) -> Tokenizer:
 
 
 def _encode(
-    run: Run, corpus: Corpus, tokenizer: Tokenizer, on_progress: OnProgress
+    run: Run, corpus: Corpus, tokenizer: Tokenizer, on_progress: OnStage
 ) -> dict[Part, Documents]:
     """Encode the corpus in the first process, and open it in all of them.
 
-    A run without held-out documents is private, and stays so when it is resumed: its encoded corpus
-    is removed as soon as every process has mapped it.
+    The encoded corpus of a private run is removed as soon as every process has mapped it.
     """
-    if run.has("heldout.jsonl.gz"):
+    if not run.private:
         if not processes.leads():
             processes.wait()  # and find the documents encoded
         documents = encode_corpus(corpus, tokenizer, on_progress)

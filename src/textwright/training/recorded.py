@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from textwright.progress import OnStage
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
-from textwright.training.cache import OnProgress, encode_corpus, encode_privately
+from textwright.training.cache import encode_corpus, encode_privately
 from textwright.training.encoded import open_encoded
 from textwright.writing.sequences import KnownSequences
 
@@ -17,7 +18,7 @@ def known_sequences(
     run: Run,
     length: int,
     sources: Sequence[str | Path] = (),
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> KnownSequences:
     """The sequences of `length` tokens in the documents that a run was trained on.
 
@@ -28,10 +29,10 @@ def known_sequences(
         run, sources, lambda *done: on_progress("Reading the training text", *done)
     )
     with ExitStack() as stack:
-        if run.has("heldout.jsonl.gz"):
-            train = encode_corpus(corpus, run.tokenizer, on_progress)["train"]
-        else:
+        if run.private:
             folder = stack.enter_context(encode_privately(corpus, run.tokenizer, on_progress))
             train = open_encoded(folder, run.tokenizer)["train"]
+        else:
+            train = encode_corpus(corpus, run.tokenizer, on_progress)["train"]
         on_progress(f"Collecting its sequences of {length} tokens", 0, 0)
         return KnownSequences.of(train.ids, train.starts, length)

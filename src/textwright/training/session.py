@@ -34,6 +34,7 @@ from textwright.freed import keep_freed_memory
 from textwright.models import LanguageModel
 from textwright.models.lora import trained
 from textwright.models.pretrained import begin
+from textwright.progress import OnStage
 from textwright.report.loss_curve import draw_loss_curve
 from textwright.report.model_card import write_model_card
 from textwright.run import SAMPLE_MARK, WEIGHTS, Checkpoint, Run
@@ -44,7 +45,7 @@ from textwright.training.counting import count_orders
 from textwright.training.dataset import choose_layout, cut
 from textwright.training.events import Copied, Preview, Ready, TrainingEvent, TrainingEvents
 from textwright.training.opening import Opener
-from textwright.training.preparation import OnProgress, Prepared, prepare_run
+from textwright.training.preparation import Prepared, prepare_run
 from textwright.training.splitting import Splitter
 from textwright.training.start import Start, alone_in, choose_start, open_run
 from textwright.training.trainer import (
@@ -75,7 +76,7 @@ def train_run(
     init_from: Origin | None = None,
     private: bool = False,
     resume: bool = False,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
 ) -> TrainingEvents:
     """Train a run in the folder `out`, yielding every event.
 
@@ -139,7 +140,7 @@ def _build_trainer(
     prepared: Prepared,
     device: torch.device,
     dtype: torch.dtype,
-    on_progress: OnProgress,
+    on_progress: OnStage,
 ) -> tuple[Trainer, Predictor]:
     """What trains the model, fresh or with the weights it begins from, and what is scored."""
     config = run.config = choose_layout(run.config, prepared.train)
@@ -325,7 +326,7 @@ def _keep_preview(
 
 
 def _count(
-    run: Run, prepared: Prepared, threads: int, choices: list[str], on_progress: OnProgress
+    run: Run, prepared: Prepared, threads: int, choices: list[str], on_progress: OnStage
 ) -> TrainingEvents:
     """Count the n-grams of a run that is nothing else, one length after another."""
     started = time.perf_counter()

@@ -15,10 +15,11 @@ from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.errors import ConfigError, RunError
 from textwright.models.pretrained import find_again
+from textwright.progress import OnStage
 from textwright.run import WEIGHTS, Checkpoint, Run
 from textwright.run.lock import locked
 from textwright.run.origin import Origin, changes, resumed
-from textwright.training.preparation import OnProgress, record_corpus, recorded_names
+from textwright.training.preparation import record_corpus, recorded_names
 from textwright.training.recipe import choose_recipe
 
 
@@ -98,7 +99,7 @@ def _continue(run: Run, start: Start) -> Start:
 
 
 def open_run(
-    out: Path, start: Start, private: bool, on_progress: OnProgress
+    out: Path, start: Start, private: bool, on_progress: OnStage
 ) -> tuple[Run, Corpus, list[str]]:
     """Read the corpus, choose what was left open, then make or open the folder. An unreadable
     corpus leaves no folder. The third value is a line about each choice."""

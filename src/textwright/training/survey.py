@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from textwright.errors import CorpusError
 from textwright.families import NGramOptions
 from textwright.models import build
 from textwright.models.lora import adapt
+from textwright.progress import OnStage
 from textwright.run.origin import Origin
 from textwright.tokenizer import Tokenizer
 from textwright.training.cache import encode_corpus
@@ -95,7 +95,7 @@ class Survey:
 def survey(
     corpus: Corpus,
     config: Config,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnStage = lambda stage, done, total: None,
     origin: Origin | None = None,
 ) -> Survey:
     """Read, tokenize and encode a corpus as training would, and train for a few seconds.

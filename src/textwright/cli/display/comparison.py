@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
-from rich.table import Table
 
-from textwright.cli.display.console import out
+from textwright.cli.display.console import out, table
 from textwright.report.comparison import short_names, verdict
 from textwright.wording import counted, signed
 
@@ -19,14 +18,11 @@ if TYPE_CHECKING:
 def show_comparison(comparison: Comparison) -> None:
     """The table of `textwright compare`, and its protocol."""
     names = short_names([model.name for model in comparison.models])
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model")
     columns = ("bits a character", "95 %", "tokens/s", "on the disk", "distinct 2", "self-BLEU")
-    for title in columns:
-        table.add_column(title, justify="right")
+    shown = table("model", *columns)
     for model in comparison.models:
         speed = model.written.tokens_per_second
-        table.add_row(
+        shown.add_row(
             names[model.name],
             *_cells(model.score),
             f"{speed:,.0f}" if speed else "",
@@ -35,10 +31,10 @@ def show_comparison(comparison: Comparison) -> None:
             f"{model.diversity.self_bleu:.3f}",
         )
     for easy in comparison.easy:
-        table.add_row(easy.name, *_cells(easy.score))
+        shown.add_row(easy.name, *_cells(easy.score))
     real = comparison.real
-    table.add_row(*["real text", *[""] * 4, f"{real.distinct_2:.3f}", f"{real.self_bleu:.3f}"])
-    out.print(table)
+    shown.add_row(*["real text", *[""] * 4, f"{real.distinct_2:.3f}", f"{real.self_bleu:.3f}"])
+    out.print(shown)
     for pair in comparison.pairs:
         low, high = pair.interval
         out.print(

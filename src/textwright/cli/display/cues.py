@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from textwright.cli.display.console import out
+from textwright.cli.display.console import out, table
 from textwright.wording import counted
 
 if TYPE_CHECKING:
@@ -18,12 +16,10 @@ def show_cues(curves: Sequence[CueCurve], pairs: int, columns: Sequence[str]) ->
     """A table for each run, with a line for each distance."""
     for curve in curves:
         out.print(f"\n{curve.run}", style="bold")
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in columns:
-            table.add_column(title, justify="right")
+        shown = table(*columns, left=0)
         for row in curve.rows():
-            table.add_row(*row)
-        out.print(table)
+            shown.add_row(*row)
+        out.print(shown)
     out.print(
         f"\n{counted(pairs, 'pair')}. Distance: tokens after the cue. Divergence: between the "
         "two predictions (Jensen–Shannon, 0 to 1 bit). Saved: bits that the true cue saves on the "

@@ -6,23 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.table import Table
 from rich.text import Text
 
-from textwright.cli.display.console import out
+from textwright.cli.display.console import out, table
+from textwright.inspection.text import FULL_BITS, MAGNITUDES, Floats, Reading
 from textwright.wording import harmless, one_line
 
 if TYPE_CHECKING:
     from textwright.inspection.next_tokens import Candidate, NextTokens
     from textwright.inspection.surprisal import Surprisal
-    from textwright.inspection.text import Floats, Reading
     from textwright.inspection.units import TellingUnits
 
 BAR = 20  # characters of the bar for a share of 1
-FULL = 10.0  # bits at which a token's shade is full
 DARK = 0.6  # shade from which letters are white
 MORE, LESS = (194, 65, 12), (37, 99, 235)  # colors of shades: orange; blue for what is below 0
-SIGNS = {"candidate": "|C̃|", "C": "|C|", "n": "|n|", "h": "|h|"}  # shown by their magnitude
 
 
 def show_readings(readings: Sequence[Reading], views: Sequence[str]) -> None:
@@ -46,31 +43,29 @@ def show_readings(readings: Sequence[Reading], views: Sequence[str]) -> None:
 def show_units(telling: TellingUnits) -> None:
     """Units that tell something, with the evidence."""
     if telling.units:
-        table = Table("unit", "tells", box=None, pad_edge=False, header_style="bold")
-        for title in ("correlation", "in other text", "p"):
-            table.add_column(title, justify="right")
+        shown = table("unit", "tells", "correlation", "in other text", "p", left=2)
         for unit in telling.units:
-            table.add_row(
+            shown.add_row(
                 unit.name,
                 unit.tells,
                 f"{unit.found:+.2f}",
                 f"{unit.confirmed:+.2f}",
                 f"{unit.p:.3f}",
             )
-        out.print(table)
+        out.print(shown)
     else:
         out.print("No unit tells more than chance allows.")
     out.print(telling.evidence, style="dim")
 
 
 def _show_next(step: NextTokens) -> None:
-    table = Table(box=None, pad_edge=False)
+    shown = table()
     for temperature in step.next:
         entropy = step.entropy[temperature]
-        table.add_column(f"T = {temperature:g}  ({entropy:.2f} nats)", min_width=24)
+        shown.add_column(f"T = {temperature:g}  ({entropy:.2f} nats)", min_width=24)
     for row in zip(*step.next.values(), strict=True):
-        table.add_row(*(f"{c.probability:7.2%}  {c.shown}{_parts(c)}" for c in row))
-    out.print(table)
+        shown.add_row(*(f"{c.probability:7.2%}  {c.shown}{_parts(c)}" for c in row))
+    out.print(shown)
     if step.shares:
         neural, counts, memory = (f"{share:.0%}" for share in step.shares)
         out.print(
@@ -92,19 +87,17 @@ def _show_surprisal(text: Sequence[Surprisal], gap: str) -> None:
     if not text:
         out.print("The text is empty, so it has no surprisal.")
         return
-    _show_shaded([token.text for token in text], [token.bits / FULL for token in text], gap)
+    _show_shaded([token.text for token in text], [token.bits / FULL_BITS for token in text], gap)
     temperature = next(iter(text[0].entropy))
-    table = Table("token", box=None, pad_edge=False, header_style="bold")
-    for title in ("bits", "rank", f"entropy (T = {temperature:g})"):
-        table.add_column(title, justify="right")
-    table.add_column("likelier")
+    shown = table("token", "bits", "rank", f"entropy (T = {temperature:g})")
+    shown.add_column("likelier")
     for token in text:
         likelier = ", ".join(f"{c.shown} {c.probability:.0%}" for c in token.likelier)
         entropy = f"{token.entropy[temperature]:.2f} nats"
-        table.add_row(
+        shown.add_row(
             token.shown, f"{token.bits:.2f}{_parts(token)}", f"{token.rank:,}", entropy, likelier
         )
-    out.print(table)
+    out.print(shown)
     bits = sum(token.bits for token in text)
     mixed = ""
     if text[0].neural is not None:
@@ -114,13 +107,11 @@ def _show_surprisal(text: Sequence[Surprisal], gap: str) -> None:
 
 def _show_gates(number: int, layer: dict[str, Floats], read: Sequence[str]) -> None:
     """The gates of one layer, a line for each token; quantities with a sign by their magnitude."""
-    table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
-    for name in layer:
-        table.add_column(SIGNS.get(name, name), justify="right")
+    shown = table(f"layer {number}", *(MAGNITUDES.get(name, name) for name in layer))
     columns = [np.abs(units).mean(1) for units in layer.values()]
     for token, *values in zip(read, *columns, strict=True):
-        table.add_row(token, *(f"{value:.3f}" for value in values))
-    out.print(table)
+        shown.add_row(token, *(f"{value:.3f}" for value in values))
+    out.print(shown)
 
 
 def _show_attention(number: int, heads: Floats, reading: Reading) -> None:
@@ -129,15 +120,13 @@ def _show_attention(number: int, heads: Floats, reading: Reading) -> None:
     newest = heads[:, -1]
     mean = newest.mean(0)
     _show_shaded(reading.texts, (mean / mean.max()).tolist(), reading.gap)
-    table = Table(f"layer {number}", box=None, pad_edge=False, header_style="bold")
-    for head in range(1, len(heads) + 1):
-        table.add_column(f"head {head}", justify="right")
-    table.add_column("mean", justify="right")
-    table.add_column("")
+    names = (f"head {head}" for head in range(1, len(heads) + 1))
+    shown = table(f"layer {number}", *names, "mean")
+    shown.add_column("")
     for token, *shares in zip(reading.shown, *newest, mean, strict=True):
         bar = "█" * round(shares[-1] * BAR)
-        table.add_row(token, *(f"{share:.1%}" for share in shares), bar)
-    out.print(table)
+        shown.add_row(token, *(f"{share:.1%}" for share in shares), bar)
+    out.print(shown)
 
 
 def _show_saliency(reading: Reading) -> None:
@@ -147,13 +136,12 @@ def _show_saliency(reading: Reading) -> None:
     most = max(float(np.abs(newest).max()), 1e-12)
     coming = next(iter(reading.next.next.values()))[0]
     _show_shaded(reading.texts, (newest / most).tolist(), reading.gap)
-    table = Table("saliency", box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"for {coming.shown}", justify="right")
-    table.add_column("")
+    shown = table("saliency", f"for {coming.shown}")
+    shown.add_column("")
     for token, nats in zip(reading.shown, newest, strict=True):
         bar = ("█" if nats > 0 else "░") * round(abs(nats) / most * BAR)
-        table.add_row(token, f"{nats:+.3f}", bar)
-    out.print(table)
+        shown.add_row(token, f"{nats:+.3f}", bar)
+    out.print(shown)
     out.print("In nats; where above zero, the token makes the next one likelier.", style="dim")
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from textwright.cli.display.console import out
+from textwright.cli.display.console import out, table
 from textwright.report import memorisation as words
 from textwright.wording import counted, one_line
 
@@ -55,10 +53,9 @@ def show_traced(traced: Traced) -> None:
 
 
 def _show(name: str, columns: Sequence[str], rows: list[list[str]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, column in enumerate(columns):
-        table.add_column(column if at or not name else name, justify="right" if at else "left")
+    first, *others = columns
+    shown = table(name or first, *others)
     for row in rows:
-        table.add_row(*row)
+        shown.add_row(*row)
     out.print()
-    out.print(table)
+    out.print(shown)

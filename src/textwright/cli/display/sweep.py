@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from textwright.cli.display.console import out
+from textwright.cli.display.console import out, table
 from textwright.report.sweep import COLUMNS, table_rows
 
 if TYPE_CHECKING:
@@ -20,14 +18,12 @@ NARROW = ("", "distance", "nearest", "bits/char", "self-BLEU", "repetition", "ne
 def show_sweep(sweep: Sweep) -> None:
     """The report of `textwright sweep`; a narrow terminal gets what matters most."""
     columns = COLUMNS if out.width >= WIDE else NARROW
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in columns:
-        table.add_column(title, justify="right" if title else "left")
+    shown = table(*columns)
     recommended = [each.setting == sweep.recommended for each in sweep.results]
     for row, chosen in zip(table_rows(sweep), [False, *recommended], strict=True):
         cells = dict(zip(COLUMNS, row, strict=True))
-        table.add_row(*(cells[title] for title in columns), style="bold" if chosen else None)
-    out.print(table)
+        shown.add_row(*(cells[title] for title in columns), style="bold" if chosen else None)
+    out.print(shown)
     out.print(
         f"Each of {sweep.texts:,} texts of at most {sweep.max_tokens:,} tokens. What the columns "
         "mean: textwright sweep --help.\n"

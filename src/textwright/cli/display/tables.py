@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
-from rich.table import Table
 
-from textwright.cli.display.console import out
+from textwright.cli.display.console import out, table
 from textwright.wording import clock, counted
 
 if TYPE_CHECKING:
@@ -25,24 +24,25 @@ def show_survey(found: Survey, config: Config) -> None:
     """The report of `textwright corpus`."""
     for choice in found.choices:
         out.print(choice)
-    table = Table(show_header=False, box=None, pad_edge=False)
+    shown = table()
+    shown.show_header = False
     parts = ", ".join(f"{count:,} {part}" for part, count in found.parts.items())
-    table.add_row("documents", f"{found.documents:,} ({parts})")
-    table.add_row("characters", f"{found.characters:,}")
-    table.add_row("words", f"{found.words:,}")
-    table.add_row("duplicates", f"{found.duplicates:,}")
+    shown.add_row("documents", f"{found.documents:,} ({parts})")
+    shown.add_row("characters", f"{found.characters:,}")
+    shown.add_row("words", f"{found.words:,}")
+    shown.add_row("duplicates", f"{found.duplicates:,}")
     for reason, count in found.dropped.items():
-        table.add_row("dropped", f"{count:,}  {reason}")
-    table.add_row("tokens", f"{found.tokens:,} to train on, vocabulary {found.vocabulary:,}")
-    table.add_row("layout", f"{found.layout} of {counted(config.data.context_length, 'token')}")
+        shown.add_row("dropped", f"{count:,}  {reason}")
+    shown.add_row("tokens", f"{found.tokens:,} to train on, vocabulary {found.vocabulary:,}")
+    shown.add_row("layout", f"{found.layout} of {counted(config.data.context_length, 'token')}")
     if found.layout == "rows":
-        table.add_row("cut", f"{found.cut:.1%} of the documents are longer than that")
-        table.add_row("padded", f"{found.padded:.1%} of a batch's cells")
-    table.add_row("unknown", f"{found.unknown:.2%} of the tokens")
+        shown.add_row("cut", f"{found.cut:.1%} of the documents are longer than that")
+        shown.add_row("padded", f"{found.padded:.1%} of a batch's cells")
+    shown.add_row("unknown", f"{found.unknown:.2%} of the tokens")
     estimate = found.estimate
-    table.add_row("an epoch takes", f"about {clock(estimate.seconds_per_epoch)} on this machine")
-    table.add_row("memory", f"about {estimate.memory_bytes / 1e6:,.0f} MB")
-    out.print(table)
+    shown.add_row("an epoch takes", f"about {clock(estimate.seconds_per_epoch)} on this machine")
+    shown.add_row("memory", f"about {estimate.memory_bytes / 1e6:,.0f} MB")
+    out.print(shown)
     for warning in found.warnings():
         out.print(f"Note: {warning}")
 
@@ -66,17 +66,15 @@ def show_scores(scores: Scores) -> None:
 
 def show_rivals(rivals: list[tuple[str, Scores, float]], floor: float) -> None:
     """Compare models, (name, test scores, seconds of training), with the entropy of the text."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("on the test notes")
-    for title in ("nats a token", "bits a character", "95 % interval", "training"):
-        table.add_column(title, justify="right")
+    columns = ("nats a token", "bits a character", "95 % interval", "training")
+    shown = table("on the test notes", *columns)
     for name, scores, seconds in rivals:
         low, high = scores.interval
         bits = f"{scores.bits_per_character:.3f}"
         interval = f"{low:.3f} to {high:.3f}"
-        table.add_row(name, f"{scores.loss:.3f}", bits, interval, clock(seconds))
-    table.add_row("the truth", f"{floor:.3f}", "", "", "")
-    out.print(table)
+        shown.add_row(name, f"{scores.loss:.3f}", bits, interval, clock(seconds))
+    shown.add_row("the truth", f"{floor:.3f}", "", "", "")
+    out.print(shown)
 
 
 def show_adherence(adherence: Adherence) -> None:
@@ -88,17 +86,15 @@ def show_adherence(adherence: Adherence) -> None:
         low, high = interval
         return f"{value:{form}} ({low:{form}} to {high:{form}})"
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("field", "found", "preferred (95 %)", "nats saved (95 %)"):
-        table.add_column(title)
+    shown = table("field", "found", "preferred (95 %)", "nats saved (95 %)", left=4)
     for name, field in adherence.fields.items():
-        table.add_row(
+        shown.add_row(
             name,
             f"{field.found:.0%}",
             cell(field.preferred, field.preferred_interval, ".1%"),
             cell(field.gain, field.gain_interval, "+.3f"),
         )
-    out.print(table)
+    out.print(shown)
     out.print(
         f"found: share of {counted(adherence.texts, 'free text')} that have the field; "
         f"{adherence.complete:.0%} have all of them.\n"
@@ -110,13 +106,12 @@ def show_adherence(adherence: Adherence) -> None:
 
 def show_summary(name: str, found: dict[str, Any]) -> None:
     """The parameter table."""
-    table = Table("layer", "shape", "parameters", box=None, pad_edge=False, header_style="bold")
-    table.columns[2].justify = "right"
+    shown = table("layer", "shape", "parameters", left=2)
     for layer in found["parameters"]["layers"]:
         shape = " + ".join("×".join(map(str, part)) for part in layer["shape"])
-        table.add_row(layer["name"], shape, f"{layer['count']:,}")
-    table.add_row("total", "", f"{found['parameters']['total']:,}", style="bold")
-    out.print(table)
+        shown.add_row(layer["name"], shape, f"{layer['count']:,}")
+    shown.add_row("total", "", f"{found['parameters']['total']:,}", style="bold")
+    out.print(shown)
     context = found["context_length"]
     out.print(
         f"vocabulary {found['vocabulary']:,}, "
@@ -134,17 +129,14 @@ def show_cache(
     """The report of `textwright cache`. results: their parts and bytes · cleared: what is left
     cannot be removed."""
     if corpora:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("corpus")
-        for title in ("documents", "tokens", "size"):
-            table.add_column(title, justify="right")
-        table.add_column("last used")
+        shown = table("corpus", "documents", "tokens", "size")
+        shown.add_column("last used")
         for corpus in corpora:
             used = datetime.fromtimestamp(corpus.used).strftime("%Y-%m-%d %H:%M")
             counts = (corpus.documents, corpus.tokens)
-            shown = ("" if count is None else f"{count:,}" for count in counts)
-            table.add_row(_names(corpus.files), *shown, decimal(corpus.bytes), used)
-        out.print(table)
+            sizes = ("" if count is None else f"{count:,}" for count in counts)
+            shown.add_row(_names(corpus.files), *sizes, decimal(corpus.bytes), used)
+        out.print(shown)
     total = decimal(sum(corpus.bytes for corpus in corpora))
     held = f"{len(corpora):,} encoded {'corpus' if len(corpora) == 1 else 'corpora'}, {total}"
     if cleared and corpora:
