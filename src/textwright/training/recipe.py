@@ -243,7 +243,7 @@ def _tokenizer(kind: str, characters: float, signs: Counter[str]) -> dict[str, A
     """Options of a tokenizer of this kind."""
     chosen: dict[str, Any] = {"kind": kind}
     if kind == "char":
-        chosen["vocab_size"] = min(8_192, 2 ** math.ceil(math.log2(len(signs) + 2)))
+        chosen["vocab_size"] = min(8_192, 2 ** math.ceil(math.log2(len(signs) + 3)))
     if kind == "bpe":
         chosen["vocab_size"] = _vocabulary(characters, _common(signs))
         classes: Counter[str] = Counter()
