@@ -118,11 +118,29 @@ def test_writing_is_stopped_and_begun_again_while_it_goes_on(page):
     expect(page.locator("#tree [aria-current]")).to_contain_text(" ".join(words))
     assert " ".join(words) in page.get_attribute("#text-name", "placeholder")
     write_long(page)
-    page.check("[name=boldness][value=careful]")  # of the length that the run has
+    page.evaluate("document.getElementById('form').elements.min_new_tokens.value = 0")
+    page.evaluate("document.getElementById('form').elements.max_new_tokens.value = 12")
     page.click("#write")
     wait_for_end(page)
     expect(page.locator("#status")).to_have_text(re.compile("ended|are written"))
     expect(page.locator("#tree button")).to_have_count(3)
+
+
+def test_a_word_for_how_bold_leaves_the_length_that_was_typed(page):
+    page.click("#all-settings > summary")
+    careful, bold = (page.locator(f"[name=boldness][value={word}]") for word in ("careful", "bold"))
+    length, temperature = (page.locator(f"[name={of}]") for of in ("max_new_tokens", "temperature"))
+    careful.check()
+    length.fill("7")
+    expect(careful).to_be_checked()
+    bold.check()
+    expect(length).to_have_value("7")
+    expect(temperature).to_have_value("1.2")
+    temperature.fill("0.6")
+    expect(bold).not_to_be_checked()
+    careful.check()
+    expect(temperature).to_have_value("0.5")
+    expect(length).to_have_value("7")
 
 
 def test_the_focus_goes_on_where_what_had_it_is_gone(page):

@@ -10,6 +10,7 @@ const BOLDNESS = {
   bold: { temperature: 1.2, top_p: 0.98 },
   own: {},
 };
+const ENDS = ["max_new_tokens", "min_new_tokens", "stop"]; // when a text ends, of which no word says anything
 
 export class Settings {
   /** order: a list of the steps in force · ending: what tells when a text ends. */
@@ -18,8 +19,10 @@ export class Settings {
     this.order = order;
     this.ending = ending;
     form.addEventListener("input", ({ target }) => {
-      if (target.name === "boldness") this.set(target.value);
-      else if (target.name in DEFAULTS) for (const choice of this.elements.boldness) choice.checked = false;
+      if (target.name === "boldness") this.set(target.value, this.typed.filter(([{ name }]) => ENDS.includes(name)));
+      else if (target.name in DEFAULTS && !ENDS.includes(target.name)) {
+        for (const choice of this.elements.boldness) choice.checked = false;
+      }
       this.explain();
     });
   }
@@ -29,8 +32,7 @@ export class Settings {
     const typed = this.own ? this.typed : [];
     if (!this.own) this.elements.boldness.value = this.boldness = "own"; // a browser may bring back another
     this.own = run.options;
-    this.set(this.boldness);
-    for (const [field, value] of typed) field.value = value;
+    this.set(this.boldness, typed);
     this.explain();
   }
 
@@ -50,14 +52,15 @@ export class Settings {
     this.ending.textContent = `A text ${explainEnd(options)}.`;
   }
 
-  /** Fill in the run's own settings, changed as the word says. */
-  set(boldness) {
+  /** Fill in the run's own settings, changed as the word says, and what was typed, [field, value] each. */
+  set(boldness, typed) {
     this.boldness = boldness;
     const options = optionsOf(boldness, this.own);
     for (const [name, value] of Object.entries(options)) {
       const field = this.elements[name];
       if (field) field.value = field.defaultValue = name === "stop" ? value.map(inOneLine).join("\n") : value;
     }
+    for (const [field, value] of typed) field.value = value;
   }
 
   get seed() {
