@@ -187,8 +187,9 @@ def _penalize_rows(
             penalize(row, options, *seen)
         return
     penalize(logits, options)
+    least = options.min_new_tokens
     for place, past in enumerate(pasts):
-        if past.waits or past.count < options.min_new_tokens:
+        if past.waits or (least and past.count < least):
             logits[place, stop_id] = -inf
 
 
