@@ -64,6 +64,15 @@ SAMPLING: dict[str, Any] = {
 }
 
 
+# Of `formed`: given fields, how a text begins, and whether it can end there.
+POSSIBLE_ENDS = [
+    ({"note": "Stir."}, "", False),
+    ({"note": "Stir."}, "Soup : 3", False),
+    ({"note": "Stir."}, "Soup : 3 : Stir.", True),
+    ({"course": "Soup"}, "", True),
+]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("corpora") and not os.environ.get("TEXTWRIGHT_CORPORA"):
         pytest.skip("reads the real corpora: set TEXTWRIGHT_CORPORA to the folder that holds them")

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import TINY, train_tiny
+from conftest import POSSIBLE_ENDS, TINY, train_tiny
 from serving import ask, complete, get, make_app
 
 from textwright.inspection import inner
@@ -96,13 +96,7 @@ def test_tokens_that_would_copy_the_training_text_are_shown_as_impossible(notes,
 
 def test_the_end_is_shown_as_impossible_until_given_fields_have_come(formed):
     app, tokenizer = make_app(formed), Run.load(formed).tokenizer
-    last = {"note": "Stir."}
-    for fields, begun, possible in [
-        (last, "", False),
-        (last, "Soup : 3", False),
-        (last, "Soup : 3 : Stir.", True),
-        ({"course": "Soup"}, "", True),
-    ]:
+    for fields, begun, possible in POSSIBLE_ENDS:
         asked = {"fields": fields, "begin": tokenizer.encode(begun).tolist()}
         asked["target"] = tokenizer.stop_id
         found = ask(app, asked, path="/api/inspect")[0].json()

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from conftest import TINY, train_tiny
+from conftest import POSSIBLE_ENDS, TINY, train_tiny
 from seeds import count_differences
 from small_models import SMALL
 from small_runs import make_run
@@ -88,13 +88,7 @@ def test_the_end_waits_for_given_fields_as_in_python(page, filled):
     run = Run.load(filled)
     assert compare(page, run, logit_bias={run.tokenizer.stop_id: 8.0}) <= 1
     read = Form(run.config.corpus, run.tokenizer).encode
-    last = {"note": "Stir."}
-    for fields, begin, possible in [
-        (last, "", False),
-        (last, "Soup : 3", False),
-        (last, "Soup : 3 : Stir.", True),
-        ({"course": "Soup"}, "", True),
-    ]:
+    for fields, begin, possible in POSSIBLE_ENDS:
         assert (call(page, END, [fields, read(begin)]) > 0) == possible
 
 
