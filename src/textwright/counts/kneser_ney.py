@@ -98,10 +98,33 @@ class KneserNey:
 
     def distribution(self, contexts: Ids) -> Floats:
         """The probability of every token after each context, (B, V)."""
+        p = np.zeros(len(contexts) * self.vocab_size)
+        kept = np.ones(len(contexts))
+        for places, gained in self._followers(contexts, kept, 1):
+            p[places] += gained
+        shorter = kept[:, None] * self.levels[0].probability
+        return p.reshape(-1, self.vocab_size) + shorter
+
+    def beyond_pairs(self, contexts: Ids) -> tuple[Ids, Floats, Floats]:
+        """What contexts of two and more tokens add to those of the newest token alone: places in
+        (B, V), ascending, what is added there, and the share (B,) of the shorter context."""
+        kept = np.ones(len(contexts))
+        found = list(self._followers(contexts, kept, 2))
+        if not found:
+            return np.empty(0, np.int64), np.empty(0), kept
+        places, added = found[-1]  # what follows a longer context follows each shorter one, too
+        for longer, gained in found[:-1]:
+            added[places.searchsorted(longer)] += gained
+        return places, added, kept
+
+    def _followers(
+        self, contexts: Ids, kept: Floats, shortest: int
+    ) -> Iterator[tuple[Ids, Floats]]:
+        """Which tokens follow contexts of each length, from the longest to the `shortest`, as
+        places in (B, V), ascending, and what they gain; kept (B,), ones at first: the share that is
+        left for shorter contexts."""
         size = self.vocab_size
-        p = np.zeros(len(contexts) * size)
-        kept = np.ones(len(contexts))  # for shorter contexts than the one at hand
-        for n in range(self.order - 2, -1, -1):
+        for n in range(self.order - 2, shortest - 2, -1):
             known = np.flatnonzero(contexts[:, n] != NONE)
             if not len(known):
                 continue
@@ -112,9 +135,8 @@ class KneserNey:
             total = counts.cumsum()
             children = np.arange(total[-1]) + np.repeat(ends - total, counts)
             places = longer.keys[children] + np.repeat(known * size - first, counts)
-            p[places] += longer.probability[children] * np.repeat(kept[known], counts)
+            yield places, longer.probability[children] * np.repeat(kept[known], counts)
             kept[known] *= here.backoff[nodes]
-        return p.reshape(-1, size) + kept[:, None] * self.levels[0].probability
 
     def contexts_of(self, rows: Sequence[np.ndarray]) -> Ids:
         """The contexts of all targets (row[1:]) of all rows in a line, (N, order − 1)."""

@@ -1,4 +1,17 @@
-"""What a neural model expects, and what it and the counts of a corpus agree on, at each token."""
+"""What a neural model expects, and what it and the counts of a corpus agree on, at each token.
+
+What they agree on (`counts.mixture.agree`) is a product of powers, divided by its sum over all
+tokens. Only that sum needs more than the token itself:
+
+    Σ p_model^a · p_counts^b
+
+After any context, p_counts is the probability after the newest token alone times a share, but for
+the few tokens that have followed two or more of the newest. And after one token, it is that of the
+single tokens times a share, but for the tokens that have followed it. So the sum is a product of
+matrices, and what these few tokens add.
+
+Letters: N places, V vocabulary, P different pairs of tokens in the corpus.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +31,64 @@ def agreements(
     powers: tuple[float, float],
     rows: list[np.ndarray],
     contexts: np.ndarray,
+    counted: np.ndarray,
     on_progress: OnProgress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The probability of all targets (row[1:]) of all rows in a line (N,), by the model and by what
-    `counts.mixture.agree` makes of it; contexts: of these targets, by the counts."""
-    by_model, by_counts = powers
+    `counts.mixture.agree` makes of it; contexts, counted: of these targets, by the counts."""
+    of_model, of_counts = powers
+    sums = PoweredSums(counts, of_counts)
 
     def judgment(hidden: Tensor, targets: Tensor, places: np.ndarray) -> Tensor:
+        here = contexts[places]
+        order = np.argsort(here[:, 0], kind="stable") if here.shape[1] else np.arange(len(here))
+        hidden, targets, here = hidden[order], targets[order], here[order]
         found = hidden.new_empty(len(targets), 2)
         for block, neural in model.token_log_probabilities(hidden):
-            counted = torch.from_numpy(counts.distribution(contexts[places[block]]))
-            joined = by_model * neural + by_counts * counted.log_().to(neural)
-            both = neural, joined.log_softmax(1)
-            found[block] = torch.cat([p.gather(1, targets[block, None]) for p in both], 1).exp_()
-        return found
+            found[block, :1] = neural.gather(1, targets[block, None])
+            neural.mul_(of_model).exp_()
+            found[block, 1] = sums.of(neural.cpu(), here[block]).to(found)
+        return found[np.argsort(order)]
 
-    neural, agreed = np.concatenate(judge(model, rows, judgment, 2, on_progress)).T
-    return neural, agreed
+    neural, total = np.concatenate(judge(model, rows, judgment, 2, on_progress)).T
+    return np.exp(neural), np.exp(of_model * neural) * counted**of_counts / total
+
+
+class PoweredSums:
+    """Sums over all tokens of a weight times a power of their probability by the counts."""
+
+    def __init__(self, counts: KneserNey, power: float):
+        self.counts, self.power = counts, power
+        single = counts.levels[0].probability
+        self.single = torch.from_numpy(single**power)  # (V,)
+        if counts.order == 1:
+            return
+        pairs, size = counts.levels[1].keys, counts.vocab_size
+        first, self.tokens = np.divmod(pairs, size)
+        self.left = counts.levels[0].backoff**power  # (V,): what a single token leaves to others
+        self.begins = pairs.searchsorted(np.arange(size + 1) * size).tolist()
+        unseen = counts.levels[0].backoff[first] * single[self.tokens]
+        self.pairs = counts.levels[1].probability + unseen  # (P,)
+        self.gains = torch.from_numpy(self.pairs**power - unseen**power)  # (P,)
+
+    def of(self, weights: Tensor, contexts: np.ndarray) -> Tensor:
+        """The sum at each place (N,). weights (N, V) float32 · contexts (N, order − 1): see
+        `KneserNey.begin`; quick where places after the same token stand side by side."""
+        found = weights @ self.single
+        if not contexts.shape[1]:
+            return found
+        newest = contexts[:, 0]
+        found *= torch.from_numpy(self.left[newest])
+        changes = np.flatnonzero(np.diff(newest)) + 1
+        for begin, end in zip([0, *changes], [*changes, len(newest)], strict=True):
+            token = newest[begin]
+            pairs = slice(self.begins[token], self.begins[token + 1])
+            found[begin:end] += weights[begin:end, self.tokens[pairs]] @ self.gains[pairs]
+        places, added, kept = self.counts.beyond_pairs(contexts)
+        found *= torch.from_numpy(kept**self.power)
+        rows, tokens = np.divmod(places, self.counts.vocab_size)
+        keys = newest[rows] * self.counts.vocab_size + tokens
+        before = kept[rows] * self.pairs[self.counts.levels[1].keys.searchsorted(keys)]
+        gains = (before + added) ** self.power - before**self.power
+        gained = gains * weights.reshape(-1)[places].numpy()
+        return found + torch.from_numpy(np.bincount(rows, gained, len(weights)))

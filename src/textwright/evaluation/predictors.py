@@ -88,8 +88,10 @@ class MixedPredictor:
         from textwright.evaluation.agreement import agreements
 
         contexts, powers = self.counts.contexts_of(rows), self.mixture.powers
-        neural, agreed = agreements(self.model, self.counts, powers, rows, contexts, on_progress)
         counted = self.counts.probabilities(contexts, _targets(rows))
+        neural, agreed = agreements(
+            self.model, self.counts, powers, rows, contexts, counted, on_progress
+        )
         recalled, remembered = recall_targets(rows, counted)
         evidence = np.concatenate([self.counts.evidence(contexts), remembered], 1)
         parts = Parts(neural, agreed, recalled, evidence)
