@@ -178,6 +178,12 @@ class TrainOptions(Options):
         description="Share of the rows of layouts windows and stream in which a paragraph is read "
         "as if a text began with it. For a corpus of few long texts.",
     )
+    sampled_softmax: int = Field(
+        0,
+        ge=0,
+        description="Number of tokens that stand for all in the softmax of a step, drawn anew each "
+        "time; 0: all. Saves time where the vocabulary is large.",
+    )
     counted_embedding: bool = Field(
         False,
         description="Begin with an embedding that is computed from what stands near each token in "

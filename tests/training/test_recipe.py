@@ -91,11 +91,13 @@ def test_products_in_bf16_read_a_corpus_more_often(tmp_path):
     assert slow.model.dropout < fast.model.dropout
 
 
-@pytest.mark.parametrize("more", ["model.width=384", "tokenizer.vocab_size=8192"])
+@pytest.mark.parametrize(
+    "more", [["model.width=384"], ["tokenizer.vocab_size=8192", "train.sampled_softmax=0"]]
+)
 def test_a_larger_model_reads_a_corpus_less_often(tmp_path, more):
     file = novel(tmp_path, 20_000)
     settings = ("train.dtype=fp32", "train.time_budget=5m")
-    small, large = chosen(file, *settings)[0], chosen(file, *settings, more)[0]
+    small, large = chosen(file, *settings)[0], chosen(file, *settings, *more)[0]
     assert large.train.evaluate_every < small.train.evaluate_every
 
 
@@ -219,6 +221,16 @@ def test_a_larger_corpus_has_a_larger_vocabulary_and_less_dropout(tmp_path):
     large, _ = chosen(novel(tmp_path, 60_000))
     assert small.tokenizer.vocab_size < large.tokenizer.vocab_size
     assert small.model.dropout > large.model.dropout
+
+
+def test_a_large_vocabulary_has_a_sampled_softmax(tmp_path):
+    small, large = novel(tmp_path, 300), tmp_path / "large.txt"
+    large.write_text(small.read_text() * 200)
+    sampled = chosen(large)[0].train.sampled_softmax
+    assert 0 < 2 * sampled <= chosen(large)[0].tokenizer.vocab_size
+    assert chosen(small)[0].train.sampled_softmax == 0
+    assert chosen(small, "tokenizer.vocab_size=8192")[0].train.sampled_softmax == sampled
+    assert chosen(large, "train.sampled_softmax=0")[0].train.sampled_softmax == 0
 
 
 def test_a_script_of_many_signs_has_room_for_them(tmp_path):

@@ -65,7 +65,7 @@ class PoweredSums:
             return
         pairs, size = counts.levels[1].keys, counts.vocab_size
         first, self.tokens = np.divmod(pairs, size)
-        self.left = counts.levels[0].backoff**power  # (V,): what a single token leaves to others
+        self.left = counts.levels[0].backoff ** power  # (V,): what a single token leaves to others
         self.begins = pairs.searchsorted(np.arange(size + 1) * size).tolist()
         unseen = counts.levels[0].backoff[first] * single[self.tokens]
         self.pairs = counts.levels[1].probability + unseen  # (P,)

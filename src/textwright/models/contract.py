@@ -100,9 +100,12 @@ class LanguageModel(nn.Module, ABC):
         """hidden (..., D) → logits (..., V)."""
         return nn.functional.linear(hidden, self.output_weight, self.output_bias)
 
-    def next_token_loss(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """(sum of nats, count of targets); hidden (B, T, D), targets (B, T), −100 not counted."""
-        return loss.next_token_loss(hidden, targets, self.output_weight, self.output_bias)
+    def next_token_loss(
+        self, hidden: Tensor, targets: Tensor, sample: loss.TokenSample | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(sum of nats, count of targets); hidden (B, T, D), targets (B, T), −100 not counted;
+        sample: tokens that stand for all."""
+        return loss.next_token_loss(hidden, targets, self.output_weight, self.output_bias, sample)
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Each target's nats (N,), without gradients; hidden (N, D), targets (N,)."""

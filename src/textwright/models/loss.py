@@ -5,10 +5,14 @@ times; a plain cross-entropy waits for this traffic, not for the arithmetic. Her
 the softmax and all three gradients are computed together, one cache-sized block of tokens after
 another, so the whole matrix never exists.
 
-Letters: N tokens, D width, V vocabulary.
+The softmax may be taken over some tokens that stand for all: a training step then costs the same
+with a large vocabulary as with a small one.
+
+Letters: N tokens, D width, V vocabulary, S tokens of a sample.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,19 +28,35 @@ BF16_ROWS = 64
 SMALLEST = 1e-38  # smallest probability that float32 distinguishes from 0: a loss of 87 nats
 
 
+@dataclass(frozen=True)
+class TokenSample:
+    """Tokens over which a softmax is taken in place of all. ids (S,) int64, ascending ·
+    log_weights (S,) float32: the logarithm of how many tokens each stands for."""
+
+    ids: Tensor
+    log_weights: Tensor
+
+
 def next_token_loss(
-    hidden: Tensor, targets: Tensor, weight: Tensor, bias: Tensor | None
+    hidden: Tensor,
+    targets: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    sample: TokenSample | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(sum of nats, count of targets) over the targets that are not padding.
 
-    hidden (..., D) · targets (...) int64 · weight (V, D) · bias (V) or None. The sum carries
-    gradients to hidden, weight and bias. Sums, not means, so that accumulated and distributed
-    steps can divide once, by the global count.
+    hidden (..., D) · targets (...) int64 · weight (V, D) · bias (V) or None · sample: tokens that
+    stand for all, the targets among them. The sum carries gradients to hidden, weight and bias.
+    Sums, not means, so that accumulated and distributed steps can divide once, by the global count.
     """
     rows, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
     kept = targets != PADDING_TARGET
     if not kept.all():  # padding never reaches the output layer
         rows, targets = rows[kept], targets[kept]
+    if sample is not None:  # e^(logit + log w) = w · e^logit
+        targets, weight = torch.searchsorted(sample.ids, targets), weight[sample.ids]
+        bias = sample.log_weights if bias is None else bias[sample.ids] + sample.log_weights
     nats = _BlockedCrossEntropy.apply(rows, weight, bias, targets)
     return nats, kept.sum()
 

@@ -64,6 +64,8 @@ LONG, OPENED = 20, 0.1
 LONGEST = 8  # n-gram that may be counted beside the model
 COUNTING = 180  # bytes of memory that counting takes for each token (docs/training.md)
 FREE = 0.8  # share of the free memory that it may take
+# Tokens that stand for all in the softmax of a step, where there are twice as many or more.
+SAMPLED_SOFTMAX = 2_048
 TRAINING: dict[str, Any] = {
     "epochs": 32,  # after which held-out loss hardly falls, however small the corpus
     "batch_size": 8,
@@ -110,7 +112,8 @@ def _training(
     """What a neural model, beside counts, needs for so many tokens of so many documents, and how
     often there is time to read them; given: what was set · tokenizer: its options."""
     seconds = config.train.time_budget or SECONDS
-    weights, layers = _sizes(config, given, seconds, tokenizer["vocab_size"])
+    sampled = _sampled(config.train, tokenizer["vocab_size"])
+    weights, layers = _sizes(config, given, seconds, tokenizer["vocab_size"], sampled)
     suited = _suited(config, given, seconds, 0.0)
     plan = merge(merge({"train": TRAINING, "data": config.data.model_dump()}, suited), given)
     a_step = plan["train"]["batch_size"] * plan["data"]["context_length"]  # in tokens
@@ -126,6 +129,7 @@ def _training(
     suited = _suited(config, given, seconds, _up_to(DROPOUT, epochs * layers / LAYERS))
     training = {
         **TRAINING,
+        "sampled_softmax": sampled,
         "warmup_steps": min(WARMUP, steps // 6),
         "weight_decay": _weight_decay(epochs, plan["train"]["learning_rate"] * an_epoch),
         "time_budget": seconds,
@@ -152,18 +156,27 @@ def _complete(recipe: dict[str, Any], given: dict[str, Any]) -> Config:
     return Config.check(merge(recipe, given), source="the options")
 
 
+def _sampled(options: TrainOptions, vocab_size: int) -> int:
+    """Tokens of a sampled softmax, 0 for all: an accelerator would gain no time."""
+    if "sampled_softmax" in options.model_fields_set:
+        return options.sampled_softmax
+    small = vocab_size < 2 * SAMPLED_SOFTMAX
+    return 0 if small or choose_device(options.device).type != "cpu" else SAMPLED_SOFTMAX
+
+
 def _sizes(
-    config: Config, given: dict[str, Any], seconds: float, vocab_size: int
+    config: Config, given: dict[str, Any], seconds: float, vocab_size: int, sampled: int
 ) -> tuple[int, int]:
-    """The weights of the model that would be trained, and those of its layers, whose rows do not
-    belong to tokens."""
+    """The weights that a step of the model that would be trained multiplies, and those of its
+    layers, whose rows do not belong to tokens."""
     suited = _suited(config, given, seconds, 0.0)
     shape = {table: options for table, options in suited.items() if table != "train"}
     found = _complete(shape, given)
     model = build_empty(found.model, vocab_size, found.data.context_length)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     layers = sum(size for name, size in sizes.items() if not name.startswith(BY_TOKEN))
-    return sum(sizes.values()), layers
+    left_out = max(0, vocab_size - sampled) if sampled else 0
+    return sum(sizes.values()) - left_out * model.output_weight.shape[1], layers
 
 
 def _suited(
@@ -259,7 +272,7 @@ def _vocabulary(characters: float, common: int) -> int:
     script of thousands of signs needs room for them."""
     size = 2 ** round(math.log2(1_024 * (characters / 600_000) ** 1.3))
     room = 2 ** math.ceil(math.log2(2 * common + 256))
-    return min(8_192, max(512, size, room))
+    return min(16_384, max(512, size, room))
 
 
 def _spelled(tokenizer: TokenizerOptions, common: int) -> float:

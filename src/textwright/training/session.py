@@ -46,6 +46,7 @@ from textwright.training.dataset import choose_layout, cut
 from textwright.training.events import Copied, Preview, Ready, TrainingEvent, TrainingEvents
 from textwright.training.opening import Opener
 from textwright.training.preparation import Prepared, prepare_run
+from textwright.training.sampled_softmax import TokenSampler
 from textwright.training.splitting import Splitter
 from textwright.training.start import Start, alone_in, choose_start, open_run
 from textwright.training.trainer import (
@@ -168,6 +169,7 @@ def _build_trainer(
         dtype,
         evaluate_first=config.origin is not None,
         changes=_changes(config, prepared),
+        sampler=TokenSampler.of(prepared.train, len(model.output_weight), config.train),
     )
     return trainer, predictor
 

@@ -24,6 +24,7 @@ from textwright.training.cache import encode_corpus
 from textwright.training.dataset import Rows, choose_layout, cut
 from textwright.training.encoded import Documents
 from textwright.training.recipe import choose_recipe
+from textwright.training.sampled_softmax import TokenSampler
 from textwright.training.trainer import Trainer, reporting_full_memory
 from textwright.training.vocabulary import train_tokenizer
 
@@ -173,7 +174,8 @@ def _measure(documents: Documents, tokenizer: Tokenizer, config: Config) -> Esti
         if options.lora_rank:
             adapt(model, options.lora_rank, options.lora_alpha)
         dtype = choose_dtype(options.dtype, device)
-        trainer = Trainer(model.to(device), layout, options, None, dtype)
+        sampler = TokenSampler.of(documents, tokenizer.vocab_size, options)
+        trainer = Trainer(model.to(device), layout, options, None, dtype, sampler=sampler)
         trainer.fit_memory()
         first = trainer.train_step()
         while seconds < MEASURED_SECONDS and trainer.progress.step < layout.steps_per_epoch:

@@ -29,11 +29,12 @@ from textwright.evaluation.scores import Scores
 from textwright.models import LanguageModel, ModelState
 from textwright.models.contract import BY_TOKEN
 from textwright.models.lora import trained
-from textwright.models.loss import PADDING_TARGET
+from textwright.models.loss import PADDING_TARGET, TokenSample
 from textwright.run import Arrays, Checkpoint
 from textwright.training.dataset import Batch, Layout
 from textwright.training.micro_batches import micro_batches_that_fit
 from textwright.training.optimizer import Adam, Muon
+from textwright.training.sampled_softmax import TokenSampler
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,13 @@ class Trainer:
         dtype: torch.dtype = torch.float32,
         evaluate_first: bool = False,
         changes: Sequence[Change] = (),
+        sampler: TokenSampler | None = None,
     ):
         """evaluate_first: also evaluate before the first step, for weights trained before ·
-        changes: made to each batch, in this order."""
+        changes: made to each batch, in this order · sampler: of the tokens that each step's softmax
+        is taken over; None: all."""
         self.model, self.layout, self.options, self.changes = model, layout, options, changes
+        self.sampler = sampler
         self.evaluate, self.dtype, self.evaluate_first = evaluate, dtype, evaluate_first
         self.device = next(model.parameters()).device
         model.recompute_blocks = options.recompute_blocks
@@ -231,7 +235,7 @@ class Trainer:
     def _fitting_backward(self, step: int) -> tuple[float, int]:
         """`_backward`, with twice as many micro-batches for as long as memory is too small.
 
-        The step is that of the whole batch, except for the places that dropout draws.
+        The step is that of the whole batch, except for what dropout and a sampled softmax draw.
         """
         while True:
             try:
@@ -275,7 +279,8 @@ class Trainer:
             begins = None if batch.stop_id is None else inputs == batch.stop_id
             with autocast(self.device, self.dtype):
                 hidden, state = self.model.encode(inputs, state, begins=begins)
-                summed, _ = self.model.next_token_loss(hidden, targets)
+                sample = self._sample(batch, step, first + number)
+                summed, _ = self.model.next_token_loss(hidden, targets, sample)
             (summed / count).backward()
             nats += summed.detach().cpu().double()
             if self.layout.carries:
@@ -288,6 +293,13 @@ class Trainer:
         for change in self.changes:
             batch = change(batch, step, share, shares, self._done())
         return batch
+
+    def _sample(self, batch: Batch, step: int, share: int) -> TokenSample | None:
+        if self.sampler is None:
+            return None
+        drawn = self.sampler.draw(batch.targets, step, share)
+        ids, log_weights = (torch.from_numpy(array).to(self.device) for array in drawn)
+        return TokenSample(ids, log_weights)
 
     def _carried(self, micro_batch: int, starts: np.ndarray) -> ModelState | None:
         """The state that the rows of a micro-batch continue; None: all of them start anew."""

@@ -1,0 +1,116 @@
+"""The sample of a step's softmax stands for the whole vocabulary."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from textwright.config import TrainOptions
+from textwright.models.loss import PADDING_TARGET, TokenSample, next_token_loss
+from textwright.training.encoded import Documents
+from textwright.training.sampled_softmax import MULTIPLE, UNSEEN, TokenSampler
+
+COUNT, SIZE = 1_000, 128
+TARGETS = np.array([[3, 7, 7, 900], [999, 3, PADDING_TARGET, PADDING_TARGET]])
+OWN = [3, 7, 900, 999]
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    return TokenSampler(1_000 / np.arange(1, COUNT + 1), SIZE, seed=5)  # Zipf's law
+
+
+def test_a_sample_holds_the_targets_and_the_frequent_once(sampler):
+    ids, log_weights = sampler.draw(TARGETS, step=0, share=0)
+    assert len(ids) == len(log_weights) == SIZE
+    assert (np.diff(ids) > 0).all()
+    stands_for = dict(zip(ids.tolist(), np.exp(log_weights).tolist(), strict=True))
+    for token in [*OWN, *range(10)]:
+        assert stands_for[token] == 1
+    assert max(stands_for.values()) > 5
+
+
+def test_it_stands_for_all_on_average(sampler):
+    values = np.random.default_rng(1).lognormal(size=COUNT) / np.arange(1, COUNT + 1)
+    sums = []
+    for step in range(2_000):
+        ids, log_weights = sampler.draw(TARGETS, step, share=0)
+        sums.append((np.exp(log_weights) * values[ids]).sum())
+    error = np.std(sums) / np.sqrt(len(sums))
+    assert error < 0.002 * values.sum()
+    assert np.mean(sums) == pytest.approx(values.sum(), abs=4 * error)
+
+
+def test_what_is_drawn_depends_on_seed_step_and_share(sampler):
+    def draw(sampler=sampler, step=3, share=0):
+        return sampler.draw(TARGETS, step, share)[0].tolist()
+
+    assert draw() == draw()
+    other = TokenSampler(sampler.frequencies, SIZE, seed=6)
+    for differs in (draw(step=4), draw(share=1), draw(sampler=other)):
+        assert differs != draw()
+
+
+def test_more_tokens_are_drawn_where_targets_would_fill_the_sample(sampler):
+    many = np.arange(100, 200)[None]
+    ids, _ = sampler.draw(many, step=0, share=0)
+    assert len(ids) == 256 == 4 * MULTIPLE
+    assert set(many[0]) < set(ids.tolist())
+
+
+def test_a_sample_as_large_as_the_vocabulary_is_all_of_it(sampler):
+    ids, log_weights = sampler.draw(np.arange(COUNT)[None], step=0, share=0)
+    assert ids.tolist() == list(range(COUNT))
+    assert not log_weights.any()
+
+
+def test_tokens_and_the_ends_of_documents_are_counted():
+    documents = Documents(np.array([1, 1, 3, 1], np.uint16), np.array([0, 2, 4]), stop_id=0)
+    found = TokenSampler.of(documents, 5, TrainOptions(sampled_softmax=2))
+    assert found is not None
+    assert (found.frequencies - UNSEEN).tolist() == [2, 3, 0, 1, 0]
+    for size in (0, 5):  # all tokens
+        assert TokenSampler.of(documents, 5, TrainOptions(sampled_softmax=size)) is None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_loss_over_a_sample_is_that_of_weighted_logits(sampler, bias):
+    random = torch.Generator().manual_seed(0)
+    hidden = torch.randn(2, 4, 6, generator=random, requires_grad=True)
+    weight = torch.randn(COUNT, 6, generator=random, requires_grad=True)
+    offset = torch.randn(COUNT, generator=random, requires_grad=True) if bias else None
+    leaves = [leaf for leaf in (hidden, weight, offset) if leaf is not None]
+    ids, log_weights = map(torch.from_numpy, sampler.draw(TARGETS, step=0, share=0))
+    targets = torch.from_numpy(TARGETS)
+
+    nats, count = next_token_loss(hidden, targets, weight, offset, TokenSample(ids, log_weights))
+    got = torch.autograd.grad(nats, leaves)
+
+    logits = torch.nn.functional.linear(hidden, weight, offset)
+    stands_for = torch.full((COUNT,), -torch.inf)
+    stands_for[ids] = log_weights
+    want = cross_entropy((logits + stands_for).flatten(0, 1), targets.flatten(), reduction="sum")
+    assert count == 6
+    torch.testing.assert_close(nats, want)
+    for mine, reference in zip(got, torch.autograd.grad(want, leaves), strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-6)
+
+
+def test_a_step_learns_what_the_whole_softmax_would_teach(sampler):
+    """The mean gradient over many samples is the exact one, but for the logarithm's curve."""
+    random = torch.Generator().manual_seed(0)
+    hidden = torch.randn(200, 6, generator=random) / 3
+    weight = torch.randn(COUNT, 6, generator=random, requires_grad=True)
+    frequent = torch.from_numpy(sampler.frequencies).log().float()
+    targets = np.random.default_rng(0).integers(60, size=(1, 200))
+
+    def gradient(step=None):
+        sample = None
+        if step is not None:
+            sample = TokenSample(*map(torch.from_numpy, sampler.draw(targets, step, share=0)))
+        asked = torch.from_numpy(targets[0])
+        nats, _ = next_token_loss(hidden, asked, weight, frequent, sample)
+        return torch.autograd.grad(nats, weight)[0]
+
+    mean = sum(gradient(step) for step in range(300)) / 300
+    assert (mean - gradient()).norm() < 0.05 * gradient().norm()
