@@ -100,7 +100,7 @@ def test_singular_values_become_one(shape, dtype, noise):
     left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     values = torch.logspace(0, -1.5, min(shape))  # none is below 0.01 of the norm
     for size in (1e-6, 1.0, 1e6):
-        [found] = orthogonal([size * left @ torch.diag(values) @ right], dtype)
+        [found] = orthogonal((size * left @ torch.diag(values) @ right)[None], dtype)
         found = left.T @ found @ right.T
         assert 0.72 < found.diagonal().min() < found.diagonal().max() < 1.28
         assert (found - torch.diag(found.diagonal())).abs().max() < noise
@@ -126,9 +126,8 @@ def test_each_polynomial_is_the_best_for_what_the_one_before_leaves():
 def test_matrices_move_as_torchs_muon_moves_them(decay, monkeypatch):
     """With its polynomials, which it computes in bf16, and as its neurons move."""
 
-    def as_they_are(self, parts, state):
-        for part in parts:
-            part.mul_(optimizer.ADAMS_SIZE * math.sqrt(max(part.shape)))
+    def as_they_are(self, moves, parts):
+        moves *= optimizer.ADAMS_SIZE * math.sqrt(max(moves[0].shape))
 
     monkeypatch.setattr(Muon, "_even_out", as_they_are)
     monkeypatch.setattr(optimizer, "POLYNOMIALS", [(3.4445, -4.775, 2.0315)] * 5)
@@ -176,7 +175,7 @@ def test_muon_moves_at_every_second_step_twice_as_far():
     assert torch.equal(after(2)[0], after(3)[0])
     mean = after(2)[1]
     torch.testing.assert_close(mean, 0.05 * (gradients[1] + 0.95 * gradients[0]))
-    [move] = orthogonal([0.05 * gradients[1] + 0.95 * mean])
+    [move] = orthogonal((0.05 * gradients[1] + 0.95 * mean)[None])
     move /= move.square().mean(1, keepdim=True).sqrt()
     expected = (1 - 0.02 * 0.5) - 0.02 * 0.2 * move
     torch.testing.assert_close(after(2)[0], expected)
@@ -194,7 +193,7 @@ def test_neurons_move_equally_far_in_the_long_run(shape, monkeypatch):
     for step in range(30):
         matrix.grad = torch.randn(shape) * torch.logspace(-2, 0, shape[1])
         made.step()
-        [move] = orthogonal([matrix.grad])
+        [move] = orthogonal(matrix.grad[None])
         neurons = move if shape[0] >= shape[1] else move.T
         for number, neuron in enumerate(neurons):
             square = neuron.square().mean()

@@ -8,8 +8,9 @@ long as importing torch itself; nothing here is ever compiled.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import starmap
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -148,32 +149,52 @@ class Muon(Adam):
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         if others := [p for p in parameters if p not in self._parts]:
             super()._move(others, group)
-        moves: dict[Tensor, Tensor] = {}
-        for matrix in (p for p in parameters if p in self._parts):
-            state, gradient = self.state_of(matrix), matrix.grad
-            assert gradient is not None
-            state["step"] += 1
-            state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-            if state["step"] % INTERVAL == 0:  # a step ahead (Nesterov)
-                moves[matrix] = gradient.lerp(state["momentum"], MOMENTUM)
-        parts = [part for p, move in moves.items() for part in move.split(self._parts[p])]
-        for part, found in zip(parts, orthogonal(parts, self._dtype), strict=True):
-            part.copy_(found)
-        rate = INTERVAL * group["lr"]
-        for matrix, move in moves.items():
-            self._even_out(move.split(self._parts[matrix]), self.state[matrix])
-            matrix.mul_(1 - rate * group["weight_decay"]).sub_(move, alpha=rate)
+        if matrices := [p for p in parameters if p in self._parts]:
+            self._turn(matrices, group)
 
-    def _even_out(self, parts: Sequence[Tensor], state: dict[str, Tensor]) -> None:
-        """Make the moves of all neurons of a part equally large in the long run, and the part's as
-        large as Adam's."""
-        within = [int(part.shape[0] >= part.shape[1]) for part in parts]  # the shorter side
-        squares = [p.square().mean(side) for p, side in zip(parts, within, strict=True)]
-        joined = torch.cat(squares)
-        means = state.setdefault("squares", joined).lerp_(joined, 1 - NEURONS_MEMORY)
-        for part, side, mean in zip(parts, within, means.split([*map(len, squares)]), strict=True):
-            part.mul_(mean.add(TINY).rsqrt_().unsqueeze(side))
-            part.mul_(ADAMS_SIZE * math.sqrt(part.numel()) / (part.norm() + TINY))
+    def _turn(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+        states = [self.state_of(p) for p in matrices]
+        gradients = [p.grad for p in matrices if p.grad is not None]  # all of them
+        momenta = [state["momentum"] for state in states]
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+        torch._foreach_add_([state["step"] for state in states], 1)
+        moving = [place for place, state in enumerate(states) if state["step"] % INTERVAL == 0]
+        if not moving:
+            return
+        rate = INTERVAL * group["lr"]
+        torch._foreach_mul_([matrices[n] for n in moving], 1 - rate * group["weight_decay"])
+        ahead = torch._foreach_lerp(  # a step ahead (Nesterov)
+            [gradients[n] for n in moving], [momenta[n] for n in moving], MOMENTUM
+        )
+        parts = [
+            part
+            for n, move in zip(moving, ahead, strict=True)
+            for part in self._cut(matrices[n], move, states[n])
+        ]
+        for shape in {part.move.shape for part in parts}:  # those of one shape together
+            alike = [part for part in parts if part.move.shape == shape]
+            found = orthogonal(torch.stack([part.move for part in alike]), self._dtype)
+            self._even_out(found, alike)
+            torch._foreach_sub_([part.matrix for part in alike], found.unbind(), alpha=rate)
+
+    def _cut(self, matrix: Tensor, move: Tensor, state: dict[str, Tensor]) -> Iterator[_Part]:
+        """The matrices that a parameter consists of."""
+        rows = self._parts[matrix]
+        neurons = [max(count, matrix.shape[1]) for count in rows]
+        squares = state.setdefault("squares", matrix.new_full([sum(neurons)], math.nan))
+        cuts = matrix.split(rows), move.split(rows), squares.split(neurons)
+        return starmap(_Part, zip(*cuts, strict=True))
+
+    def _even_out(self, moves: Tensor, parts: Sequence[_Part]) -> None:
+        """Make the moves (parts, M, N) of all neurons of a part equally large in the long run, and
+        each part's as large as Adam's."""
+        short = 2 if moves.shape[1] >= moves.shape[2] else 1
+        now, before = moves.square().mean(short), torch.stack([part.squares for part in parts])
+        means = torch.where(before.isnan(), now, before.lerp(now, 1 - NEURONS_MEMORY))
+        torch._foreach_copy_([part.squares for part in parts], means.unbind())
+        moves *= means.add(TINY).rsqrt_().unsqueeze(short)
+        sizes = torch.linalg.matrix_norm(moves, keepdim=True)
+        moves *= ADAMS_SIZE * math.sqrt(moves[0].numel()) / (sizes + TINY)
 
     def state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         if parameter not in self._parts:
@@ -184,24 +205,22 @@ class Muon(Adam):
         return self.state[parameter]
 
 
-def orthogonal(matrices: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """The matrices with their singular values made 1, as nearly as `POLYNOMIALS` do.
+class _Part(NamedTuple):
+    """One matrix of a parameter. squares: the mean square of each neuron's last moves; nan: none
+    yet."""
 
-    dtype: of the products; bf16 does.
+    matrix: Tensor
+    move: Tensor
+    squares: Tensor
+
+
+def orthogonal(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Matrices x (count, M, N) with their singular values made 1, as nearly as `POLYNOMIALS` do.
+
+    Of the two products X·Xᵀ and Xᵀ·X, the smaller is taken. dtype: of the products; bf16 does.
     """
-    found = list(matrices)
-    for shape in {matrix.shape for matrix in matrices}:  # those of one shape together
-        places = [place for place, matrix in enumerate(matrices) if matrix.shape == shape]
-        together = _orthogonal(torch.stack([matrices[place] for place in places]), dtype)
-        for place, result in zip(places, together, strict=True):
-            found[place] = result
-    return found
-
-
-def _orthogonal(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """x (matrices, M, N), of which the smaller squares are taken: X·Xᵀ or Xᵀ·X."""
     if x.shape[1] > x.shape[2]:
-        return _orthogonal(x.mT, dtype).mT
+        return orthogonal(x.mT, dtype).mT
     size = torch.linalg.matrix_norm(x, keepdim=True) + 1e-7
     found = (x / size).to(dtype)  # no singular value is above 1
     for a, b, c in POLYNOMIALS:
