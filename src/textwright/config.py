@@ -181,8 +181,8 @@ class TrainOptions(Options):
     sampled_softmax: int = Field(
         0,
         ge=0,
-        description="Number of tokens that stand for all in the softmax of a step, drawn anew each "
-        "time; 0: all. Saves time where the vocabulary is large.",
+        description="At least how many tokens stand for all in the softmax of a step, drawn anew "
+        "each time; 0: all are taken. Saves time where the vocabulary is large.",
     )
     counted_embedding: bool = Field(
         False,
@@ -204,7 +204,7 @@ class TrainOptions(Options):
         0,
         ge=0,
         lt=2**64,
-        description="Seed of the first weights, the order of documents and dropout.",
+        description="Seed of the first weights, the order of documents, and all that is drawn.",
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     dtype: Literal["auto", "fp32", "bf16"] = Field(

@@ -5,10 +5,14 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from textwright.config import TrainOptions
+from textwright.config import DataOptions, TrainOptions
+from textwright.families import LSTMOptions
+from textwright.models import build
 from textwright.models.loss import PADDING_TARGET, TokenSample, next_token_loss
+from textwright.training.dataset import cut
 from textwright.training.encoded import Documents
 from textwright.training.sampled_softmax import MULTIPLE, UNSEEN, TokenSampler
+from textwright.training.trainer import Trainer
 
 COUNT, SIZE = 1_000, 128
 TARGETS = np.array([[3, 7, 7, 900], [999, 3, PADDING_TARGET, PADDING_TARGET]])
@@ -38,6 +42,7 @@ def test_it_stands_for_all_on_average(sampler):
         sums.append((np.exp(log_weights) * values[ids]).sum())
     error = np.std(sums) / np.sqrt(len(sums))
     assert error < 0.002 * values.sum()
+    # 4 standard errors: by chance once in 16,000 seeds.
     assert np.mean(sums) == pytest.approx(values.sum(), abs=4 * error)
 
 
@@ -58,10 +63,8 @@ def test_more_tokens_are_drawn_where_targets_would_fill_the_sample(sampler):
     assert set(many[0]) < set(ids.tolist())
 
 
-def test_a_sample_as_large_as_the_vocabulary_is_all_of_it(sampler):
-    ids, log_weights = sampler.draw(np.arange(COUNT)[None], step=0, share=0)
-    assert ids.tolist() == list(range(COUNT))
-    assert not log_weights.any()
+def test_nothing_is_drawn_where_it_would_be_everything(sampler):
+    assert sampler.draw(np.arange(COUNT)[None], step=0, share=0) is None
 
 
 def test_tokens_and_the_ends_of_documents_are_counted():
@@ -83,7 +86,8 @@ def test_the_loss_over_a_sample_is_that_of_weighted_logits(sampler, bias):
     ids, log_weights = map(torch.from_numpy, sampler.draw(TARGETS, step=0, share=0))
     targets = torch.from_numpy(TARGETS)
 
-    nats, count = next_token_loss(hidden, targets, weight, offset, TokenSample(ids, log_weights))
+    sample = TokenSample(ids, log_weights)
+    nats, count = next_token_loss(hidden, targets, weight, offset, sample)
     got = torch.autograd.grad(nats, leaves)
 
     logits = torch.nn.functional.linear(hidden, weight, offset)
@@ -94,6 +98,10 @@ def test_the_loss_over_a_sample_is_that_of_weighted_logits(sampler, bias):
     torch.testing.assert_close(nats, want)
     for mine, reference in zip(got, torch.autograd.grad(want, leaves), strict=True):
         torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-6)
+    # Beside adapters, the output layer is frozen.
+    frozen = [None if leaf is None else leaf.detach() for leaf in (weight, offset)]
+    nats, _ = next_token_loss(hidden, targets, *frozen, sample)
+    torch.testing.assert_close(torch.autograd.grad(nats, hidden)[0], got[0])
 
 
 def test_a_step_learns_what_the_whole_softmax_would_teach(sampler):
@@ -114,3 +122,54 @@ def test_a_step_learns_what_the_whole_softmax_would_teach(sampler):
 
     mean = sum(gradient(step) for step in range(300)) / 300
     assert (mean - gradient()).norm() < 0.05 * gradient().norm()
+
+
+# In a training
+
+
+def trainer(size=64, device="cpu", **options):
+    """Of a vocabulary of 300, four rows a step."""
+    ids = np.random.default_rng(0).integers(1, 300, size=400).astype(np.uint16)
+    documents = Documents(ids, np.arange(0, 401, 8), stop_id=0)
+    given = TrainOptions(sampled_softmax=size, schedule="constant", clip_norm=0.0, **options)
+    torch.manual_seed(0)
+    model = build(LSTMOptions(embedding_size=6, hidden_size=10), 300, 8).to(device)
+    layout = cut(documents, DataOptions(layout="rows", context_length=6), 4, seed=0)
+    return Trainer(model, layout, given, None, sampler=TokenSampler.of(documents, 300, given))
+
+
+def losses(made, steps=5):
+    return [made.train_step().loss for _ in range(steps)]
+
+
+def test_a_training_takes_the_sample_and_learns_nearly_the_same():
+    exact, sampled = losses(trainer(0)), losses(trainer())
+    assert sampled != exact
+    assert sampled == pytest.approx(exact, rel=0.1)
+
+
+def test_a_training_goes_on_with_the_samples_it_would_have_had():
+    whole = losses(trainer())
+    first = trainer()
+    begun = losses(first, 2)
+    second = trainer()
+    second.restore(first.snapshot())
+    assert begun + losses(second, 3) == whole
+
+
+def test_each_part_of_a_batch_has_its_own_sample(monkeypatch):
+    drawn = []
+    draw = TokenSampler.draw
+
+    def note(self, targets, step, share):
+        drawn.append((step, share))
+        return draw(self, targets, step, share)
+
+    monkeypatch.setattr(TokenSampler, "draw", note)
+    losses(trainer(accumulate=2), 2)
+    assert drawn == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+@pytest.mark.gpu
+def test_an_accelerator_takes_the_same_sample():
+    assert losses(trainer(device="cuda")) == pytest.approx(losses(trainer()), rel=1e-4)

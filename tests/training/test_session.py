@@ -72,6 +72,16 @@ def test_training_yields_what_happens_and_why_it_ends(train, tmp_path):
     assert {file.name for file in (tmp_path / "run").iterdir()} == FILES
 
 
+def test_a_sampled_softmax_trains_other_weights(train, tmp_path):
+    weights = []
+    for size in (0, 64):
+        train("tokenizer.kind=bpe", "tokenizer.vocab_size=400", f"train.sampled_softmax={size}")
+        weights.append(Run.load(tmp_path / "run").weights()["embedding"])
+        shutil.rmtree(tmp_path / "run")
+    assert not np.array_equal(*weights)
+    np.testing.assert_allclose(*weights, atol=0.05)
+
+
 def test_a_trained_run_has_a_picture_of_its_loss(trained):
     assert {file.name for file in trained.iterdir()} == FILES | {"loss.png"}
     assert (trained / "loss.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

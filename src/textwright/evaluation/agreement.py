@@ -27,17 +27,19 @@ from textwright.progress import OnProgress
 
 def agreements(
     model: LanguageModel,
-    counts: KneserNey,
-    powers: tuple[float, float],
+    power: float,
+    sums: PoweredSums,
     rows: list[np.ndarray],
     contexts: np.ndarray,
     counted: np.ndarray,
     on_progress: OnProgress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The probability of all targets (row[1:]) of all rows in a line (N,), by the model and by what
-    `counts.mixture.agree` makes of it; contexts, counted: of these targets, by the counts."""
-    of_model, of_counts = powers
-    sums = PoweredSums(counts, of_counts)
+    `counts.mixture.agree` makes of it.
+
+    power: of the model's probabilities · sums: those of the counts · contexts, counted: of the
+    targets, by the counts.
+    """
 
     def judgment(hidden: Tensor, targets: Tensor, places: np.ndarray) -> Tensor:
         here = contexts[places]
@@ -46,12 +48,12 @@ def agreements(
         found = hidden.new_empty(len(targets), 2)
         for block, neural in model.token_log_probabilities(hidden):
             found[block, :1] = neural.gather(1, targets[block, None])
-            neural.mul_(of_model).exp_()
+            neural.mul_(power).exp_()
             found[block, 1] = sums.of(neural.cpu(), here[block]).to(found)
         return found[np.argsort(order)]
 
     neural, total = np.concatenate(judge(model, rows, judgment, 2, on_progress)).T
-    return np.exp(neural), np.exp(of_model * neural) * counted**of_counts / total
+    return np.exp(neural), np.exp(power * neural) * counted**sums.power / total
 
 
 class PoweredSums:
@@ -72,8 +74,9 @@ class PoweredSums:
         self.gains = torch.from_numpy(self.pairs**power - unseen**power)  # (P,)
 
     def of(self, weights: Tensor, contexts: np.ndarray) -> Tensor:
-        """The sum at each place (N,). weights (N, V) float32 · contexts (N, order − 1): see
-        `KneserNey.begin`; quick where places after the same token stand side by side."""
+        """The sum at each place (N,). weights (N, V) float32 · contexts (N, order − 1), as
+        `KneserNey.contexts_of` gives them; quick where places after the same token stand side by
+        side."""
         found = weights @ self.single
         if not contexts.shape[1]:
             return found

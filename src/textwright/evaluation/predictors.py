@@ -21,6 +21,7 @@ from textwright.run import Run
 from textwright.writing.backend import Backend
 
 if TYPE_CHECKING:
+    from textwright.evaluation.agreement import PoweredSums
     from textwright.models import LanguageModel
 
 CHUNK = 64  # rows that are scored together, and kept
@@ -83,14 +84,18 @@ class MixedPredictor:
     counts: KneserNey
     mixture: Mixture = field(default_factory=Mixture.constant)
     fits: bool = False
+    _sums: PoweredSums | None = field(default=None, init=False)
 
     def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
-        from textwright.evaluation.agreement import agreements
+        from textwright.evaluation.agreement import PoweredSums, agreements
 
-        contexts, powers = self.counts.contexts_of(rows), self.mixture.powers
+        of_model, of_counts = self.mixture.powers
+        if self._sums is None or self._sums.power != of_counts:  # it takes as long as some rows
+            self._sums = PoweredSums(self.counts, of_counts)
+        contexts = self.counts.contexts_of(rows)
         counted = self.counts.probabilities(contexts, _targets(rows))
         neural, agreed = agreements(
-            self.model, self.counts, powers, rows, contexts, counted, on_progress
+            self.model, of_model, self._sums, rows, contexts, counted, on_progress
         )
         recalled, remembered = recall_targets(rows, counted)
         evidence = np.concatenate([self.counts.evidence(contexts), remembered], 1)

@@ -5,8 +5,8 @@ times; a plain cross-entropy waits for this traffic, not for the arithmetic. Her
 the softmax and all three gradients are computed together, one cache-sized block of tokens after
 another, so the whole matrix never exists.
 
-The softmax may be taken over some tokens that stand for all: a training step then costs the same
-with a large vocabulary as with a small one.
+The softmax may be taken over some tokens that stand for all. The output layer then takes no longer
+with a large vocabulary than with a small one.
 
 Letters: N tokens, D width, V vocabulary, S tokens of a sample.
 """

@@ -150,38 +150,35 @@ class Muon(Adam):
         if others := [p for p in parameters if p not in self._parts]:
             super()._move(others, group)
         if matrices := [p for p in parameters if p in self._parts]:
-            self._turn(matrices, group)
+            self._move_matrices(matrices, group)
 
-    def _turn(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        states = [self.state_of(p) for p in matrices]
-        gradients = [p.grad for p in matrices if p.grad is not None]  # all of them
-        momenta = [state["momentum"] for state in states]
-        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-        torch._foreach_add_([state["step"] for state in states], 1)
-        moving = [place for place, state in enumerate(states) if state["step"] % INTERVAL == 0]
+    def _move_matrices(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+        """Take in the gradients, and move the matrices whose step it is."""
+        gradients = {p: p.grad for p in matrices if p.grad is not None}  # all of them
+        momenta = {p: self.state_of(p)["momentum"] for p in matrices}
+        torch._foreach_lerp_([*momenta.values()], [*gradients.values()], 1 - MOMENTUM)
+        torch._foreach_add_([self.state[p]["step"] for p in matrices], 1)
+        moving = [p for p in matrices if self.state[p]["step"] % INTERVAL == 0]
         if not moving:
             return
         rate = INTERVAL * group["lr"]
-        torch._foreach_mul_([matrices[n] for n in moving], 1 - rate * group["weight_decay"])
+        torch._foreach_mul_(moving, 1 - rate * group["weight_decay"])
         ahead = torch._foreach_lerp(  # a step ahead (Nesterov)
-            [gradients[n] for n in moving], [momenta[n] for n in moving], MOMENTUM
+            [gradients[p] for p in moving], [momenta[p] for p in moving], MOMENTUM
         )
-        parts = [
-            part
-            for n, move in zip(moving, ahead, strict=True)
-            for part in self._cut(matrices[n], move, states[n])
-        ]
+        parts = [part for p, move in zip(moving, ahead, strict=True) for part in self._cut(p, move)]
         for shape in {part.move.shape for part in parts}:  # those of one shape together
             alike = [part for part in parts if part.move.shape == shape]
             found = orthogonal(torch.stack([part.move for part in alike]), self._dtype)
             self._even_out(found, alike)
             torch._foreach_sub_([part.matrix for part in alike], found.unbind(), alpha=rate)
 
-    def _cut(self, matrix: Tensor, move: Tensor, state: dict[str, Tensor]) -> Iterator[_Part]:
+    def _cut(self, matrix: Tensor, move: Tensor) -> Iterator[_Part]:
         """The matrices that a parameter consists of."""
         rows = self._parts[matrix]
         neurons = [max(count, matrix.shape[1]) for count in rows]
-        squares = state.setdefault("squares", matrix.new_full([sum(neurons)], math.nan))
+        unknown = matrix.new_full([sum(neurons)], math.nan)
+        squares = self.state[matrix].setdefault("squares", unknown)
         cuts = matrix.split(rows), move.split(rows), squares.split(neurons)
         return starmap(_Part, zip(*cuts, strict=True))
 

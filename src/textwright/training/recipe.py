@@ -167,8 +167,8 @@ def _sampled(options: TrainOptions, vocab_size: int) -> int:
 def _sizes(
     config: Config, given: dict[str, Any], seconds: float, vocab_size: int, sampled: int
 ) -> tuple[int, int]:
-    """The weights that a step of the model that would be trained multiplies, and those of its
-    layers, whose rows do not belong to tokens."""
+    """The weights of the model that would be trained, those that a sampled softmax spares left
+    out, and those of its layers, whose rows do not belong to tokens."""
     suited = _suited(config, given, seconds, 0.0)
     shape = {table: options for table, options in suited.items() if table != "train"}
     found = _complete(shape, given)
@@ -176,7 +176,8 @@ def _sizes(
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     layers = sum(size for name, size in sizes.items() if not name.startswith(BY_TOKEN))
     left_out = max(0, vocab_size - sampled) if sampled else 0
-    return sum(sizes.values()) - left_out * model.output_weight.shape[1], layers
+    spared = left_out * model.output_weight.shape[1] // 2  # the optimizer moves all rows
+    return sum(sizes.values()) - spared, layers
 
 
 def _suited(
@@ -271,7 +272,7 @@ def _vocabulary(characters: float, common: int) -> int:
     """A token should occur often enough to be learned, so the vocabulary grows with the text; and a
     script of thousands of signs needs room for them."""
     size = 2 ** round(math.log2(1_024 * (characters / 600_000) ** 1.3))
-    room = 2 ** math.ceil(math.log2(2 * common + 256))
+    room = min(8_192, 2 ** math.ceil(math.log2(2 * common + 256)))
     return min(16_384, max(512, size, room))
 
 

@@ -17,15 +17,15 @@ from textwright.config import TrainOptions
 from textwright.models.loss import PADDING_TARGET
 from textwright.training.encoded import Documents
 
-MULTIPLE = 64  # of which the size of a sample is one, as products in bf16 prefer
-AT_ONCE = 1 << 24  # ids that are counted at a time
+MULTIPLE = 64  # the size of a sample is a multiple of it, as products in bf16 prefer
+AT_ONCE = 1 << 22  # ids that are counted at a time
 UNSEEN = 0.5  # how often a token counts as seen that no document has
 
 
 @dataclass(frozen=True)
 class TokenSampler:
-    """frequencies (V,): how often each token occurs, more than 0 · size: tokens of a sample; more
-    where the targets are more than half of them."""
+    """frequencies (V,): how often each token occurs, more than 0 · size: the fewest tokens of a
+    sample. It is filled up to a MULTIPLE, and is never less than twice the different targets."""
 
     frequencies: np.ndarray
     size: int
@@ -45,15 +45,17 @@ class TokenSampler:
         frequencies[documents.stop_id] += len(documents)
         return cls(frequencies, options.sampled_softmax, options.seed)
 
-    def draw(self, targets: np.ndarray, step: int, share: int) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, targets: np.ndarray, step: int, share: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
         """The ids (S,) int64, ascending, and the logarithm of how many tokens each stands for (S,)
-        float32, for a step's share of targets; all ids if they are no more than the sample."""
+        float32, for a step's share of targets; None if the sample would be all tokens."""
         own = np.unique(targets[targets != PADDING_TARGET])
         count = len(self.frequencies)
         size = -(-max(self.size, 2 * len(own)) // MULTIPLE) * MULTIPLE
         if size >= count:
-            return np.arange(count), np.zeros(count, np.float32)
-        random = np.random.default_rng((self.seed, step, share, 2))
+            return None
+        random = np.random.default_rng((self.seed, step, share, 2))  # 1 is for opened paragraphs
         priorities = self.frequencies / (1 - random.random(count))
         priorities[own] = np.inf
         order = np.argpartition(-priorities, size)

@@ -39,8 +39,8 @@ from textwright.training.sampled_softmax import TokenSampler
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step. loss: nats a target · seconds: training time so far · micro_batches:
-    pieces that the batch was split into."""
+    """One optimizer step. loss: nats a target, estimated where the softmax is sampled · seconds:
+    training time so far · micro_batches: pieces that the batch was split into."""
 
     kind: ClassVar = "step"
     step: int
@@ -295,9 +295,8 @@ class Trainer:
         return batch
 
     def _sample(self, batch: Batch, step: int, share: int) -> TokenSample | None:
-        if self.sampler is None:
+        if self.sampler is None or (drawn := self.sampler.draw(batch.targets, step, share)) is None:
             return None
-        drawn = self.sampler.draw(batch.targets, step, share)
         ids, log_weights = (torch.from_numpy(array).to(self.device) for array in drawn)
         return TokenSample(ids, log_weights)
 
