@@ -22,6 +22,7 @@ from textwright.errors import CorpusError
 from textwright.tokenizer import Tokenizer
 
 ENCODE_CHARACTERS = 1 << 20  # text handed to the tokenizer at a time
+COUNTED_AT_ONCE = 1 << 22  # ids
 META = "meta.json"
 _BLOCK = 1 << 20  # bytes
 
@@ -60,6 +61,15 @@ class Documents:
     def targets(self) -> int:
         """Number of ids that a model predicts: every id, and a stop for each document."""
         return len(self.ids) + len(self)
+
+    def frequencies(self, vocab_size: int) -> np.ndarray:
+        """How often each id is a target, (V,) int64."""
+        found = np.zeros(vocab_size, np.int64)
+        for start in range(0, len(self.ids), COUNTED_AT_ONCE):
+            ids = self.ids[start : start + COUNTED_AT_ONCE]
+            found += np.bincount(ids, minlength=vocab_size)
+        found[self.stop_id] += len(self)
+        return found
 
     def row(self, index: int, limit: int) -> np.ndarray:
         """stop, ids, stop; cut to limit + 1 ids, so that it gives at most limit targets."""

@@ -18,8 +18,7 @@ from textwright.models.loss import PADDING_TARGET
 from textwright.training.encoded import Documents
 
 MULTIPLE = 64  # the size of a sample is a multiple of it, as products in bf16 prefer
-AT_ONCE = 1 << 22  # ids that are counted at a time
-UNSEEN = 0.5  # how often a token counts as seen that no document has
+UNSEEN = 0.5  # added to the frequency of each token, since some occur nowhere
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,7 @@ class TokenSampler:
         """For these documents; None where the softmax is taken over all tokens."""
         if not 0 < options.sampled_softmax < vocab_size:
             return None
-        frequencies = np.full(vocab_size, UNSEEN)
-        for start in range(0, len(documents.ids), AT_ONCE):
-            ids = documents.ids[start : start + AT_ONCE]
-            frequencies += np.bincount(ids, minlength=vocab_size)
-        frequencies[documents.stop_id] += len(documents)
+        frequencies = documents.frequencies(vocab_size) + UNSEEN
         return cls(frequencies, options.sampled_softmax, options.seed)
 
     def draw(

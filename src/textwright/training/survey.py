@@ -149,12 +149,8 @@ def _padded(documents: Documents, config: Config) -> float:
 def _unknown(documents: Documents, tokenizer: Tokenizer) -> float:
     if tokenizer.unknown_id is None or not len(documents.ids):
         return 0.0
-    stretch = 1 << 22
-    found = sum(
-        int(np.count_nonzero(documents.ids[start : start + stretch] == tokenizer.unknown_id))
-        for start in range(0, len(documents.ids), stretch)
-    )
-    return found / len(documents.ids)
+    found = documents.frequencies(tokenizer.vocab_size)[tokenizer.unknown_id]
+    return float(found) / len(documents.ids)
 
 
 def _measure(documents: Documents, tokenizer: Tokenizer, config: Config) -> Estimate:
