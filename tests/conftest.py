@@ -208,6 +208,25 @@ def trained(notes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def train(
+    notes: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[Any]]:
+    """Train on the notes → the events. No picture is drawn: that takes longer than the training."""
+    from textwright.config import Config
+    from textwright.training import session
+
+    monkeypatch.setattr(session, "draw_loss_curve", lambda run: False)
+
+    def go(
+        *settings: str, out: str = "run", sources: tuple[Path, ...] = (notes,), **how: Any
+    ) -> list[Any]:
+        config = Config.resolve("demo", settings=[*tiny, *settings])
+        return list(session.train_run(sources, tmp_path / out, config, **how))
+
+    return go
+
+
+@pytest.fixture
 def writer(trained: Path) -> Any:
     """What writes with it."""
     from textwright.api import load

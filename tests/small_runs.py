@@ -70,3 +70,8 @@ def assert_same_run(one, other):
     for file in ("model.safetensors", "trainer.safetensors"):
         last = f"checkpoints/step-00000020/{file}"
         assert (one / last).read_bytes() == (other / last).read_bytes(), last
+
+
+def kinds(events, kind):
+    """The events of one kind, in order."""
+    return [event for event in events if isinstance(event, kind)]

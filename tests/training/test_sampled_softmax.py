@@ -1,5 +1,7 @@
 """The sample of a step's softmax stands for the whole vocabulary."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from textwright.config import DataOptions, TrainOptions
 from textwright.families import LSTMOptions
 from textwright.models import build
 from textwright.models.loss import PADDING_TARGET, TokenSample, next_token_loss
+from textwright.run import Run
 from textwright.training.dataset import cut
 from textwright.training.encoded import Documents
 from textwright.training.sampled_softmax import MULTIPLE, UNSEEN, TokenSampler
@@ -168,6 +171,16 @@ def test_each_part_of_a_batch_has_its_own_sample(monkeypatch):
     monkeypatch.setattr(TokenSampler, "draw", note)
     losses(trainer(accumulate=2), 2)
     assert drawn == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_a_sampled_softmax_trains_other_weights(train, tmp_path):
+    weights = []
+    for size in (0, 64):
+        train("tokenizer.kind=bpe", "tokenizer.vocab_size=400", f"train.sampled_softmax={size}")
+        weights.append(Run.load(tmp_path / "run").weights()["embedding"])
+        shutil.rmtree(tmp_path / "run")
+    assert not np.array_equal(*weights)
+    np.testing.assert_allclose(*weights, atol=0.05)
 
 
 @pytest.mark.gpu
