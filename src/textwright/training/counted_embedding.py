@@ -95,7 +95,7 @@ def _largest(matrix: Tensor, count: int, random: torch.Generator) -> tuple[Tenso
     back = matrix.mT.coalesce()
     found = torch.randn(len(matrix), size, generator=random)
     for _ in range(ROUNDS):
-        basis = torch.linalg.qr(matrix @ found).Q
+        basis = torch.linalg.qr(matrix @ found).Q.contiguous()  # else the product takes ten times
         found = back @ basis
     squares, turn = torch.linalg.eigh(found.mT @ found)  # in ascending order
     return (basis @ turn).fliplr()[:, :count], squares.clamp_min(0).sqrt().flipud()[:count]
