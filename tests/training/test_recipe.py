@@ -96,7 +96,8 @@ def test_products_in_bf16_read_a_corpus_more_often(tmp_path):
 )
 def test_a_larger_model_reads_a_corpus_less_often(tmp_path, more):
     file = novel(tmp_path, 20_000)
-    settings = ("train.device=cpu", "train.dtype=fp32", "train.time_budget=5m")
+    settings = ["train.device=cpu", "train.dtype=fp32", "train.time_budget=5m"]
+    settings += ["train.evaluate_characters=1000"]  # else it says how often to evaluate
     small, large = chosen(file, *settings)[0], chosen(file, *settings, *more)[0]
     assert large.train.evaluate_every < small.train.evaluate_every
 
@@ -122,6 +123,20 @@ def test_a_training_that_is_to_end_early_reads_the_corpus_less_often(tmp_path, e
     assert long.model.dropout > short.model.dropout == 0
     assert long.train.split_tokens > short.train.split_tokens == 0
     assert long.train.weight_decay > short.train.weight_decay
+
+
+def test_evaluations_take_a_tenth_of_a_short_time(tmp_path):
+    file = novel(tmp_path, 20_000)
+
+    def every(characters: int, time: str = "30s") -> int:
+        settings = (f"train.evaluate_characters={characters}", f"train.time_budget={time}")
+        return chosen(file, "train.dtype=fp32", *settings)[0].train.evaluate_every
+
+    assert every(1_000) < 60
+    assert every(20_000) > 100
+    assert every(40_000) == pytest.approx(2 * every(20_000), abs=1)
+    assert every(0) == every(10_000_000)
+    assert every(20_000, "1h") == every(1_000, "1h")
 
 
 def test_a_long_training_is_saved_between_evaluations(tmp_path):
@@ -153,7 +168,7 @@ def test_paragraphs_of_texts_whose_beginnings_are_seen_often_stay_closed(tmp_pat
 
 def test_more_threads_and_an_accelerator_read_a_corpus_more_often(tmp_path, monkeypatch):
     file = novel(tmp_path, 20_000)
-    settings = ("train.dtype=fp32", "train.time_budget=2m")
+    settings = ("train.dtype=fp32", "train.time_budget=2m", "train.evaluate_characters=1000")
     two, eight = (
         chosen(file, *settings, "train.device=cpu", f"train.threads={threads}")[0].train
         for threads in (2, 8)

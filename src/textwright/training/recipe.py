@@ -47,7 +47,10 @@ OFTEN = 6
 DECAYS = (0.01, 4.0)  # the least and the most; more than 4 was not tried
 
 WARMUP = 50  # steps, or a sixth of all where they are few
-EVALUATIONS = 10  # on the way, as foreseen
+# Evaluations on the way, as foreseen; fewer where they would take more than this share of the time.
+EVALUATIONS, EVALUATING = 10, 0.1
+SCORING = 2.0  # how long a token takes in an evaluation, where training on it takes 1
+HELD_OUT = 0.05  # of a corpus, for validation
 SAVING = 300.0  # seconds from one checkpoint to the next, as foreseen
 
 # How far a corpus is learned by heart: epochs times the weights in layers, of which the GPT of ten
@@ -74,7 +77,7 @@ TRAINING: dict[str, Any] = {
     "schedule": "linear",
     "counted_embedding": True,
     "early_stopping": 0,  # the rate reaches 0 at the end of the time, and not before
-    "evaluate_characters": 300_000,
+    "evaluate_characters": 100_000,  # a mixture that is fitted to more needs as many bits
 }
 
 
@@ -93,10 +96,8 @@ def choose_recipe(config: Config, corpus: Corpus) -> tuple[Config, str]:
     often = 0.0
     if not config.model.counted:
         tokenizer = _complete(recipe, given).tokenizer
-        tokens = characters / _spelled(tokenizer, _common(signs))
-        training, often = _training(
-            config, given, tokenizer.model_dump(), tokens, summary.documents
-        )
+        spelled = _spelled(tokenizer, _common(signs))
+        training, often = _training(config, given, tokenizer.model_dump(), spelled, summary)
         recipe |= training
     chosen = _complete(recipe, given)
     return chosen, _say(chosen, characters, often, "longest" in given.get("counts", {}))
@@ -106,11 +107,12 @@ def _training(
     config: Config,
     given: dict[str, Any],
     tokenizer: dict[str, Any],
-    tokens: float,
-    documents: int,
+    spelled: float,
+    corpus: Summary,
 ) -> tuple[dict[str, Any], float]:
-    """What a neural model, beside counts, needs for so many tokens of so many documents, and how
-    often there is time to read them; given: what was set · tokenizer: its options."""
+    """What a neural model, beside counts, needs for a corpus, and how often there is time to read
+    it; given: what was set · tokenizer: its options · spelled: characters of a token."""
+    tokens = _own_characters(corpus) / spelled
     seconds = config.train.time_budget or SECONDS
     sampled = _sampled(config.train, tokenizer["vocab_size"])
     weights, layers = _sizes(config, given, seconds, tokenizer["vocab_size"], sampled)
@@ -126,6 +128,8 @@ def _training(
     )
     epochs = min(often, plan["train"]["epochs"])
     steps = round(epochs * an_epoch)
+    scored = min(HELD_OUT * tokens, (plan["train"]["evaluate_characters"] or math.inf) / spelled)
+    an_evaluation = SCORING * scored / a_step  # in steps
     suited = _suited(config, given, seconds, _up_to(DROPOUT, epochs * layers / LAYERS))
     training = {
         **TRAINING,
@@ -133,12 +137,12 @@ def _training(
         "warmup_steps": min(WARMUP, steps // 6),
         "weight_decay": _weight_decay(epochs, plan["train"]["learning_rate"] * an_epoch),
         "time_budget": seconds,
-        "evaluate_every": max(50, round(steps / EVALUATIONS)),
+        "evaluate_every": round(max(50, steps / EVALUATIONS, an_evaluation / EVALUATING)),
         "checkpoint_every": max(50, round(SAVING * a_second / a_step)),
     }
     if (
-        documents < SEVERAL
-        and tokens > LONG * plan["data"]["context_length"] * documents
+        corpus.documents < SEVERAL
+        and tokens > LONG * plan["data"]["context_length"] * corpus.documents
         and plan["data"]["layout"] != "rows"
     ):
         training["open_paragraphs"] = OPENED

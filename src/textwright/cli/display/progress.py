@@ -159,7 +159,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
             weights += f", {ready.trained:,} of them trained" if adapts else ""
             corpus = (
                 f"{counted(ready.documents, 'document')} ({counted(ready.tokens, 'token')}) to "
-                f"train on, {ready.held_out:,} held out. "
+                f"train on, {counted(ready.held_out, 'held-out document')} to score. "
             )
             if self.counts:
                 err.print(
