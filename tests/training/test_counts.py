@@ -102,7 +102,7 @@ def test_a_mixture_weighs_each_probability(train):
         by_counts = run.counts.probabilities(np.tile(context, (size, 1)), np.arange(size))
         products = by_model**0.3 * by_counts**0.6
         agreed.append(products[target] / products.sum())
-    parts = Parts(neural, np.array(agreed), recalled, evidence)
+    parts = Parts(np.stack([neural, agreed, recalled], 1), evidence)
     assert np.exp(-mixed) == pytest.approx(MIXTURE.mix(parts), rel=1e-5)  # float32
 
 
@@ -128,7 +128,7 @@ def test_a_run_of_an_earlier_version_predicts_as_it_did(train):
     recalled, remembered = recall_targets(rows, counted)
     evidence = np.concatenate([run.counts.evidence(contexts), remembered], 1)
     mixed = np.concatenate(open_predictor(run, "cpu").score(rows))
-    parts = Parts(neural, counted, recalled, evidence)
+    parts = Parts(np.stack([neural, counted, recalled], 1), evidence)
     assert np.exp(-mixed) == pytest.approx(MIXTURE.mix(parts), rel=1e-5)  # float32
 
 

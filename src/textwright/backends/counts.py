@@ -14,10 +14,11 @@ import numpy as np
 from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall
 from textwright.counts.mixture import Mixture, Parts, agree
+from textwright.counts.powered import PoweredCounts
 from textwright.families import NGramOptions
 from textwright.run import Run
 from textwright.writing.backend import Backend, moves, padded, window_start
-from textwright.writing.sampling_steps import Ids, Logits, log_probabilities
+from textwright.writing.sampling_steps import Ids, Logits
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class MixedBackend:
 
     def __init__(self, neural: Backend, counts: KneserNey, mixture: Mixture):
         self.neural, self.counts, self.mixture = neural, CountsBackend(counts), mixture
+        self._powered = PoweredCounts(counts, mixture.powers[1])
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Logits, MixedState]:
         """ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
@@ -234,18 +236,22 @@ class MixedBackend:
 
     def _parts(self, logits: Logits, contexts: Ids, texts: list[Ids]) -> Parts:
         """The parts after texts (N), given logits (N, V) and contexts (N, n − 1)."""
-        counts = self.counts.counts
-        by_counts = counts.distribution(contexts)
-        neural = log_probabilities(logits)
-        agreed = agree(neural, by_counts, self.mixture.powers)
-        recalled = [recall(text, base) for text, base in zip(texts, by_counts, strict=True)]
-        by_memory, remembered = map(np.stack, zip(*recalled, strict=True))
-        evidence = np.concatenate([counts.evidence(contexts), remembered], 1)
-        return Parts(np.exp(neural), agreed, by_memory, evidence)
+        rows, size = logits.shape
+        chances = np.empty((rows, 3, size), np.float32)
+        neural, counts, memory = np.moveaxis(chances, 1, 0)
+        self._powered.predict(contexts, memory, counts)
+        shifted = logits - logits.max(1, keepdims=True)
+        agree(shifted, counts, self.mixture.powers[0])
+        np.exp(shifted, out=neural)
+        neural /= neural.sum(1, keepdims=True)
+        remembered = [recall(text, p) for text, p in zip(texts, memory, strict=True)]
+        evidence = np.concatenate([self.counts.counts.evidence(contexts), remembered], 1)
+        return Parts(chances, evidence)
 
     def mixed(self, parts: Parts) -> Logits:
         """The logits (B, V) of the mixture of these parts."""
-        return np.log(self.mixture.mix(parts)).astype(np.float32)
+        mixed = self.mixture.mix(parts)
+        return np.log(mixed, out=mixed)
 
 
 def open_backend(weights: Mapping[str, np.ndarray], options: NGramOptions) -> CountsBackend:

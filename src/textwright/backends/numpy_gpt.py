@@ -11,6 +11,7 @@ C columns of a state, S slots.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +147,8 @@ class _Block:
         self.heads, self.pre = [heads, shared, shared], options.norm == "pre"
         self.group = heads // shared
         self.activate = {"relu": _relu, "gelu": _gelu, "swiglu": _swiglu}[options.activation]
-        self.splits = [heads * key, (heads + shared) * key]
+        ends = [0, heads * key, (heads + shared) * key, None]
+        self.parts = [slice(begin, end) for begin, end in pairwise(ends)]
         self.scale = np.float32(key**-0.5)
         inputs, outputs = (heads + shared) * key + shared * value, heads * value
         doubled = 2 * wide if options.activation == "swiglu" else wide
@@ -213,8 +215,8 @@ class _Block:
     def _queries_keys_values(self, x: Floats, waves: Waves) -> list[Floats]:
         """x (…, D) → queries (…, H, K), keys (…, G, K), values (…, G, U)."""
         given = self.attention_input(self.attention_norm(x) if self.pre else x)
-        parts = zip(np.split(given, self.splits, axis=-1), self.heads, strict=True)
-        q, k, v = (part.reshape(*x.shape[:-1], heads, -1) for part, heads in parts)
+        parts = zip(self.parts, self.heads, strict=True)
+        q, k, v = (given[..., part].reshape(*x.shape[:-1], heads, -1) for part, heads in parts)
         if self.query_norm is not None and self.key_norm is not None:
             q, k = self.query_norm(q), self.key_norm(k)
         return [_rotated(q, waves), _rotated(k, waves), v]
@@ -305,7 +307,7 @@ def _gelu(x: Floats) -> Floats:
 
 def _swiglu(x: Floats) -> Floats:
     """SiLU of the first half, times the second half (Shazeer 2020)."""
-    gate, up = np.split(x, 2, axis=-1)
+    gate, up = _halves(x)
     gated = np.exp(-gate)
     gated += 1
     np.divide(gate, gated, out=gated)
@@ -318,9 +320,15 @@ def _rotated(x: Floats, waves: Waves) -> Floats:
     if waves is None:
         return x
     cosines, sines = waves
-    first, second = np.split(x, 2, axis=-1)
+    first, second = _halves(x)
     turned = np.empty_like(x)
-    half = first.shape[-1]
-    np.subtract(first * cosines, second * sines, out=turned[..., :half])
-    np.add(second * cosines, first * sines, out=turned[..., half:])
+    left, right = _halves(turned)
+    np.subtract(first * cosines, second * sines, out=left)
+    np.add(second * cosines, first * sines, out=right)
     return turned
+
+
+def _halves(x: Floats) -> tuple[Floats, Floats]:
+    """Views of both halves of the last axis; `np.split` takes as long as the arithmetic."""
+    half = x.shape[-1] // 2
+    return x[..., :half], x[..., half:]

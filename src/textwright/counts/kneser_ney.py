@@ -79,7 +79,8 @@ class KneserNey:
         vocab_size = len(arrays["1.probability"])
         order = sum(name.endswith(".probability") for name in arrays)
         keys = {"1.keys": np.arange(vocab_size, dtype=np.int64)}
-        named = {**arrays, **keys}
+        # Plain views of what may be memory-mapped: numpy indexes its memmaps more slowly.
+        named = {name: np.asarray(array) for name, array in {**arrays, **keys}.items()}
         fields = ("keys", "probability", "backoff")
         levels = [Level(*(named[f"{n}.{field}"] for field in fields)) for n in range(1, order + 1)]
         return cls(vocab_size, levels)

@@ -26,15 +26,16 @@ DISCOUNT = 0.6
 EVIDENCE = tuple(
     f"{what} {length}" for length in range(1, LONGEST + 1) for what in ("followed", "varied")
 )
+NOTHING_SEEN = np.tile([0.0, 1.0], LONGEST)  # evidence where the text never had the newest token
 
 
-def recall(text: Ids, base: Floats) -> tuple[Floats, Floats]:
-    """The probability of every token after a text that begins with the stop id (V,), and the
-    evidence (E,); base (V,): that by the corpus' counts."""
-    kept, evidence = 1.0, _no_evidence(1)[0]
+def recall(text: Ids, p: NDArray[np.floating]) -> Floats:
+    """Turn the probability of every token by the corpus' counts (V,), in place, into that by the
+    memory of a text that begins with the stop id, and return the evidence (E,)."""
+    kept, evidence = 1.0, NOTHING_SEEN.copy()
     added: list[tuple[Ids, Floats, float]] = []  # ids, what each gains, what was kept so far
     # Where the newest tokens stood earlier, by their end. A whole text is read once, to be quick.
-    same = np.flatnonzero(text[:-1] == text[-1])
+    same = (text[:-1] == text[-1]).nonzero()[0]
     for length in range(LONGEST + 1):
         if length > 1:
             same = same[same >= length - 1]
@@ -42,17 +43,16 @@ def recall(text: Ids, base: Floats) -> tuple[Floats, Floats]:
         followed = text[same + 1] if length else text[1:]
         if not len(followed):
             break  # no longer context stood here either
-        counts = np.bincount(followed)
-        ids = np.flatnonzero(counts)
+        ids, counts = _tally(followed)
         varied = len(ids) / len(followed)
         kept *= DISCOUNT * varied  # of what the shorter contexts say
-        added.append((ids, (counts[ids] - DISCOUNT) / len(followed), kept))
+        added.append((ids, (counts - DISCOUNT) / len(followed), kept))
         if length:
             evidence[2 * length - 2 : 2 * length] = np.log1p(len(followed)), varied
-    p = kept * base  # once, since the vocabulary is large and the text is short
+    p *= kept  # once, since the vocabulary is large and the text is short
     for ids, gain, then in added:
         p[ids] += gain * (kept / then)
-    return p, evidence
+    return evidence
 
 
 def recall_targets(rows: Sequence[np.ndarray], base: Floats) -> tuple[Floats, Floats]:
@@ -63,7 +63,7 @@ def recall_targets(rows: Sequence[np.ndarray], base: Floats) -> tuple[Floats, Fl
     """
     targets = np.concatenate([row[1:] for row in rows]).astype(np.int64)
     contexts = np.repeat(np.arange(len(rows)), [len(row) - 1 for row in rows])
-    p, evidence = base, _no_evidence(len(base))
+    p, evidence = base, np.tile(NOTHING_SEEN, (len(base), 1))
     for length in range(LONGEST + 1):
         if length:  # a number for each row and its newest ids
             newest = [_shifted(row, length) for row in rows]
@@ -80,9 +80,17 @@ def recall_targets(rows: Sequence[np.ndarray], base: Floats) -> tuple[Floats, Fl
     return p, evidence
 
 
-def _no_evidence(places: int) -> Floats:
-    """The evidence of places whose newest tokens the text has never seen, (N, E)."""
-    return np.tile([0.0, 1.0], (places, LONGEST))
+def _tally(ids: Ids) -> tuple[Ids, Ids]:
+    """The different ids of one or more, ascending, and how often each occurs; quicker than
+    `np.unique` where there are few."""
+    ordered = np.sort(ids)
+    ends = np.empty(len(ids), bool)
+    ends[-1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=ends[:-1])
+    last = ends.nonzero()[0]
+    counts = last + 1
+    counts[1:] -= counts[:-1]
+    return ordered[last], counts
 
 
 def _shifted(row: np.ndarray, back: int) -> Ids:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from textwright.counts import kneser_ney, memory
 
 Floats = NDArray[np.float64]
+Logits = NDArray[np.float32]
 
 EVIDENCE = (*kneser_ney.EVIDENCE, *memory.EVIDENCE)
 ROUNDS = 60  # of expectation maximization, after which bits are known to four digits
@@ -55,22 +56,18 @@ EVEN = Shares(1 / 3, 1 / 3, 1 / 3)
 class Parts:
     """What each part predicts at some places, and what there is to weigh them by.
 
-    neural, counts, memory: the probability of one token at each place (N,), or of all (N, V); that
-    of the counts is what they and the neural model agree on, see `agree` · evidence (N, E), in the
-    order of EVIDENCE.
+    chances: the probability of one token at each place (N, 3), or of all (N, 3, V), by the parts in
+    the order of `Shares`; that of the counts is what they and the neural model agree on, see
+    `agree` · evidence (N, E), in the order of EVIDENCE.
     """
 
-    neural: Floats
-    counts: Floats
-    memory: Floats
+    chances: NDArray[np.floating]
     evidence: Floats
 
     def at(self, place: int) -> Self:
         """The parts at one place alone."""
         here = slice(place, place + 1)
-        return type(self)(
-            self.neural[here], self.counts[here], self.memory[here], self.evidence[here]
-        )
+        return type(self)(self.chances[here], self.evidence[here])
 
 
 @dataclass(frozen=True)
@@ -93,13 +90,12 @@ class Mixture:
         """The share of each part at each place, (N, 3)."""
         return _softmax(self.weights[0] + evidence @ self.weights[1:])
 
-    def mix(self, parts: Parts) -> Floats:
+    def mix(self, parts: Parts) -> NDArray[np.floating]:
         """The mixed probabilities, (N,) or (N, V)."""
-        neural, counts, memory = (
-            share.reshape(-1, *[1] * (parts.neural.ndim - 1))
-            for share in self.shares(parts.evidence).T
-        )
-        return neural * parts.neural + counts * parts.counts + memory * parts.memory
+        shares = self.shares(parts.evidence).astype(parts.chances.dtype)
+        if parts.chances.ndim == 2:
+            return np.einsum("ns,ns->n", shares, parts.chances)
+        return np.matmul(shares[:, None], parts.chances)[:, 0]
 
     def to_json(self) -> dict[str, Any]:
         names = ("always", *EVIDENCE)
@@ -116,15 +112,16 @@ class Mixture:
         return cls(np.array(weights, np.float64), Shares(**kept["usual"]), (neural, counts))
 
 
-def agree(neural: Floats, counts: Floats, powers: tuple[float, float]) -> Floats:
-    """What the counts and the neural model agree on, (N, V): the product of powers of their
-    probabilities, as a distribution. neural (N, V): log-probabilities; counts (N, V)."""
-    found = np.log(counts)
-    found *= powers[1]
-    found += powers[0] * neural
-    np.exp(found, out=found)  # of probabilities, so nothing overflows
-    found /= found.sum(1, keepdims=True)
-    return found
+def agree(neural: Logits, powered: Logits, power: float) -> None:
+    """Turn powers of the counts' probabilities (N, V), in place, into what the counts and the
+    neural model agree on: the product with powers of the model's, as a distribution.
+
+    neural (N, V): log-probabilities up to a constant · power: that of the neural model.
+    """
+    products = power * neural
+    np.exp(products, out=products)
+    powered *= products
+    powered /= powered.sum(1, keepdims=True)
 
 
 def fit_mixture(parts: Parts) -> Mixture:
@@ -134,9 +131,8 @@ def fit_mixture(parts: Parts) -> Mixture:
     shares so. The second is one step of Newton's method with a bound in place of the curvature
     (Böhning 1992), so the text becomes likelier in every round.
     """
-    stride = -(-len(parts.neural) // MOST)
-    chances = np.stack([parts.neural, parts.counts, parts.memory], 1)[::stride]
-    evidence = parts.evidence[::stride]
+    stride = -(-len(parts.evidence) // MOST)
+    chances, evidence = parts.chances[::stride], parts.evidence[::stride]
     mean, spread = evidence.mean(0), evidence.std(0)
     spread[spread == 0] = 1.0
     inputs = np.ones((len(chances), 1 + len(EVIDENCE)))

@@ -5,10 +5,9 @@ tokens. Only that sum needs more than the token itself:
 
     Σ p_model^a · p_counts^b
 
-After any context, p_counts is the probability after the newest token alone times a share, but for
-the few tokens that have followed two or more of the newest. And after one token, it is that of the
-single tokens times a share, but for the tokens that have followed it. So the sum is a product of
-matrices, and what these few tokens add.
+After any context, p_counts^b is that of the single tokens times a share, but for the few tokens
+that have followed the newest ones (`counts.powered`). So the sum is a product of matrices, and what
+these few tokens add.
 
 Letters: N places, V vocabulary, P different pairs of tokens in the corpus.
 """
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from textwright.counts.kneser_ney import KneserNey
+from textwright.counts.powered import PoweredCounts
 from textwright.evaluation.neural import judge
 from textwright.models import LanguageModel
 from textwright.progress import OnProgress
@@ -53,25 +53,19 @@ def agreements(
         return found[np.argsort(order)]
 
     neural, total = np.concatenate(judge(model, rows, judgment, 2, on_progress)).T
-    return np.exp(neural), np.exp(power * neural) * counted**sums.power / total
+    return np.exp(neural), np.exp(power * neural) * counted**sums.table.power / total
 
 
 class PoweredSums:
     """Sums over all tokens of a weight times a power of their probability by the counts."""
 
     def __init__(self, counts: KneserNey, power: float):
-        self.counts, self.power = counts, power
-        single = counts.levels[0].probability
-        self.single = torch.from_numpy(single**power)  # (V,)
-        if counts.order == 1:
-            return
-        pairs, size = counts.levels[1].keys, counts.vocab_size
-        first, self.tokens = np.divmod(pairs, size)
-        self.left = counts.levels[0].backoff ** power  # (V,): what a single token leaves to others
-        self.begins = pairs.searchsorted(np.arange(size + 1) * size).tolist()
-        unseen = counts.levels[0].backoff[first] * single[self.tokens]
-        self.pairs = counts.levels[1].probability + unseen  # (P,)
-        self.gains = torch.from_numpy(self.pairs**power - unseen**power)  # (P,)
+        self.table = table = PoweredCounts(counts, power)
+        self.single = torch.from_numpy(table.single)
+        if counts.order > 1:
+            first = np.repeat(np.arange(counts.vocab_size), np.diff(table.begins))
+            unseen = table.left[first] * table.single[table.tokens]
+            self.gains = torch.from_numpy(table.powered - unseen)  # (P,)
 
     def of(self, weights: Tensor, contexts: np.ndarray) -> Tensor:
         """The sum at each place (N,). weights (N, V) float32 · contexts (N, order − 1), as
@@ -80,18 +74,18 @@ class PoweredSums:
         found = weights @ self.single
         if not contexts.shape[1]:
             return found
-        newest = contexts[:, 0]
-        found *= torch.from_numpy(self.left[newest])
+        table, newest = self.table, contexts[:, 0]
+        counts, power = table.counts, table.power
+        found *= torch.from_numpy(table.left[newest])
         changes = np.flatnonzero(np.diff(newest)) + 1
         for begin, end in zip([0, *changes], [*changes, len(newest)], strict=True):
-            token = newest[begin]
-            pairs = slice(self.begins[token], self.begins[token + 1])
-            found[begin:end] += weights[begin:end, self.tokens[pairs]] @ self.gains[pairs]
-        places, added, kept = self.counts.beyond_pairs(contexts)
-        found *= torch.from_numpy(kept**self.power)
-        rows, tokens = np.divmod(places, self.counts.vocab_size)
-        keys = newest[rows] * self.counts.vocab_size + tokens
-        before = kept[rows] * self.pairs[self.counts.levels[1].keys.searchsorted(keys)]
-        gains = (before + added) ** self.power - before**self.power
+            pairs = table.after(newest[begin])
+            found[begin:end] += weights[begin:end, table.tokens[pairs]] @ self.gains[pairs]
+        places, added, kept = counts.beyond_pairs(contexts)
+        found *= torch.from_numpy(kept**power)
+        rows, tokens = np.divmod(places, counts.vocab_size)
+        keys = newest[rows] * counts.vocab_size + tokens
+        before = kept[rows] * table.pairs[counts.levels[1].keys.searchsorted(keys)]
+        gains = (before + added) ** power - before**power
         gained = gains * weights.reshape(-1)[places].numpy()
         return found + torch.from_numpy(np.bincount(rows, gained, len(weights)))

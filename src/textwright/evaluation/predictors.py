@@ -90,7 +90,9 @@ class MixedPredictor:
         from textwright.evaluation.agreement import PoweredSums, agreements
 
         of_model, of_counts = self.mixture.powers
-        if self._sums is None or self._sums.power != of_counts:  # it takes as long as some rows
+        if (
+            self._sums is None or self._sums.table.power != of_counts
+        ):  # it takes as long as some rows
             self._sums = PoweredSums(self.counts, of_counts)
         contexts = self.counts.contexts_of(rows)
         counted = self.counts.probabilities(contexts, _targets(rows))
@@ -99,7 +101,7 @@ class MixedPredictor:
         )
         recalled, remembered = recall_targets(rows, counted)
         evidence = np.concatenate([self.counts.evidence(contexts), remembered], 1)
-        parts = Parts(neural, agreed, recalled, evidence)
+        parts = Parts(np.stack([neural, agreed, recalled], 1), evidence)
         if self.fits:
             self.mixture = fit_mixture(parts)
         return _by_row(rows, -np.log(self.mixture.mix(parts)))

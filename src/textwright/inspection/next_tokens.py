@@ -113,8 +113,9 @@ def likeliest(
 
 def part_odds(parts: Parts | None, token_id: int) -> dict[str, Any]:
     """The probability of a token in each part of a mixture; empty where there are none."""
-    names = Shares._fields if parts else ()
-    return {name: float(getattr(parts, name)[0, token_id]) for name in names}
+    if parts is None:
+        return {}
+    return Shares(*parts.chances[0, :, token_id].tolist())._asdict()
 
 
 def seen(generator: Generator, ids: Sequence[int]) -> NDArray[np.int64]:
