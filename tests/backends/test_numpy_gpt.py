@@ -60,7 +60,6 @@ def test_prompts_of_different_lengths_and_what_follows_them(backends):
         for backend, reading in zip(backends, states, strict=True):
             reading[:] = backend.step(np.array([5, 6, 7, 8, 9]), reading[1])
     assert states[1][1].lengths.tolist() == (lengths + 5).tolist()
-    assert states[1][1].nbytes > 0
 
 
 def test_a_long_prompt_is_read_some_queries_at_a_time(backends, monkeypatch):

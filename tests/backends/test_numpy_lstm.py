@@ -139,7 +139,6 @@ def test_selected_and_joined_states_give_the_same_logits(cell: str) -> None:
         [state.select([2, 0, 2]), other, state.select(np.array([1]))]
     )
     assert picked.lengths.tolist() == [4, 6, 4, 5, 2]
-    assert picked.nbytes == 5 * other.nbytes > 0
     next_ids = random_ids(5, seed=3)
     logits, _ = backend.step(next_ids, picked)
     for place, row in enumerate([2, 0, 2, None, 1]):

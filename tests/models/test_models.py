@@ -47,7 +47,6 @@ def test_shapes(model):
     assert hidden.shape[:2] == (3, 5)
     assert model.project(hidden).shape == (3, 5, VOCABULARY)
     assert state.lengths.tolist() == [5, 5, 5]
-    assert state.nbytes > 0
 
 
 def test_a_token_changes_nothing_before_it(model):

@@ -23,7 +23,6 @@ class Readings:
 
     rows: list
     lengths: np.ndarray
-    nbytes = 0
 
     def select(self, rows):
         return Readings([self.rows[row] for row in rows], self.lengths[rows])

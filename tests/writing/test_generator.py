@@ -53,10 +53,6 @@ class SeenState:
     def lengths(self) -> np.ndarray:
         return np.array([len(ids) for ids in self.seen])
 
-    @property
-    def nbytes(self) -> int:
-        return 8 * int(self.lengths.sum())
-
     def select(self, rows: Sequence[int]) -> Self:
         return type(self)([self.seen[row] for row in rows])
 

@@ -39,10 +39,6 @@ class CountsState:
             np.concatenate([state.lengths for state in states]),
         )
 
-    @property
-    def nbytes(self) -> int:
-        return self.contexts.nbytes
-
 
 class CountsBackend:
     """An n-gram model. Its logits are log-probabilities."""
@@ -141,10 +137,6 @@ class MixedState:
     @property
     def lengths(self) -> Ids:
         return self.counts.lengths
-
-    @property
-    def nbytes(self) -> int:
-        return int(self.neural.nbytes) + self.counts.nbytes + sum(8 * t.length for t in self.texts)
 
 
 class MixedBackend:

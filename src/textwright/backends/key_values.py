@@ -120,10 +120,6 @@ class NumpyKeyValueState:
         lengths = np.concatenate([state.lengths for state in states])
         return cls(_Rows(leases), lengths, max(state.longest for state in states))
 
-    @property
-    def nbytes(self) -> int:
-        return sum(keys.nbytes + values.nbytes for keys, values in self.store.layers)
-
     def columns(self, layer: int) -> tuple[Floats, Floats]:
         """A copy of what a layer keeps of rows of one length: keys (B, G, C, K), values."""
         keys, values = (array[self.rows.slots] for array in self.store.layers[layer])

@@ -47,10 +47,6 @@ class NumpyRecurrentState:
             np.concatenate([state.lengths for state in states]),
         )
 
-    @property
-    def nbytes(self) -> int:
-        return self.hidden.nbytes + (0 if self.cell is None else self.cell.nbytes)
-
 
 class NumpyLSTM:
     """A recurrent model's weights as a backend."""

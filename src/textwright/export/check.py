@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 
 DOCUMENTS = 8
-CHARACTERS = 4_000  # of each document: one may be a novel
+CHARACTERS = 32_000  # of all together
 TOKENS = 256  # of each document
 
 
@@ -54,7 +53,7 @@ def largest_difference(
 
     Raises ExportError if the export turns a text into other ids than the run.
     """
-    texts = sample_texts(run, model)
+    texts = sample_texts(run, model, DOCUMENTS, CHARACTERS)
     differences = []
     for done, text in enumerate(texts):
         on_progress("Checking", done, len(texts))
@@ -71,11 +70,13 @@ def largest_difference(
     return float(torch.stack(differences).max())
 
 
-def sample_texts(run: Run, model: LanguageModel) -> list[str]:
-    """Beginnings of held-out documents; for a private run, texts that it writes itself."""
+def sample_texts(run: Run, model: LanguageModel, documents: int, characters: int) -> list[str]:
+    """Beginnings of so many held-out documents, evenly spaced, with so many characters in all; for
+    a private run, texts that it writes itself."""
     if not run.private:
         for part in ("test", "valid"):
-            if texts := [text[:CHARACTERS] for text in islice(run.held_out(part), DOCUMENTS)]:
-                return texts
+            if texts := list(run.held_out(part)):
+                chosen = texts[:: max(1, len(texts) // documents)][:documents]
+                return [text[: characters // len(chosen)] for text in chosen]
     generator = Generator(TorchBackend(model), run.tokenizer)
     return [sample.text for sample in generator.generate("", SamplingOptions(), num=DOCUMENTS)]

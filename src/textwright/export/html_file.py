@@ -116,7 +116,7 @@ def _cost(run: Run, arrays: Arrays, on_progress: OnStage) -> tuple[float, int]:
     on_progress("Measuring", 0, 2)
     predictor = open_predictor(run, "cpu")
     assert isinstance(predictor, NeuralPredictor | MixedPredictor)
-    texts = _texts(run, predictor.model)
+    texts = sample_texts(run, predictor.model, DOCUMENTS, CHARACTERS)
     stop = [run.tokenizer.stop_id]
     rows = [np.concatenate([stop, ids, stop]) for ids in run.tokenizer.encode_batch(texts)]
     nats = [sum(map(np.sum, predictor.score(rows)))]
@@ -125,13 +125,3 @@ def _cost(run: Run, arrays: Arrays, on_progress: OnStage) -> tuple[float, int]:
     nats.append(sum(map(np.sum, predictor.score(rows))))
     characters = sum(map(len, texts))
     return float(nats[1] - nats[0]) / math.log(2) / max(1, characters), characters
-
-
-def _texts(run: Run, model: models.LanguageModel) -> list[str]:
-    """Beginnings of held-out documents; for a private run, texts that it writes itself."""
-    if not run.private:
-        for part in ("test", "valid"):
-            if texts := list(run.held_out(part)):
-                chosen = texts[:: max(1, len(texts) // DOCUMENTS)][:DOCUMENTS]
-                return [text[: CHARACTERS // len(chosen)] for text in chosen]
-    return sample_texts(run, model)

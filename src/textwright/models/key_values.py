@@ -71,10 +71,6 @@ class KeyValueState:
             layers.append((join(keys), join(values)))
         return cls(layers, torch.cat([state.lengths for state in states]), columns, [columns])
 
-    @property
-    def nbytes(self) -> int:
-        return sum(keys.nbytes + values.nbytes for keys, values in self.layers)
-
     def detach(self) -> KeyValueState:
         """The same values, cut off from the graph."""
         return replace(self, layers=[(k.detach(), v.detach()) for k, v in self.layers])

@@ -65,10 +65,6 @@ class RecurrentState:
         lengths = torch.cat([s.lengths for s in states])
         return cls(hidden, torch.cat(cells, 1) if cells else None, lengths)
 
-    @property
-    def nbytes(self) -> int:
-        return self.hidden.nbytes + (0 if self.cell is None else self.cell.nbytes)
-
     def detach(self) -> RecurrentState:
         """The same values, cut off from the graph: truncated backpropagation through time."""
         cell = None if self.cell is None else self.cell.detach()

@@ -15,8 +15,6 @@ class BackendState(Protocol):
 
     @property
     def lengths(self) -> Any: ...  # (B,) ids read so far
-    @property
-    def nbytes(self) -> int: ...
     def select(self, rows: Any) -> Self: ...  # these rows, in this order, repeats allowed
     @classmethod
     def concat(cls, states: Sequence[Self]) -> Self: ...
