@@ -11,7 +11,7 @@ from textwright.backends.counts import with_counts
 from textwright.config import Config
 from textwright.errors import ConfigError
 from textwright.families import implementation
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run import Run
 from textwright.run.origin import Origin, choose_config
 from textwright.tokenizer import Tokenizer
@@ -172,7 +172,7 @@ class Writer:
     def known_sequences(
         self,
         length: int,
-        on_progress: OnStage = lambda stage, done, total: None,
+        on_progress: OnStage = silent,
     ) -> KnownSequences:
         """The sequences of `length` tokens in the training text, which is read for it once.
 
@@ -250,7 +250,7 @@ def train(
     private: bool = False,
     resume: bool = False,
     on_event: Callable[[TrainingEvent], None] = lambda event: None,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> Writer:
     """Train a run and load it. Raises a TextwrightError where something is wrong.
 
@@ -313,7 +313,7 @@ def compare(
     prompts: Sequence[str] = (),
     easy: bool = True,
     device: str = "auto",
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> Comparison:
     """Score models side by side on one held-out text. Raises a TextwrightError where something is
     wrong, or the comparison would be unfair.

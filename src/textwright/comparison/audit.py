@@ -14,7 +14,7 @@ from textwright.comparison.run_subject import RunSubject
 from textwright.corpus import CorpusOptions
 from textwright.evaluation.held_out import HeldOutText, choose_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 
 NO_PROOF = (
     "No proof is possible: a server gives the log-probabilities of a text, not whole distributions "
@@ -60,7 +60,7 @@ def audit(
     options: CorpusOptions | None = None,
     documents: int = 0,
     device: str = "auto",
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
     kept: KeptResults = NOTHING_KEPT,
 ) -> Audit:
     """Score a run, a folder of transformers or a server, and restore a sample of the text.

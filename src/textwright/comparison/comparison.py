@@ -25,7 +25,7 @@ from textwright.evaluation.diversity import Diversity, measure_diversity, word_s
 from textwright.evaluation.held_out import HeldOutText, choose_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.scores import BLOCK_CHARACTERS, RESAMPLES, redrawn_interval
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run import Run
 from textwright.wording import counted
 from textwright.writing.form import Form
@@ -223,7 +223,7 @@ def compare_models(
     prompts: Sequence[str] = (),
     easy: bool = True,
     device: str = "auto",
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
     kept: KeptResults = NOTHING_KEPT,
 ) -> Comparison:
     """Score models on one held-out text and let them write.

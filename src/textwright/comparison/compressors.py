@@ -22,7 +22,7 @@ import numpy as np
 from textwright.corpus import FEW_DOCUMENTS
 from textwright.errors import EvaluationError
 from textwright.evaluation.scores import BLOCK_CHARACTERS
-from textwright.progress import OnProgress
+from textwright.progress import OnProgress, silent
 
 END = "\0"
 MOST_MEMORY = (1 << 32) - 4096  # of PPMd
@@ -66,7 +66,7 @@ def primed_xz(text: bytes, room: int) -> Any:
 def costs(
     compressor: Any,
     documents: Sequence[str],
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Nats of each stretch of each document, and the stretches' first characters. Progress is in
     stretches."""

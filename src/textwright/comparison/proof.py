@@ -17,7 +17,7 @@ import numpy as np
 from textwright.comparison.subjects import Codec, Subject
 from textwright.errors import EvaluationError
 from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder
-from textwright.progress import OnProgress
+from textwright.progress import OnProgress, silent
 from textwright.writing.backend import moves, window_start
 from textwright.writing.sampling_steps import log_probabilities
 
@@ -58,7 +58,7 @@ def prove(
     subject: Subject,
     codec: Codec,
     documents: Sequence[str],
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
 ) -> Proof:
     """Restore documents from the subject's own probabilities, which its codec gives.
 
@@ -69,7 +69,7 @@ def prove(
     for done, document in enumerate(documents):
         on_progress(done, len(documents))
         # Alone, so that what is charged belongs to this document whatever is resampled.
-        charges.append(subject.measure([document], lambda done, total: None).bits)
+        charges.append(subject.measure([document], silent).bits)
         digits = encode(codec, document)
         lengths.append(len(digits))
         restored = decode(codec, digits, len(document) + 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from textwright.compute.memory import memory_errors
 from textwright.errors import EvaluationError
 from textwright.models import LanguageModel
-from textwright.progress import OnProgress
+from textwright.progress import OnProgress, silent
 from textwright.writing.backend import windows_of
 
 ROWS_AT_A_TIME = 64
@@ -28,7 +28,7 @@ targets of all rows in a line → what is said of each target (N, K)."""
 def score(
     model: LanguageModel,
     rows: list[np.ndarray],
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
 ) -> list[np.ndarray]:
     """Nats of every target of every row (row[1:]), each predicted from all that the model can look
     back on, in float32 on every device; for what else, see `judge`."""
@@ -45,7 +45,7 @@ def judge(
     rows: list[np.ndarray],
     judgment: Judgment,
     count: int,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
 ) -> list[np.ndarray]:
     """What is said of every target of every row (T, count), with the model in evaluation mode.
 

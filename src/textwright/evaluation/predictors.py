@@ -16,7 +16,7 @@ from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall_targets
 from textwright.counts.mixture import Mixture, Parts, fit_mixture
 from textwright.evaluation.kept import Array, KeptResults, fingerprint
-from textwright.progress import OnProgress
+from textwright.progress import OnProgress, silent
 from textwright.run import Run
 from textwright.writing.backend import Backend
 
@@ -27,14 +27,10 @@ if TYPE_CHECKING:
 CHUNK = 64  # rows that are scored together, and kept
 
 
-def _quiet(done: int, total: int) -> None:
-    """Tell nobody."""
-
-
 class Predictor(Protocol):
     """One distribution over texts."""
 
-    def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
+    def score(self, rows: list[np.ndarray], on_progress: OnProgress = silent) -> list[np.ndarray]:
         """Nats of every target (row[1:]) of every row: stop, ids, stop. on_progress: called with
         targets done and in all."""
 
@@ -48,7 +44,7 @@ class NeuralPredictor:
 
     model: LanguageModel
 
-    def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
+    def score(self, rows: list[np.ndarray], on_progress: OnProgress = silent) -> list[np.ndarray]:
         from textwright.evaluation.neural import score
 
         return score(self.model, rows, on_progress)
@@ -65,7 +61,7 @@ class CountsPredictor:
 
     counts: KneserNey
 
-    def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
+    def score(self, rows: list[np.ndarray], on_progress: OnProgress = silent) -> list[np.ndarray]:
         contexts = self.counts.contexts_of(rows)
         return _by_row(rows, -np.log(self.counts.probabilities(contexts, _targets(rows))))
 
@@ -86,7 +82,7 @@ class MixedPredictor:
     fits: bool = False
     _sums: PoweredSums | None = field(default=None, init=False)
 
-    def score(self, rows: list[np.ndarray], on_progress: OnProgress = _quiet) -> list[np.ndarray]:
+    def score(self, rows: list[np.ndarray], on_progress: OnProgress = silent) -> list[np.ndarray]:
         from textwright.evaluation.agreement import PoweredSums, agreements
 
         of_model, of_counts = self.mixture.powers

@@ -13,7 +13,7 @@ from textwright.evaluation.held_out import held_out_of, read_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import open_predictor, score_in_chunks
 from textwright.evaluation.scores import HeldOut, Scores, evaluate
-from textwright.progress import OnProgress
+from textwright.progress import OnProgress, silent
 from textwright.run import Run
 from textwright.writing.form import Form
 from textwright.writing.generator import Generator
@@ -25,7 +25,7 @@ def score_run(
     part: str = "test",
     device: str = "auto",
     fields: bool = False,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
     kept: KeptResults = NOTHING_KEPT,
 ) -> tuple[Scores, Adherence | None]:
     """Score a run on its own held-out documents, or on all documents of another corpus.

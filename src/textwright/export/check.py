@@ -11,7 +11,7 @@ import torch
 
 from textwright.errors import ExportError
 from textwright.models import LanguageModel, TorchBackend
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run import Run
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
@@ -47,7 +47,7 @@ def largest_difference(
     run: Run,
     model: LanguageModel,
     reloaded: Reloaded,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> float:
     """The largest difference in log-probability (nats) over held-out text of the run.
 

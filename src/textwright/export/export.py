@@ -15,7 +15,7 @@ from textwright.export import gguf_file, onnx_model, transformers_folder
 from textwright.export.check import Reloaded, largest_difference
 from textwright.files import filling, is_empty
 from textwright.models import LanguageModel
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run import Run
 
 
@@ -56,9 +56,7 @@ class Exported:
         return {**asdict(self), "out": str(self.out)}
 
 
-def export_run(
-    run: Run, to: str, out: Path, on_progress: OnStage = lambda stage, done, total: None
-) -> Exported:
+def export_run(run: Run, to: str, out: Path, on_progress: OnStage = silent) -> Exported:
     """Write a run's best weights into a new or empty folder, in the format `to` (one of FORMATS).
 
     The files appear there once they have been read back and found equal. Raises ExportError if

@@ -18,7 +18,7 @@ from textwright.export.check import sample_texts
 from textwright.export.html_page import make_page, read_page
 from textwright.export.html_payload import dequantized, describe, quantized, tables_of
 from textwright.files import replacing
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run import Arrays, Run
 from textwright.run.about import fields_of
 
@@ -52,7 +52,7 @@ def export_html(
     weights: str = "int8",
     license: str = "",
     lossy: bool = False,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> HTMLFile:
     """Write a run as one HTML file.
 

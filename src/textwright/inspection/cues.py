@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from textwright.errors import GenerationError
 from textwright.evaluation.adherence import other_values, whole_fields
 from textwright.evaluation.scores import redrawn_interval
-from textwright.progress import OnProgress
+from textwright.progress import OnProgress, silent
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend, padded, visible, window_start
@@ -101,7 +101,7 @@ def follow_cues(
     model: LanguageModel | None,
     pairs: Sequence[Pair],
     distances: Sequence[int] = DISTANCES,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
 ) -> list[Following]:
     """How far a run follows the cues of pairs, at each distance that some pair reaches.
 

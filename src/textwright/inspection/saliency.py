@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from textwright.compute.memory import memory_errors
 from textwright.models import LanguageModel
-from textwright.progress import OnProgress
+from textwright.progress import OnProgress, silent
 
 ELEMENTS = 2_000_000  # tokens × (widths of the vocabulary or of a layer) that are computed at once
 
@@ -29,7 +29,7 @@ def saliency(
     ids: NDArray[np.int64],
     places: NDArray[np.int64],
     targets: NDArray[np.int64],
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
 ) -> NDArray[np.float64]:
     """The saliency (N, T) in nats of each token for each of N predictions.
 

@@ -21,7 +21,7 @@ from textwright.inspection.next_tokens import (
     name_tokens,
     part_odds,
 )
-from textwright.progress import OnProgress
+from textwright.progress import OnProgress, silent
 from textwright.writing.backend import Backend, visible, windows_of
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_steps import log_probabilities
@@ -64,7 +64,7 @@ def surprisals(
     text: str,
     temperatures: Sequence[float] = (1.0,),
     top: int = 5,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
 ) -> list[Surprisal]:
     """Every token of a text with its surprisal, from left to right as if it were being written.
 

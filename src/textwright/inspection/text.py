@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from textwright.errors import GenerationError
 from textwright.inspection.next_tokens import NextTokens, Token, next_tokens, seen
 from textwright.inspection.surprisal import Surprisal, surprisals
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.wording import counted
 from textwright.writing.generator import Generator
 
@@ -99,7 +99,7 @@ def read_text(
     top: int = 5,
     views: Sequence[str] = TABLES,
     whole: bool = True,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> Reading:
     """Read a text and keep what the views show of it, as far as the model has it.
 

@@ -26,7 +26,7 @@ from textwright.errors import EvaluationError
 from textwright.inspection.inner import trace
 from textwright.inspection.properties import structure
 from textwright.models import LanguageModel
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import padded
 
@@ -101,7 +101,7 @@ def telling_units(
     model: LanguageModel,
     tokenizer: Tokenizer,
     documents: Sequence[str],
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> TellingUnits:
     """The units of a recurrent model that tell a property of the text, at most 12 and 3 for each
     property, the clearest first.
@@ -145,7 +145,7 @@ def stands_out(
     units: Floats,
     labels: Floats,
     random: np.random.Generator,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> tuple[Floats, Floats]:
     """The correlation (U, F) of units (N, U) with labels (N, F), and its p (U, F): how often, under
     shifted labels, any unit stands out as much for any of them."""

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textwright.evaluation.resampling import Compared, compare
-from textwright.progress import OnProgress
+from textwright.progress import OnProgress, silent
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
 from textwright.writing.echo import Reading
@@ -115,7 +115,7 @@ def measure_capability(
     training: Sequence[str],
     held_out: Sequence[str],
     options: SamplingOptions,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
     *,
     seed: int = 0,
 ) -> Capability:
@@ -215,7 +215,7 @@ def read_continuations(
     tokenizer: Tokenizer,
     texts: Sequence[str],
     options: SamplingOptions,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = silent,
 ) -> Continuations:
     """Read passages of at least PASSAGE characters. options: the run's own settings of sampling."""
     # Where a text ends, and how many beams write it, do not matter to its next token.

@@ -32,7 +32,7 @@ from textwright.memorisation.propensity import (
     measure_propensity,
 )
 from textwright.memorisation.training_text import SHORTEST, Span, TrainingText
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 from textwright.writing.backend import Backend
@@ -121,7 +121,7 @@ class Examiner:
         run: Run,
         corpus: Sequence[str | Path] = (),
         device: str = "auto",
-        on_progress: OnStage = lambda stage, done, total: None,
+        on_progress: OnStage = silent,
         kept: KeptResults = NOTHING_KEPT,
     ) -> None:
         self.run, self.device, self.on_progress = run, device, on_progress

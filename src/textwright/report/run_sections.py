@@ -11,7 +11,7 @@ from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.predictors import open_predictor
 from textwright.inspection.text import TABLES, read_text
 from textwright.memorisation.memorisation import Examiner
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.report.comparison import short_names
 from textwright.report.inspection import reading_sections
 from textwright.report.memorisation import section as memorisation_section
@@ -70,7 +70,7 @@ def run_sections(
     comparison: Comparison,
     looks: Sequence[str],
     device: str = "auto",
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
     kept: KeptResults = NOTHING_KEPT,
 ) -> list[Section]:
     """A section for each run of a comparison and each of the named LOOKS.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from textwright.api import Writer, load
 from textwright.errors import TextwrightError
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run.about import about
 from textwright.run.lock import check_idle
 from textwright.server.bodies import CompletionBody, InspectBody, TokenizeBody
@@ -221,7 +221,7 @@ def open_run(
     path: Path,
     limits: Limits,
     device: str = "cpu",
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> ServedRun:
     """A run folder to be served. Raises RunError where there is none, it is damaged, or it is being
     trained: its files change then.

@@ -19,7 +19,7 @@ from textwright.errors import EvaluationError
 from textwright.evaluation.copying import LENGTH, share_new
 from textwright.evaluation.diversity import Diversity, measure_diversity, split_words
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.sweep.judges import Judge
 from textwright.sweep.matching import (
     MATCHED,
@@ -152,7 +152,7 @@ def sweep(
     *,
     known_sequences: Callable[[int], KnownSequences] | None = None,
     seed: int = 0,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
     kept: KeptResults = NOTHING_KEPT,
 ) -> Sweep:
     """Write with each setting, from the same seeds, and compare with the real texts.

@@ -9,7 +9,7 @@ from textwright.errors import CorpusError
 from textwright.evaluation.held_out import HeldOutText, read_new_text
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import open_predictor
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run import Run
 from textwright.run.lock import locked
 from textwright.sweep.judges import CountsJudge, Judge, RunJudge
@@ -34,7 +34,7 @@ def sweep_run(
     known_sequences: Callable[[int], KnownSequences] | None = None,
     seed: int = 0,
     device: str = "auto",
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
     kept: KeptResults = NOTHING_KEPT,
 ) -> Sweep:
     """Sweep the settings over a run, beside documents that it has not read.

@@ -30,7 +30,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from textwright.corpus import Corpus, Part
 from textwright.errors import CorpusError
 from textwright.files import BYTECODE, RESULTS, cache_folder, sync, sync_tree
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.tokenizer import Tokenizer
 from textwright.training.encoded import (
     META,
@@ -69,7 +69,7 @@ class CachedCorpus:
 def encode_corpus(
     corpus: Corpus,
     tokenizer: Tokenizer,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> dict[Part, Documents]:
     """Encode each part, or find it in the cache; a damaged copy there is replaced.
 
@@ -97,7 +97,7 @@ def encode_corpus(
 def encode_privately(
     corpus: Corpus,
     tokenizer: Tokenizer,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> Iterator[Path]:
     """Give a folder for `open_encoded` that is removed at the end, mapped or not.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run import Run
 from textwright.run.recorded import recorded_corpus
 from textwright.training.cache import encode_corpus, encode_privately
@@ -18,7 +18,7 @@ def known_sequences(
     run: Run,
     length: int,
     sources: Sequence[str | Path] = (),
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> KnownSequences:
     """The sequences of `length` tokens in the documents that a run was trained on.
 

@@ -34,7 +34,7 @@ from textwright.freed import keep_freed_memory
 from textwright.models import LanguageModel
 from textwright.models.lora import trained
 from textwright.models.pretrained import begin
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.report.loss_curve import draw_loss_curve
 from textwright.report.model_card import write_model_card
 from textwright.run import SAMPLE_MARK, WEIGHTS, Checkpoint, Run
@@ -77,7 +77,7 @@ def train_run(
     init_from: Origin | None = None,
     private: bool = False,
     resume: bool = False,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
 ) -> TrainingEvents:
     """Train a run in the folder `out`, yielding every event.
 

@@ -17,7 +17,7 @@ from textwright.errors import CorpusError
 from textwright.families import NGramOptions
 from textwright.models import build
 from textwright.models.lora import adapt
-from textwright.progress import OnStage
+from textwright.progress import OnStage, silent
 from textwright.run.origin import Origin
 from textwright.tokenizer import Tokenizer
 from textwright.training.cache import encode_corpus
@@ -96,7 +96,7 @@ class Survey:
 def survey(
     corpus: Corpus,
     config: Config,
-    on_progress: OnStage = lambda stage, done, total: None,
+    on_progress: OnStage = silent,
     origin: Origin | None = None,
 ) -> Survey:
     """Read, tokenize and encode a corpus as training would, and train for a few seconds.
