@@ -34,7 +34,11 @@ def steps(made, count=3):
     return [made.train_step() for _ in range(count)]
 
 
-def with_room_for(rows, monkeypatch):
+CUDA = torch.OutOfMemoryError("CUDA out of memory")
+MPS = RuntimeError("MPS backend out of memory (MPS allocated: 17.96 GB)")
+
+
+def with_room_for(rows, monkeypatch, full=CUDA):
     """An accelerator that holds so many rows → the list of sizes that were tried on it."""
     backward, sizes = Trainer._backward, []
 
@@ -43,16 +47,17 @@ def with_room_for(rows, monkeypatch):
         size = max(len(batch.inputs) for batch in batches)
         sizes.append(size)
         if size > rows:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise full
         return backward(self, step, micro_batches)
 
     monkeypatch.setattr(Trainer, "_backward", limited)
     return sizes
 
 
-def test_a_full_accelerator_takes_the_batch_in_micro_batches(monkeypatch):
+@pytest.mark.parametrize("full", [CUDA, MPS])
+def test_a_full_accelerator_takes_the_batch_in_micro_batches(monkeypatch, full):
     whole = steps(trainer())
-    sizes = with_room_for(3, monkeypatch)
+    sizes = with_room_for(3, monkeypatch, full)
     made = trainer()
     parted = steps(made)
     assert [step.micro_batches for step in parted] == [4, 4, 4]

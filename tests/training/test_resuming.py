@@ -192,6 +192,17 @@ def test_a_device_that_is_full_outside_a_step_is_said(train, monkeypatch):
         train("train.max_steps=5")
 
 
+def test_a_device_that_is_full_when_a_run_resumes_is_said(train, monkeypatch):
+    train("train.max_steps=1")
+
+    def full(*_, **__):
+        raise RuntimeError("MPS backend out of memory")
+
+    monkeypatch.setattr(Trainer, "restore", full)
+    with pytest.raises(TrainingError, match="Memory ran out"):
+        train("train.max_steps=2", resume=True)
+
+
 def test_another_corpus_cannot_be_resumed_with(train, tmp_path):
     train("train.max_steps=1")
     (tmp_path / "other.txt").write_text("".join(f"{n}\n" for n in grammar.documents(250, seed=9)))

@@ -25,6 +25,14 @@ def memory_errors() -> Iterator[None]:
         raise
 
 
+def give_back(device: torch.device) -> None:
+    """Free what torch keeps of a device's memory for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
 def free_memory() -> int | None:
     """Bytes that the system, or the container, could still give; None if unknown (other than on
     Linux)."""

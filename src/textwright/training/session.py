@@ -18,6 +18,7 @@ import torch
 from textwright import __version__, models
 from textwright.compute import processes
 from textwright.compute.device import choose_device, choose_dtype, set_threads
+from textwright.compute.memory import memory_errors
 from textwright.config import Config
 from textwright.errors import ConfigError, GenerationError, RunError
 from textwright.evaluation.copying import measure_copying
@@ -217,9 +218,8 @@ def _restore_mixture(run: Run, prepared: Prepared) -> None:
 
 def _restore(run: Run, trainer: Trainer, checkpoint: Checkpoint) -> None:
     try:
-        trainer.restore(checkpoint)
-    except torch.OutOfMemoryError:
-        raise
+        with memory_errors():
+            trainer.restore(checkpoint)
     except (RuntimeError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[-1].strip().rstrip(".")
         raise RunError(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from textwright.compute import processes
 from textwright.compute.device import autocast
-from textwright.compute.memory import memory_errors
+from textwright.compute.memory import give_back, memory_errors
 from textwright.config import TrainOptions
 from textwright.errors import TrainingError
 from textwright.evaluation.scores import Scores
@@ -239,8 +239,9 @@ class Trainer:
         """
         while True:
             try:
-                return self._backward(step, self.micro_batches)
-            except torch.OutOfMemoryError as error:
+                with memory_errors():
+                    return self._backward(step, self.micro_batches)
+            except MemoryError as error:
                 alone = processes.rank_and_world()[1] == 1  # others would wait for this one
                 most = self.micro_batches >= self.layout.batch_size
                 if not alone or self.layout.carries or most:
@@ -251,7 +252,7 @@ class Trainer:
             # Out of the handler, so that what it held is free.
             self.progress = replace(self.progress, micro_batches=2 * self.micro_batches)
             self.optimizer.zero_grad()
-            torch.cuda.empty_cache()
+            give_back(self.device)
 
     def _what_needs_less(self) -> str:
         """What can still be changed so that a step needs less memory."""
