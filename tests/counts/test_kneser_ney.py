@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from textwright.counts.kneser_ney import KneserNey, count_model, count_models
+from textwright.counts.kneser_ney import KneserNey, _discounts, count_model, count_models
 
 STOP, VOCABULARY = 0, 7
 
@@ -86,8 +86,7 @@ class Enumerated:
             return [0, 0.5, 1, 1.5]
         y = n[1] / (n[1] + 2 * n[2])
         found = [0, *(k - (k + 1) * y * n[k + 1] / n[k] for k in (1, 2, 3))]
-        ok = all(0 <= d <= k for k, d in enumerate(found))
-        return found if ok else [0, 0.5, 1, 1.5]
+        return found if min(found[1:]) > 1e-3 else [0, 0.5, 1, 1.5]
 
     def probability(self, context: tuple[int, ...], token: int) -> float:
         n = len(context) + 1
@@ -185,3 +184,10 @@ def test_a_model_is_the_same_after_it_was_kept_as_arrays() -> None:
     rows = rows_of(corpus(6, 5, 10))
     for before, after in zip(scored(model, rows), scored(again, rows), strict=True):
         assert (before == after).all()
+
+
+def test_a_discount_of_zero_is_not_taken():
+    """Six tokens once, three twice, four three times and one four times: the formula gives 0 to
+    those of two, after which a context that has no others would leave nothing to what it lacks."""
+    often = [1] * 6 + [2] * 3 + [3] * 4 + [4]
+    assert _discounts(np.array(often)).tolist() == [0, 0.5, 1, 1.5]

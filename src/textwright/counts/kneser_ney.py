@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+LEAST = 1e-3  # a discount
 NONE = -1  # in place of a node: the text has no such n-gram
 # What is known of a context: the tokens of its longest part that the text has, and γ of that part.
 EVIDENCE = ("known", "backoff")
@@ -304,12 +305,12 @@ def _with_level(
 
 def _discounts(counts: NDArray[np.integer]) -> Floats:
     """The discounts of n-grams counted 0, 1, 2, and 3 or more times (Chen & Goodman 1999,
-    equation 26), or 0, 0.5, 1 and 1.5 where the counts are too few to tell."""
+    equation 26), or 0, 0.5, 1 and 1.5 where the counts are too few to tell: without a discount,
+    what a context has never had would be impossible."""
     n = np.bincount(np.minimum(counts, 5), minlength=6)[:5].astype(np.float64)
     fallback = np.array([0.0, 0.5, 1.0, 1.5])
     if not n[1:5].all():
         return fallback
     y = n[1] / (n[1] + 2 * n[2])
     found = np.array([0.0, *(k - (k + 1) * y * n[k + 1] / n[k] for k in (1, 2, 3))])
-    inside = (found >= 0) & (found <= np.arange(4))
-    return found if inside.all() else fallback
+    return found if (found[1:] > LEAST).all() else fallback
