@@ -22,7 +22,7 @@ from textwright.corpus import FEW_DOCUMENTS, CorpusOptions
 from textwright.errors import EvaluationError, GenerationError
 from textwright.evaluation.adherence import Adherence, adherence
 from textwright.evaluation.diversity import Diversity, measure_diversity, word_spans
-from textwright.evaluation.held_out import HeldOutText, choose_text
+from textwright.evaluation.held_out import HeldOutText, choose_text, evenly_spaced
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
 from textwright.evaluation.scores import BLOCK_CHARACTERS, RESAMPLES, redrawn_interval
 from textwright.progress import OnStage, silent
@@ -288,10 +288,9 @@ def beginnings(documents: Sequence[str], count: int, characters: int) -> list[tu
     follows. Fewer than `count` where there is too little text.
     """
     per_document = max(1, math.ceil(count / max(1, len(documents))))
-    places = np.linspace(0, len(documents) - 1, min(count, len(documents))).round().astype(int)
     room = characters + PROMPT_CHARACTERS
     found = []
-    for document in (documents[place] for place in places.tolist()):
+    for document in evenly_spaced(documents, count):
         stretches = min(per_document, max(1, len(document) // room))
         borders = np.linspace(0, len(document), stretches + 1).astype(int).tolist()
         for start, end in pairwise(borders):

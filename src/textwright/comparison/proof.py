@@ -17,6 +17,7 @@ import numpy as np
 from textwright.comparison.subjects import Codec, Subject
 from textwright.errors import EvaluationError
 from textwright.escape.arithmetic import ArithmeticDecoder, ArithmeticEncoder
+from textwright.evaluation.held_out import evenly_spaced
 from textwright.progress import OnProgress, silent
 from textwright.writing.backend import moves, window_start
 from textwright.writing.sampling_steps import log_probabilities
@@ -49,9 +50,7 @@ class Proof:
 
 def sample_for_proof(documents: Sequence[str]) -> list[str]:
     """The beginnings of a few documents, evenly spaced."""
-    count = min(DOCUMENTS, len(documents))
-    places = np.linspace(0, len(documents) - 1, count).round().astype(int).tolist()
-    return [documents[place][:CHARACTERS] for place in places]
+    return [document[:CHARACTERS] for document in evenly_spaced(documents, DOCUMENTS)]
 
 
 def prove(

@@ -48,11 +48,9 @@ class HeldOutText:
         """So many documents, evenly spaced; all of them if there are no more, or count is 0."""
         if not 0 < count < len(self.documents):
             return self
-        places = np.linspace(0, len(self.documents) - 1, count).round().astype(int).tolist()
-        chosen = [self.documents[place] for place in places]
         return replace(
             self,
-            documents=chosen,
+            documents=evenly_spaced(self.documents, count),
             source=f"{count:,} of the {len(self.documents):,} documents of {self.source}",
         )
 
@@ -64,6 +62,12 @@ class HeldOutText:
             "fingerprint": self.fingerprint,
             "source": self.source,
         }
+
+
+def evenly_spaced(documents: Sequence[str], count: int) -> list[str]:
+    """So many of the documents, from the first to the last; all of them if there are no more."""
+    places = np.linspace(0, len(documents) - 1, min(count, len(documents))).round().astype(int)
+    return [documents[place] for place in places.tolist()]
 
 
 def held_out_of(run: Run, part: str) -> HeldOutText:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from textwright.errors import ExportError
+from textwright.evaluation.held_out import evenly_spaced
 from textwright.models import LanguageModel, TorchBackend
 from textwright.progress import OnStage, silent
 from textwright.run import Run
@@ -76,7 +77,7 @@ def sample_texts(run: Run, model: LanguageModel, documents: int, characters: int
     if not run.private:
         for part in ("test", "valid"):
             if texts := list(run.held_out(part)):
-                chosen = texts[:: max(1, len(texts) // documents)][:documents]
+                chosen = evenly_spaced(texts, documents)
                 return [text[: characters // len(chosen)] for text in chosen]
     generator = Generator(TorchBackend(model), run.tokenizer)
-    return [sample.text for sample in generator.generate("", SamplingOptions(), num=DOCUMENTS)]
+    return [sample.text for sample in generator.generate("", SamplingOptions(), num=documents)]
