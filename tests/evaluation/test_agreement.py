@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_counts import VOCABULARY, counts_and_contexts
 
+from textwright.counts.powered import PoweredCounts
 from textwright.evaluation.agreement import PoweredSums
 
 
@@ -17,7 +18,7 @@ def test_sums_are_those_over_every_token(order, power, in_order):
         contexts = contexts[np.argsort(contexts[:, 0])]
     weights = np.random.default_rng(1).random((len(contexts), VOCABULARY)).astype(np.float32)
 
-    found = PoweredSums(counts, power).of(torch.from_numpy(weights), contexts)
+    found = PoweredSums(PoweredCounts(counts, power)).of(torch.from_numpy(weights), contexts)
 
     want = (weights * counts.distribution(contexts) ** power).sum(1)
     np.testing.assert_allclose(found.numpy(), want, rtol=1e-5)

@@ -5,7 +5,6 @@ import pytest
 from small_models import SMALL
 
 import textwright as tw
-from textwright.backends.counts import MixedBackend
 from textwright.counts.kneser_ney import count_model
 from textwright.counts.mixture import Mixture, Shares
 from textwright.evaluation.neural import score
@@ -44,7 +43,7 @@ def test_surprisal_of_a_mixture_is_of_the_whole_and_names_its_parts(letters, nam
     starts = np.array([0, len(ids)])
     counts = count_model(ids, starts, letters.stop_id, letters.vocab_size, 3)
     mixture = Mixture.constant(Shares(0.5, 0.3, 0.2))
-    mixed = Generator(MixedBackend(TorchBackend(model), counts, mixture), letters)
+    mixed = Generator(MixedPredictor(model, counts, mixture).backend(), letters)
     found = surprisals(mixed, TEXT)
     (charged,) = MixedPredictor(model, counts, mixture).score([row_of(letters, TEXT)])
     assert [token.nats for token in found] == pytest.approx(charged[:-1].tolist(), abs=1e-4)

@@ -10,6 +10,7 @@ from test_generator import CHARACTERS, RuleBackend, SeenState, whole_context
 
 from textwright.backends.counts import MixedBackend
 from textwright.counts.mixture import EVIDENCE, Mixture, Shares
+from textwright.counts.powered import PoweredCounts
 from textwright.writing import echo, engine
 from textwright.writing.backend import visible
 from textwright.writing.engine import Engine
@@ -23,9 +24,8 @@ TEXTS = ["abcabcabcacbbacab", "", "c", "cab" * 13, "a" * 8, "ab" * 4 + "c", "bca
 def gated() -> MixedBackend:
     """A mixture whose shares depend on the place."""
     weights = np.random.default_rng(5).normal(0, 0.7, (1 + len(EVIDENCE), 3))
-    return MixedBackend(
-        real_backend("NumPy GPT"), counts(), Mixture(weights, Shares(0.4, 0.3, 0.3))
-    )
+    mixture = Mixture(weights, Shares(0.4, 0.3, 0.3))
+    return MixedBackend(real_backend("NumPy GPT"), PoweredCounts(counts(), 0.75), mixture)
 
 
 ALL = {**BACKENDS, "gated mixture": gated}

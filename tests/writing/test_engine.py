@@ -16,6 +16,7 @@ from textwright.backends.counts import CountsBackend, MixedBackend
 from textwright.backends.key_values import NumpyKeyValueState
 from textwright.counts.kneser_ney import count_model
 from textwright.counts.mixture import Mixture
+from textwright.counts.powered import PoweredCounts
 from textwright.errors import GenerationError
 from textwright.writing.backend import Backend
 from textwright.writing.engine import Engine
@@ -44,7 +45,9 @@ BACKENDS = {
     "NumPy GPT": lambda: real_backend("NumPy GPT"),
     "torch GPT": lambda: real_backend("torch GPT"),
     "counts": lambda: CountsBackend(counts()),
-    "mixture": lambda: MixedBackend(real_backend("NumPy GPT"), counts(), Mixture.constant()),
+    "mixture": lambda: MixedBackend(
+        real_backend("NumPy GPT"), PoweredCounts(counts(), 0.75), Mixture.constant()
+    ),
 }
 
 OPTIONS = [

@@ -148,9 +148,10 @@ class MixedBackend:
 
     context_length: int | None = None  # no limit
 
-    def __init__(self, neural: Backend, counts: KneserNey, mixture: Mixture):
-        self.neural, self.counts, self.mixture = neural, CountsBackend(counts), mixture
-        self._powered = PoweredCounts(counts, mixture.powers[1])
+    def __init__(self, neural: Backend, powered: PoweredCounts, mixture: Mixture):
+        """powered: with the mixture's power."""
+        self.neural, self.mixture = neural, mixture
+        self.counts, self._powered = CountsBackend(powered.counts), powered
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Logits, MixedState]:
         """ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
@@ -254,4 +255,7 @@ def open_backend(weights: Mapping[str, np.ndarray], options: NGramOptions) -> Co
 def with_counts(backend: Backend, run: Run) -> Backend:
     """The backend of a run, with counts beside it if it is neural and has any."""
     counts = None if run.config.model.counted else run.counts
-    return backend if counts is None else MixedBackend(backend, counts, run.mixture())
+    if counts is None:
+        return backend
+    mixture = run.mixture()
+    return MixedBackend(backend, PoweredCounts(counts, mixture.powers[1]), mixture)

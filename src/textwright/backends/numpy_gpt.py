@@ -308,9 +308,9 @@ def _gelu(x: Floats) -> Floats:
 def _swiglu(x: Floats) -> Floats:
     """SiLU of the first half, times the second half (Shazeer 2020)."""
     gate, up = _halves(x)
-    gated = np.exp(-gate)
+    gated = np.tanh(np.float32(0.5) * gate)  # σ(x) = ½ + ½ tanh(x/2), which cannot overflow
     gated += 1
-    np.divide(gate, gated, out=gated)
+    gated *= np.float32(0.5) * gate
     gated *= up
     return gated
 

@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 from textwright.counts import kneser_ney, memory
 
 Floats = NDArray[np.float64]
-Logits = NDArray[np.float32]
 
 EVIDENCE = (*kneser_ney.EVIDENCE, *memory.EVIDENCE)
 ROUNDS = 60  # of expectation maximization, after which bits are known to four digits
@@ -112,11 +111,11 @@ class Mixture:
         return cls(np.array(weights, np.float64), Shares(**kept["usual"]), (neural, counts))
 
 
-def agree(neural: Logits, powered: Logits, power: float) -> None:
+def agree(neural: NDArray[np.float32], powered: NDArray[np.float32], power: float) -> None:
     """Turn powers of the counts' probabilities (N, V), in place, into what the counts and the
     neural model agree on: the product with powers of the model's, as a distribution.
 
-    neural (N, V): log-probabilities up to a constant · power: that of the neural model.
+    neural (N, V): logits of which the largest is 0 · power: that of the neural model.
     """
     products = power * neural
     np.exp(products, out=products)
@@ -124,8 +123,9 @@ def agree(neural: Logits, powered: Logits, power: float) -> None:
     powered /= powered.sum(1, keepdims=True)
 
 
-def fit_mixture(parts: Parts) -> Mixture:
-    """The mixture under which held-out text is likeliest; parts: of every target (N,).
+def fit_mixture(parts: Parts, powers: tuple[float, float] = POWERS) -> Mixture:
+    """The mixture under which held-out text is likeliest; parts: of every target (N,), with what
+    agrees by these powers.
 
     Expectation maximization: whose each target was, given the shares, then weights that make the
     shares so. The second is one step of Newton's method with a bound in place of the curvature
@@ -149,7 +149,7 @@ def fit_mixture(parts: Parts) -> Mixture:
     usual = Shares(*_softmax(inputs @ weights).mean(0).tolist())
     weights[1:] /= spread[:, None]
     weights[0] -= mean @ weights[1:]
-    return Mixture(weights, usual)
+    return Mixture(weights, usual, powers)
 
 
 def _softmax(values: Floats) -> Floats:

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.powered import PoweredCounts
 from textwright.evaluation.neural import judge
 from textwright.models import LanguageModel
@@ -53,39 +52,38 @@ def agreements(
         return found[np.argsort(order)]
 
     neural, total = np.concatenate(judge(model, rows, judgment, 2, on_progress)).T
-    return np.exp(neural), np.exp(power * neural) * counted**sums.table.power / total
+    return np.exp(neural), np.exp(power * neural) * counted**sums.powered.power / total
 
 
 class PoweredSums:
     """Sums over all tokens of a weight times a power of their probability by the counts."""
 
-    def __init__(self, counts: KneserNey, power: float):
-        self.table = table = PoweredCounts(counts, power)
-        self.single = torch.from_numpy(table.single)
-        if counts.order > 1:
-            first = np.repeat(np.arange(counts.vocab_size), np.diff(table.begins))
-            unseen = table.left[first] * table.single[table.tokens]
-            self.gains = torch.from_numpy(table.powered - unseen)  # (P,)
+    def __init__(self, powered: PoweredCounts):
+        self.powered = powered
+        self.singles = torch.from_numpy(powered.single_powers)
+        if powered.counts.order > 1:
+            unseen = powered.left_powers[powered.first] * powered.single_powers[powered.second]
+            self.gains = torch.from_numpy(powered.pair_powers - unseen)  # (P,)
 
     def of(self, weights: Tensor, contexts: np.ndarray) -> Tensor:
         """The sum at each place (N,). weights (N, V) float32 · contexts (N, order − 1), as
         `KneserNey.contexts_of` gives them; quick where places after the same token stand side by
         side."""
-        found = weights @ self.single
+        found = weights @ self.singles
         if not contexts.shape[1]:
             return found
-        table, newest = self.table, contexts[:, 0]
-        counts, power = table.counts, table.power
-        found *= torch.from_numpy(table.left[newest])
+        powered, newest = self.powered, contexts[:, 0]
+        counts, power = powered.counts, powered.power
+        found *= torch.from_numpy(powered.left_powers[newest])
         changes = np.flatnonzero(np.diff(newest)) + 1
         for begin, end in zip([0, *changes], [*changes, len(newest)], strict=True):
-            pairs = table.after(newest[begin])
-            found[begin:end] += weights[begin:end, table.tokens[pairs]] @ self.gains[pairs]
+            pairs = powered.after(newest[begin])
+            found[begin:end] += weights[begin:end, powered.second[pairs]] @ self.gains[pairs]
         places, added, kept = counts.beyond_pairs(contexts)
         found *= torch.from_numpy(kept**power)
         rows, tokens = np.divmod(places, counts.vocab_size)
         keys = newest[rows] * counts.vocab_size + tokens
-        before = kept[rows] * table.pairs[counts.levels[1].keys.searchsorted(keys)]
+        before = kept[rows] * powered.pair_chances[counts.levels[1].keys.searchsorted(keys)]
         gains = (before + added) ** power - before**power
         gained = gains * weights.reshape(-1)[places].numpy()
         return found + torch.from_numpy(np.bincount(rows, gained, len(weights)))

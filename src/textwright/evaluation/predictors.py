@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from textwright.backends.counts import CountsBackend, MixedBackend
 from textwright.counts.kneser_ney import KneserNey
 from textwright.counts.memory import recall_targets
 from textwright.counts.mixture import Mixture, Parts, fit_mixture
+from textwright.counts.powered import PoweredCounts
 from textwright.evaluation.kept import Array, KeptResults, fingerprint
 from textwright.progress import OnProgress, silent
 from textwright.run import Run
@@ -80,31 +82,36 @@ class MixedPredictor:
     counts: KneserNey
     mixture: Mixture = field(default_factory=Mixture.constant)
     fits: bool = False
-    _sums: PoweredSums | None = field(default=None, init=False)
+
+    @cached_property
+    def _powered(self) -> PoweredCounts:
+        return PoweredCounts(self.counts, self.mixture.powers[1])
+
+    @cached_property
+    def _sums(self) -> PoweredSums:
+        from textwright.evaluation.agreement import PoweredSums
+
+        return PoweredSums(self._powered)
 
     def score(self, rows: list[np.ndarray], on_progress: OnProgress = silent) -> list[np.ndarray]:
-        from textwright.evaluation.agreement import PoweredSums, agreements
+        from textwright.evaluation.agreement import agreements
 
-        of_model, of_counts = self.mixture.powers
-        if (
-            self._sums is None or self._sums.table.power != of_counts
-        ):  # it takes as long as some rows
-            self._sums = PoweredSums(self.counts, of_counts)
         contexts = self.counts.contexts_of(rows)
         counted = self.counts.probabilities(contexts, _targets(rows))
+        power = self.mixture.powers[0]
         neural, agreed = agreements(
-            self.model, of_model, self._sums, rows, contexts, counted, on_progress
+            self.model, power, self._sums, rows, contexts, counted, on_progress
         )
         recalled, remembered = recall_targets(rows, counted)
         evidence = np.concatenate([self.counts.evidence(contexts), remembered], 1)
         parts = Parts(np.stack([neural, agreed, recalled], 1), evidence)
         if self.fits:
-            self.mixture = fit_mixture(parts)
+            self.mixture = fit_mixture(parts, self.mixture.powers)
         return _by_row(rows, -np.log(self.mixture.mix(parts)))
 
     def backend(self) -> Backend:
         neural = NeuralPredictor(self.model).backend()
-        return MixedBackend(neural, self.counts, self.mixture)
+        return MixedBackend(neural, self._powered, self.mixture)
 
 
 def open_predictor(

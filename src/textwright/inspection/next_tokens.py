@@ -115,7 +115,7 @@ def part_odds(parts: Parts | None, token_id: int) -> dict[str, Any]:
     """The probability of a token in each part of a mixture; empty where there are none."""
     if parts is None:
         return {}
-    return Shares(*parts.chances[0, :, token_id].tolist())._asdict()
+    return dict(zip(Shares._fields, parts.chances[0, :, token_id].tolist(), strict=True))
 
 
 def seen(generator: Generator, ids: Sequence[int]) -> NDArray[np.int64]:
