@@ -72,14 +72,21 @@ def _near(documents: Documents, vocab_size: int) -> tuple[np.ndarray, np.ndarray
 
     Nothing is near across the end of a document; each begins with its stop.
     """
-    ids = np.insert(documents.ids.astype(np.int64), documents.starts[:-1], documents.stop_id)
-    owner = np.repeat(np.arange(len(documents)), documents.lengths + 1)
-    stride = -(-len(ids) // PLACES)
+    opening = documents.starts[:-1] + np.arange(len(documents))  # places of the stops
+    total = len(documents.ids) + len(documents)
+    left = np.arange(0, total, -(-total // PLACES))
+    owner = opening.searchsorted(left, "right") - 1
+    left -= opening[owner]  # from here on, places in their document
+
+    def tokens(owner: np.ndarray, place: np.ndarray) -> np.ndarray:
+        found = documents.ids[documents.starts[owner] + np.maximum(place - 1, 0)]
+        return np.where(place, found.astype(np.int64), documents.stop_id)
+
     keys = []  # of a pair and its distance
     for distance in range(1, WINDOW + 1):
-        left, right = slice(0, -distance, stride), slice(distance, None, stride)
-        together = owner[left] == owner[right]
-        one, other = ids[left][together], ids[right][together]
+        inside = left + distance <= documents.lengths[owner]
+        here, place = owner[inside], left[inside]
+        one, other = tokens(here, place), tokens(here, place + distance)
         for pairs in (one * vocab_size + other, other * vocab_size + one):
             keys.append(pairs * WINDOW + distance - 1)
     pairs, distances = np.divmod(np.sort(np.concatenate(keys)), WINDOW)
