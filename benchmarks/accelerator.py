@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from textwright.config import Config, presets
+from textwright.training.events import Step
 from textwright.training.session import train_run
-from textwright.training.trainer import Step
 
 CORPORA = {
     "recipes-lstm": "epicurious_recipes.json.gz",

@@ -23,9 +23,8 @@ from textwright.evaluation.runs import score_run
 from textwright.models.pretrained import find_origin
 from textwright.run import Run
 from textwright.run.origin import choose_config
-from textwright.training.events import Ready
+from textwright.training.events import Evaluation, Finished, Ready
 from textwright.training.session import train_run
-from textwright.training.trainer import Evaluation, Finished
 
 PROMPTS = ["After years", "A shinigami", "During the war"]
 VARIANTS = {

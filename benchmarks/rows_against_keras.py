@@ -32,7 +32,8 @@ from textwright.models.loss import PADDING_TARGET
 from textwright.tokenizer import Tokenizer
 from textwright.training.cache import encode_corpus
 from textwright.training.dataset import Batch, cut
-from textwright.training.trainer import Step, Trainer
+from textwright.training.events import Step
+from textwright.training.trainer import Trainer
 
 
 class Recorded:

@@ -25,8 +25,8 @@ from textwright.families import GPTOptions
 from textwright.models.pretrained import find_origin
 from textwright.run import Run
 from textwright.run.origin import choose_config
+from textwright.training.events import Step
 from textwright.training.session import train_run
-from textwright.training.trainer import Step
 
 # The corpora of the three articles, each with the documents that its preset makes of it.
 CORPORA = {

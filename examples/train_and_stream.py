@@ -10,7 +10,7 @@ from pathlib import Path
 
 import textwright as tw
 from textwright import grammar
-from textwright.training.trainer import Evaluation
+from textwright.training.events import Evaluation
 
 
 def show(event: object) -> None:

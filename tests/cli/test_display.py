@@ -19,8 +19,8 @@ from textwright.evaluation.scores import Scores
 from textwright.families import GPTOptions
 from textwright.report.model_card import write_model_card
 from textwright.run import Run
+from textwright.training.events import Step
 from textwright.training.survey import Estimate, Survey
-from textwright.training.trainer import Step
 from textwright.writing.sampling_options import sampling_options
 
 ODD = 'contains "[/b]" and [bold] :warning: \\'

@@ -15,9 +15,8 @@ from textwright.families import GPTOptions
 from textwright.models import TorchBackend, build, load
 from textwright.run import Run
 from textwright.tokenizer import Tokenizer, TokenizerOptions
-from textwright.training.events import Preview
+from textwright.training.events import Evaluation, Preview, Step
 from textwright.training.session import train_run
-from textwright.training.trainer import Evaluation, Step
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_options import SamplingOptions
 

@@ -27,8 +27,8 @@ from textwright.run import Run
 from textwright.run.origin import choose_config
 from textwright.tokenizer.byte_level import read_pretrained
 from textwright.training import survey
+from textwright.training.events import Evaluation, Step
 from textwright.training.session import train_run
-from textwright.training.trainer import Evaluation, Step
 
 STOP = "<|endoftext|>"
 TEXTS = [

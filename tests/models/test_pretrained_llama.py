@@ -22,8 +22,8 @@ from textwright.models import load, places
 from textwright.models.pretrained import find_origin
 from textwright.run import Run
 from textwright.run.origin import choose_config
+from textwright.training.events import Evaluation
 from textwright.training.session import train_run
-from textwright.training.trainer import Evaluation
 
 CONTEXT = 64
 KINDS = {

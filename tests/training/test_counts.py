@@ -24,8 +24,8 @@ from textwright.export import export_run
 from textwright.inspection.next_tokens import next_tokens
 from textwright.models import TorchBackend
 from textwright.run import Run
+from textwright.training.events import Evaluation, Finished
 from textwright.training.session import train_run
-from textwright.training.trainer import Evaluation, Finished
 from textwright.writing.sampling_steps import log_probabilities
 
 BESIDE = ["counts.longest=2"]
@@ -89,30 +89,9 @@ def test_a_mixture_weighs_each_probability(train):
     run = train()
     run.keep_mixture(MIXTURE)
     rows = HeldOut.of(run.held_out("valid"), run.tokenizer, run.escape).rows
-    targets = np.concatenate([row[1:] for row in rows])
-    neural = np.exp(-np.concatenate(score(models.load(run, "cpu"), rows)))
-    contexts = run.counts.contexts_of(rows)
-    counted = run.counts.probabilities(contexts, targets)
-    recalled, remembered = recall_targets(rows, counted)
-    evidence = np.concatenate([run.counts.evidence(contexts), remembered], 1)
     mixed = np.concatenate(open_predictor(run, "cpu").score(rows))
-    size = run.tokenizer.vocab_size
-    agreed = []
-    for context, target, by_model in zip(contexts, targets, every_chance(run, rows), strict=True):
-        by_counts = run.counts.probabilities(np.tile(context, (size, 1)), np.arange(size))
-        products = by_model**0.3 * by_counts**0.6
-        agreed.append(products[target] / products.sum())
-    parts = Parts(np.stack([neural, agreed, recalled], 1), evidence)
+    parts = parts_of(run, rows, 0.3, 0.6)
     assert np.exp(-mixed) == pytest.approx(MIXTURE.mix(parts), rel=1e-5)  # float32
-
-
-def every_chance(run, rows):
-    """The probability of every token by the neural model, before each target of all rows."""
-    model = models.load(run, "cpu").eval()
-    with torch.no_grad():
-        for row in rows:
-            hidden, _ = model.encode(torch.from_numpy(row[None, :-1].astype(np.int64)))
-            yield from model.project(hidden[0]).softmax(1).double().numpy()
 
 
 def test_a_run_of_an_earlier_version_predicts_as_it_did(train):
@@ -122,14 +101,36 @@ def test_a_run_of_an_earlier_version_predicts_as_it_did(train):
     kept = MIXTURE.to_json()
     del kept["powers"]
     run.write_text("mixture.json", json.dumps(kept))
+    mixed = np.concatenate(open_predictor(run, "cpu").score(rows))
+    parts = parts_of(run, rows, 0.0, 1.0)
+    assert np.exp(-mixed) == pytest.approx(MIXTURE.mix(parts), rel=1e-5)  # float32
+
+
+def parts_of(run, rows, of_model, of_counts):
+    """What each part gives to all targets of all rows, by the definitions; with powers of the
+    model's and the counts' probabilities."""
+    targets = np.concatenate([row[1:] for row in rows])
     neural = np.exp(-np.concatenate(score(models.load(run, "cpu"), rows)))
     contexts = run.counts.contexts_of(rows)
-    counted = run.counts.probabilities(contexts, np.concatenate([row[1:] for row in rows]))
+    counted = run.counts.probabilities(contexts, targets)
     recalled, remembered = recall_targets(rows, counted)
     evidence = np.concatenate([run.counts.evidence(contexts), remembered], 1)
-    mixed = np.concatenate(open_predictor(run, "cpu").score(rows))
-    parts = Parts(np.stack([neural, counted, recalled], 1), evidence)
-    assert np.exp(-mixed) == pytest.approx(MIXTURE.mix(parts), rel=1e-5)  # float32
+    size = run.tokenizer.vocab_size
+    agreed = []
+    for context, target, by_model in zip(contexts, targets, every_chance(run, rows), strict=True):
+        by_counts = run.counts.probabilities(np.tile(context, (size, 1)), np.arange(size))
+        products = by_model**of_model * by_counts**of_counts
+        agreed.append(products[target] / products.sum())
+    return Parts(np.stack([neural, agreed, recalled], 1), evidence)
+
+
+def every_chance(run, rows):
+    """The probability of every token by the neural model, before each target of all rows."""
+    model = models.load(run, "cpu").eval()
+    with torch.no_grad():
+        for row in rows:
+            hidden, _ = model.encode(torch.from_numpy(row[None, :-1].astype(np.int64)))
+            yield from model.project(hidden[0]).softmax(1).double().numpy()
 
 
 def test_bits_of_a_mixture_are_those_of_its_probabilities(train):
@@ -160,7 +161,7 @@ def test_the_best_evaluation_is_of_the_mixture(train):
     assert scores.loss < alone.loss
 
 
-def test_tables_name_both_parts(train):
+def test_tables_name_all_parts(train):
     run = train()
     run.keep_mixture(MIXTURE)
     table = next_tokens(api.load(run.path).generator, "a", [1.0], top=10_000)

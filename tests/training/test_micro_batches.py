@@ -15,8 +15,9 @@ from textwright.models.lora import adapt
 from textwright.training import micro_batches as memory
 from textwright.training.dataset import cut
 from textwright.training.encoded import Documents
+from textwright.training.events import Step
 from textwright.training.micro_batches import micro_batches_that_fit
-from textwright.training.trainer import Step, Trainer
+from textwright.training.trainer import Trainer
 
 
 def model(**options):

@@ -28,8 +28,9 @@ from textwright.run.origin import choose_config
 from textwright.tokenizer import Tokenizer
 from textwright.training import preparation
 from textwright.training.cache import encode_corpus
+from textwright.training.events import Step
 from textwright.training.session import train_run
-from textwright.training.trainer import Step, Trainer
+from textwright.training.trainer import Trainer
 
 # One training at a time
 

@@ -25,8 +25,7 @@ from textwright.evaluation.neural import score
 from textwright.evaluation.runs import score_run
 from textwright.evaluation.scores import HeldOut
 from textwright.run import Run
-from textwright.training.events import Preview, Ready
-from textwright.training.trainer import Evaluation, Finished, Step
+from textwright.training.events import Evaluation, Finished, Preview, Ready, Step
 
 # What a run leaves
 

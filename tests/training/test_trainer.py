@@ -15,9 +15,10 @@ from textwright.families import GPTOptions, LSTMOptions
 from textwright.models import build
 from textwright.training.dataset import cut
 from textwright.training.encoded import Documents
+from textwright.training.events import Evaluation, Finished, Step
 from textwright.training.opening import Opener
 from textwright.training.splitting import Splitter
-from textwright.training.trainer import Evaluation, Finished, Step, Trainer
+from textwright.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

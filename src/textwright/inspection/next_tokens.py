@@ -13,7 +13,7 @@ from textwright.backends.counts import MixedBackend
 from textwright.counts.mixture import Parts, Shares
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
-from textwright.writing.backend import Backend, visible
+from textwright.writing.backend import Backend, looks_back, visible
 from textwright.writing.generator import Generator
 from textwright.writing.sampling_steps import likeliest_ids, log_probabilities, temper
 
@@ -120,9 +120,7 @@ def part_odds(parts: Parts | None, token_id: int) -> dict[str, Any]:
 
 def seen(generator: Generator, ids: Sequence[int]) -> NDArray[np.int64]:
     """The ids (T,) that the model sees of a text; of a mixture, its neural model."""
-    backend = generator.backend
-    inner = backend.neural if isinstance(backend, MixedBackend) else backend
-    return visible(ids, generator.tokenizer.stop_id, inner.context_length)
+    return visible(ids, generator.tokenizer.stop_id, looks_back(generator.backend))
 
 
 def name_tokens(tokenizer: Tokenizer, ids: Iterable[int]) -> list[Token]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from textwright.config import Config
 from textwright.tokenizer import Tokenizer
-from textwright.training.dataset import Batch
+from textwright.training.dataset import Batch, choose_layout
 from textwright.training.encoded import Documents
 
 SAMPLED = 1_000_000  # ids that say whether there are empty lines between paragraphs
@@ -33,6 +34,15 @@ class Opener:
     stop_id: int
     rate: float
     seed: int
+
+    @classmethod
+    def wanted_by(cls, config: Config, documents: Documents, tokenizer: Tokenizer) -> Opener | None:
+        """The one that a config asks for; None where it asks for none, or where each document
+        begins a row anyway."""
+        rate = config.train.open_paragraphs
+        if not rate or choose_layout(config, documents).data.layout == "rows":
+            return None
+        return cls.of(documents, tokenizer, rate, config.train.seed)
 
     @classmethod
     def of(cls, documents: Documents, tokenizer: Tokenizer, rate: float, seed: int) -> Opener:

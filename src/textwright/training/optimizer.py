@@ -15,6 +15,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from textwright.config import TrainOptions
+from textwright.models import LanguageModel
+from textwright.models.contract import BY_TOKEN
+from textwright.models.lora import trained
+
 FUSED = ("cpu", "cuda")  # devices where torch updates all parameters in one pass over memory
 
 MOMENTUM = 0.95  # Muon's share of the mean gradient that is kept
@@ -30,6 +35,24 @@ POLYNOMIALS = (
     (3.6366, -2.7219, 0.5365),
     (2.6613, -1.9772, 0.4526),
 )
+
+
+def choose_optimizer(model: LanguageModel, options: TrainOptions, dtype: torch.dtype) -> Adam:
+    """Adam, AdamW, or Muon on the matrices of layers and AdamW on all else. Weight decay is for
+    matrices only, not for biases and norms."""
+    named = trained(model)
+    parameters = list(named.values())
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    how = (options.learning_rate, (options.beta1, options.beta2), options.epsilon)
+    if options.optimizer != "muon":
+        return Adam(groups, *how)
+    joined = model.joined_matrices()
+    inner = {name: p for name, p in named.items() if p.dim() == 2 and not name.startswith(BY_TOKEN)}
+    parts: dict[Tensor, Sequence[int]] = {p: joined.get(n, [len(p)]) for n, p in inner.items()}
+    return Muon(groups, parts, *how, dtype=dtype)
 
 
 class Adam:
@@ -137,13 +160,15 @@ class Muon(Adam):
         self,
         groups: Sequence[dict[str, Any]],
         parts: dict[Tensor, Sequence[int]],
-        *args: Any,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
         dtype: torch.dtype = torch.float32,
     ):
         """parts: of each matrix that Muon moves, the rows of the matrices that it consists of; the
-        singular values are those of each · groups and what follows: as for Adam · dtype: of the
-        products that change singular values."""
-        super().__init__(groups, *args)
+        singular values are those of each · dtype: of the products that change singular values · the
+        rest as for Adam."""
+        super().__init__(groups, lr, betas, eps)
         self._parts, self._dtype = parts, dtype
 
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:

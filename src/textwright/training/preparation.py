@@ -35,7 +35,6 @@ from textwright.run.recorded import find_recorded
 from textwright.tokenizer import Tokenizer
 from textwright.training.cache import encode_corpus, encode_privately
 from textwright.training.counting import choose_counts
-from textwright.training.dataset import choose_layout
 from textwright.training.encoded import Documents, open_encoded
 from textwright.training.opening import Opener
 from textwright.training.vocabulary import train_tokenizer
@@ -163,11 +162,8 @@ def _counts(
     longest, tokenizer = run.config.counts.longest, run.tokenizer
     if longest and processes.leads() and not run.has(COUNTS):
         on_progress("Counting", 0, 0)
-        openings = np.empty(0, np.int64)
-        rows = choose_layout(run.config, train).data.layout == "rows"
-        if (rate := run.config.train.open_paragraphs) and not rows:
-            opener = Opener.of(train, tokenizer, rate, run.config.train.seed)
-            openings = opener.openings(train)
+        opener = Opener.wanted_by(run.config, train, tokenizer)
+        openings = opener.openings(train) if opener else np.empty(0, np.int64)
         size = tokenizer.vocab_size
         run.keep_counts(choose_counts(train, held_out, size, longest, openings))
     processes.wait()

@@ -44,22 +44,23 @@ from textwright.tokenizer import Tokenizer
 from textwright.training.counted_embedding import embed_by_neighbors
 from textwright.training.counting import count_orders
 from textwright.training.dataset import choose_layout, cut
-from textwright.training.events import Copied, Preview, Ready, TrainingEvent, TrainingEvents
+from textwright.training.events import (
+    Copied,
+    Evaluation,
+    Finished,
+    Preview,
+    Progress,
+    Ready,
+    Step,
+    TrainingEvent,
+    TrainingEvents,
+)
 from textwright.training.opening import Opener
 from textwright.training.preparation import Prepared, prepare_run
 from textwright.training.sampled_softmax import TokenSampler
 from textwright.training.splitting import Splitter
 from textwright.training.start import Start, alone_in, choose_start, open_run
-from textwright.training.trainer import (
-    Change,
-    Evaluation,
-    Finished,
-    Progress,
-    Step,
-    Trainer,
-    reporting_full_memory,
-    to_arrays,
-)
+from textwright.training.trainer import Change, Trainer, reporting_full_memory, to_arrays
 from textwright.writing.generator import Generator as TextGenerator
 from textwright.writing.stream import TextStream
 
@@ -181,9 +182,8 @@ def _changes(config: Config, prepared: Prepared) -> list[Change]:
     changes: list[Change] = []
     if options.split_tokens:
         changes.append(Splitter(tokenizer.halves, options.split_tokens, options.seed).split)
-    if options.open_paragraphs and config.data.layout != "rows":
-        rate, seed = options.open_paragraphs, options.seed
-        changes.append(Opener.of(prepared.train, tokenizer, rate, seed).open)
+    if opener := Opener.wanted_by(config, prepared.train, tokenizer):
+        changes.append(opener.open)
     return changes
 
 

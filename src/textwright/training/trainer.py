@@ -13,8 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -27,74 +26,14 @@ from textwright.config import TrainOptions
 from textwright.errors import TrainingError
 from textwright.evaluation.scores import Scores
 from textwright.models import LanguageModel, ModelState
-from textwright.models.contract import BY_TOKEN
 from textwright.models.lora import trained
 from textwright.models.loss import PADDING_TARGET, TokenSample
 from textwright.run import Arrays, Checkpoint
 from textwright.training.dataset import Batch, Layout
+from textwright.training.events import Evaluation, Finished, Progress, Step
 from textwright.training.micro_batches import micro_batches_that_fit
-from textwright.training.optimizer import Adam, Muon
+from textwright.training.optimizer import Muon, choose_optimizer
 from textwright.training.sampled_softmax import TokenSampler
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step. loss: nats a target, estimated where the softmax is sampled · seconds:
-    training time so far · micro_batches: pieces that the batch was split into."""
-
-    kind: ClassVar = "step"
-    step: int
-    epoch: float
-    loss: float
-    learning_rate: float
-    gradient_norm: float
-    tokens: int
-    seconds: float
-    micro_batches: int
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Held-out scores after a step, or before the first; best: better than all before."""
-
-    kind: ClassVar = "evaluation"
-    step: int
-    epoch: float
-    scores: Scores
-    best: bool
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Why the training ended: "epochs", "max_steps", "time_budget", "early_stopping", or "counted"
-    for a model that is not trained by steps."""
-
-    kind: ClassVar = "finished"
-    step: int
-    epoch: float
-    reason: str
-    seconds: float
-
-
-TrainerEvent = Step | Evaluation | Finished
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Everything a trainer remembers that is not a tensor."""
-
-    step: int = 0
-    evaluated: int = -1  # the last step that was evaluated
-    best_step: int = -1
-    best_loss: float = math.inf
-    best_bits_per_character: float = math.inf
-    without_gain: int = 0  # evaluations since the best
-    stalled: int = 0  # evaluations since the best or the last cut of the rate
-    rate_scale: float = 1.0
-    seconds: float = 0.0
-    tokens: int = 0
-    micro_batches: int = 1  # pieces of a batch that memory asked for, if more than the options
-
 
 Change = Callable[[Batch, int, int, int, float], Batch]
 """(batch, step, share, shares, how much of the training is done) → another batch; the first is one
@@ -123,14 +62,14 @@ class Trainer:
         self.evaluate, self.dtype, self.evaluate_first = evaluate, dtype, evaluate_first
         self.device = next(model.parameters()).device
         model.recompute_blocks = options.recompute_blocks
-        self.optimizer = _optimizer(model, options, dtype)
+        self.optimizer = choose_optimizer(model, options, dtype)
         self.progress = Progress()
         self.states: list[ModelState | None] = [None] * options.accumulate
         steps = math.ceil(options.epochs * layout.steps_per_epoch)
         self.total_steps = min(steps, options.max_steps or steps)
         self.evaluate_every = options.evaluate_every or layout.steps_per_epoch
 
-    def run(self) -> Iterator[TrainerEvent]:
+    def run(self) -> Iterator[Step | Evaluation | Finished]:
         """Train to the end, yielding every step, every evaluation and the reason for stopping."""
         while True:
             if self._evaluation_is_due():  # also after a checkpoint that was taken just before one
@@ -403,24 +342,6 @@ class Trainer:
         )
         order = [row for process in self._lanes() for lanes in process for row in lanes]
         return state.select(np.argsort(order).tolist())
-
-
-def _optimizer(model: LanguageModel, options: TrainOptions, dtype: torch.dtype) -> Adam:
-    """Adam, AdamW, or Muon on the matrices of layers and AdamW on all else. Weight decay is for
-    matrices only, not for biases and norms."""
-    named = trained(model)
-    parameters = list(named.values())
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    how = (options.learning_rate, (options.beta1, options.beta2), options.epsilon)
-    if options.optimizer != "muon":
-        return Adam(groups, *how)
-    joined = model.joined_matrices()
-    inner = {name: p for name, p in named.items() if p.dim() == 2 and not name.startswith(BY_TOKEN)}
-    parts: dict[Tensor, Sequence[int]] = {p: joined.get(n, [len(p)]) for n, p in inner.items()}
-    return Muon(groups, parts, *how, dtype=dtype)
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:

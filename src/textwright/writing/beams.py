@@ -139,8 +139,7 @@ class Search:
         logprobs (V,), which are overwritten.
         """
         options = self._options
-        written = np.frombuffer(beam.ids, np.int64)
-        penalize(logprobs, options, written, beam.prompt_length, beam.stop_id, beam.copied)
+        penalize(logprobs, options, beam.history, beam.prompt_length, beam.stop_id, beam.copied)
         ids = np.flatnonzero(logprobs > -np.inf)
         temperature = 1.0
         if options.temperature and len(ids):

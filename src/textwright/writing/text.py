@@ -62,7 +62,7 @@ class Text(Row):
         text = self._decoder.push(new_id)
         if self._guide:
             text = self._guide.push(text)
-        count = len(self.ids) - self.prompt_length
+        count = self.count
         reason: FinishReason | None = None
         if count >= self.options.max_new_tokens:
             text += self._rest()

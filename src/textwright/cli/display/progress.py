@@ -21,8 +21,15 @@ from textwright.wording import clock, counted
 
 if TYPE_CHECKING:
     from textwright.run import Run
-    from textwright.training.events import Copied, Preview, Ready, TrainingEvent
-    from textwright.training.trainer import Evaluation, Finished, Step
+    from textwright.training.events import (
+        Copied,
+        Evaluation,
+        Finished,
+        Preview,
+        Ready,
+        Step,
+        TrainingEvent,
+    )
 
 PLAIN_INTERVAL = 10.0  # seconds of training between progress lines where there is no terminal
 RECENT_STEPS = 50  # over which loss and speed are shown
@@ -98,8 +105,7 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
 
     def follow(self, events: Generator[TrainingEvent]) -> dict[str, Any]:
         """Show events to the end, or until a signal → the summary that `train --json` prints."""
-        from textwright.training.events import Copied, Preview, Ready
-        from textwright.training.trainer import Evaluation, Finished, Step
+        from textwright.training.events import Copied, Evaluation, Finished, Preview, Ready, Step
 
         self.ready = self.finished = None
         with self._finishing_the_step(), closing(events):
