@@ -45,7 +45,7 @@ def exported(trained, tmp_path_factory):
     out = tmp_path_factory.mktemp("pages") / "story.html"
     export_html(Run.load(trained), out, weights="float32")
     sides = [(load(trained), CAREFUL), (load(trained), BOLD)]
-    names = ["temperature 0.5, top p 0.9", "temperature 1.2, top p 0.98"]
+    names = ["notes, temperature 0.5, top p 0.9", "notes, temperature 1.2, top p 0.98"]
     return SimpleNamespace(url=out.as_uri(), sides=sides, names=names)
 
 

@@ -63,7 +63,7 @@ def test_the_parts_of_a_mixture_are_those_that_python_mixes(page, mixed):
     ids = [run.tokenizer.stop_id, *run.tokenizer.encode(PROMPT).tolist(), *written]
     parts, _ = backend.read(np.array([ids]), np.array([len(ids)]))
     shares = backend.mixture.shares(parts.evidence)[0]
-    chances = (parts.neural[0, target], parts.counts[0, target], parts.memory[0, target])
+    chances = parts.chances[0, :, target]
     for found_of, ours in (("shares", shares), ("parts", chances)):
         assert list(found[found_of]) == ["neural", "counts", "memory"]
         assert list(found[found_of].values()) == pytest.approx(list(ours), rel=1e-4)

@@ -42,7 +42,7 @@ def page(browser, file):
     """The page, opened on a phone. It may report no error and ask for nothing else."""
     with open_on_phone(browser, file.as_uri()) as (page, requests):
         yield page
-        assert [url for url in requests if not url.startswith("blob:")] == [file.as_uri()]
+        assert {url for url in requests if not url.startswith("blob:")} == {file.as_uri()}
 
 
 def wait_for_end(page):
@@ -58,6 +58,96 @@ def test_the_page_writes_what_python_writes(page, run):
         text = page.inner_text("#text").removesuffix(" ■")
         (sample,) = load(run).generate(prompt, seed=seed)
         assert text == sample.text
+
+
+def set_length(page, length):
+    page.eval_on_selector("#all-settings", "details => details.open = true")
+    page.fill("[name=max_new_tokens]", str(length))
+
+
+def test_a_text_that_was_cut_off_goes_on_as_if_it_had_been_longer(page, run):
+    page.fill("[name=seed]", "3")
+    set_length(page, 5)
+    page.click("#write")
+    wait_for_end(page)
+    set_length(page, 4)
+    page.click("#go-on")
+    expect(page.locator("#token-8")).to_be_attached()
+    wait_for_end(page)
+    (sample,) = load(run).generate(seed=3, max_new_tokens=9)
+    assert page.inner_text("#text") == sample.text
+    expect(page.locator("#tree button")).to_have_count(1)
+    set_length(page, 100)
+    page.click("#go-on")  # to its end
+    expect(page.locator("#go-on")).to_be_disabled()
+    wait_for_end(page)
+    (whole,) = load(run).generate(seed=3, max_new_tokens=109)
+    assert whole.finish_reason == "stop"
+    assert page.inner_text("#text").removesuffix(" ■") == whole.text
+    expect(page.locator("#go-on")).to_be_disabled()
+
+
+def test_a_branch_is_as_long_as_the_form_says_from_where_it_begins(page):
+    set_length(page, 5)
+    page.click("#write")
+    wait_for_end(page)
+    page.click("#token-3")
+    page.fill("[name=min_new_tokens]", "20")
+    page.fill("[name=max_new_tokens]", "20")
+    page.locator("#alternatives [aria-pressed=false]").first.click()
+    expect(page.locator("#token-22")).to_be_attached()
+    wait_for_end(page)
+    expect(page.locator("#text .token")).to_have_count(23)
+
+
+def test_a_text_that_stands_there_is_not_written_twice(page):
+    for seed, count in [("0", 1), ("0", 1), ("1", 2), ("0", 2)]:
+        page.fill("[name=seed]", seed)
+        page.click("#write")
+        wait_for_status(page, "a second" if seed == "1" else "")
+        expect(page.locator("#halt")).to_be_disabled()
+        expect(page.locator("#tree button")).to_have_count(count)
+    wait_for_status(page, "was written before")
+    expect(page.locator("#tree [aria-current]")).to_contain_text("seed 0")
+
+
+def test_a_page_that_is_loaded_again_is_as_it_was_left(page):
+    page.fill("[name=seed]", "7")
+    page.click("#write")
+    wait_for_end(page)
+    page.click("#another")
+    wait_for_end(page)
+    page.check("[name=boldness][value=careful]")
+    set_length(page, 6)
+    page.locator("#tree button").first.click()
+    shown = page.inner_text("#text")
+    page.reload()
+    wait_for_status(page, "Ready")
+    expect(page.locator("[name=boldness][value=careful]")).to_be_checked()
+    expect(page.locator("[name=temperature]")).to_have_value("0.5")
+    expect(page.locator("[name=max_new_tokens]")).to_have_value("6")
+    expect(page.locator("[name=seed]")).to_have_value("8")
+    assert page.inner_text("#text") == shown
+
+
+def test_a_text_is_copied_with_its_prompt(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.fill("#prompt", "Warm butter")
+    page.click("#write")
+    wait_for_end(page)
+    page.click("#copy-text")
+    expect(page.locator("#copied-text")).to_have_text("Copied.")
+    text = page.inner_text("#text").removesuffix(" ■")
+    assert page.evaluate("navigator.clipboard.readText()") == "Warm butter" + text
+
+
+def test_of_a_long_prompt_the_end_stands_before_the_text(page):
+    page.fill("#prompt", "Warm butter. " * 500)
+    page.click("#write")
+    wait_for_end(page)
+    given = page.inner_text("#given")
+    assert given.startswith("[5,899 characters before] …")
+    assert given.endswith("Warm butter.") and len(given) < 700
 
 
 def test_everything_can_be_done_by_keyboard(page):
@@ -122,7 +212,7 @@ def test_writing_is_stopped_and_begun_again_while_it_goes_on(page):
     page.evaluate("document.getElementById('form').elements.max_new_tokens.value = 12")
     page.click("#write")
     wait_for_end(page)
-    expect(page.locator("#status")).to_have_text(re.compile("ended|are written"))
+    expect(page.locator("#status")).to_have_text(re.compile("ended|Cut off"))
     expect(page.locator("#tree button")).to_have_count(3)
 
 
@@ -160,7 +250,7 @@ def test_the_focus_goes_on_where_what_had_it_is_gone(page):
     assert page.evaluate(focused) == "undo"
     while page.is_enabled("#undo"):
         page.keyboard.press("Enter")
-    assert page.evaluate(focused) == "write"
+    assert page.evaluate(focused) == "true"
 
 
 def test_a_token_that_a_key_selects_is_in_view(page):
@@ -375,7 +465,10 @@ def test_a_setting_out_of_range_is_refused_where_it_stands(page):
     page.fill("[name=temperature]", "1")
     page.fill("[name=min_new_tokens]", "50")
     page.click("#write")
-    wait_for_status(page, "should not exceed the most")
+    expect(page.locator("[name=min_new_tokens]")).to_be_focused()
+    page.fill("[name=max_new_tokens]", "50")
+    page.click("#write")
+    wait_for_end(page)
 
 
 def test_the_page_fits_a_phone_and_says_whose_model_it_is(page):

@@ -77,11 +77,12 @@ def test_each_change_of_the_tree_is_undone(page):
             return [shapes, back, shape(tree)];
         }""",
     )
-    there, back, emptied = shapes
+    there, back, begun = shapes
     assert there[1] == ["The soup", "-mine", "--pan", "The dish"]
-    assert there[3] == ["The soup", "The dish"]
-    assert back[:5] == there[::-1]
-    assert emptied == []
+    assert there[3] == ["The soup", "-hot pan", "The dish"]  # the pan is kept
+    written = "The rice"  # which no undo takes away
+    assert back == [there[4], [*there[2], written], [*there[1], written]]
+    assert begun == [*there[0], written]
 
 
 def test_kept_texts_are_left_when_the_others_are_deleted(page):
@@ -98,6 +99,54 @@ def test_kept_texts_are_left_when_the_others_are_deleted(page):
             return [...both, ...shape(tree)];
         }""",
     ) == ["The soup", "-hot pan", "The hot pan"]
+
+
+def test_other_choices_at_one_token_stand_beside_each_other(page):
+    assert call(
+        page,
+        """() => {
+            const tree = new Tree();
+            const { id } = tree.add(madeOf("hot soup now"));
+            const cold = tree.add({ ...madeOf("hot rice now", id), place: 1 });
+            tree.add({ ...madeOf("hot pan now", cold.id), place: 1 }); // where the rice was chosen
+            tree.add({ ...madeOf("hot rice then", cold.id), place: 2 }); // after it
+            tree.add({ ...madeOf("cold rice now", cold.id), place: 0 }); // before it
+            return shape(tree);
+        }""",
+    ) == ["The hot soup now", "-rice now", "--then", "-pan now", "-cold rice now"]
+
+
+def test_what_is_kept_stays_where_it_branched_from_is_deleted(page):
+    assert call(
+        page,
+        """() => {
+            const tree = grow();
+            const [, , hot, pan] = tree.texts;
+            tree.keep(pan.id, true);
+            tree.remove(hot.id);
+            return [shape(tree), tree.get(pan.id).place];
+        }""",
+    ) == [["The soup", "-hot pan", "The dish"], 0]
+
+
+def test_the_same_request_finds_what_it_has_written(page):
+    assert call(
+        page,
+        """() => {
+            const tree = new Tree();
+            const options = { top_k: 3 };
+            const request = { run: "notes", prompt: "The", fields: null, options, seed: 7n };
+            const begun = tree.add({ ...request, begin: [], tokens: [{ id: 4, text: " soup" }] });
+            const unfinished = tree.written({ ...request, begin: [] });
+            tree.goOn(begun.id, { top_k: 3 }, [{ id: 4, text: " soup", finish_reason: "stop" }]);
+            const others = [{ seed: 8n }, { options: {} }, { begin: [4] }, { prompt: "A" }];
+            return [
+                unfinished,
+                tree.written({ ...request, begin: [] }).id === begun.id,
+                others.map((other) => tree.written({ ...request, begin: [], ...other })),
+            ];
+        }""",
+    ) == [None, True, [None] * 4]
 
 
 def test_saved_texts_are_read_again_beside_others(page):
@@ -188,8 +237,9 @@ def test_what_another_window_changed_is_taken_over_and_not_undone(page):
         }""",
     )
     both = ["theirs", "-cold soup", "The rice"]
-    assert told[:3] == [both, both, both[:2]]
-    assert told[3] == ["theirs", "-hot soup", "--pan", "-cold soup"]
+    assert told[:2] == [both, both]
+    assert told[2] == ["theirs", "-hot soup", "--pan", "-cold soup", "The rice"]
+    assert told[3] == told[2]  # the dish was deleted there
 
 
 @pytest.mark.parametrize(

@@ -80,12 +80,16 @@ def test_two_windows_show_and_keep_the_texts_of_both(window):
     other.fill("#text-name", "mine")
     other.press("#text-name", "Enter")
     expect(texts(one).nth(1)).to_contain_text("mine")
-    press(one, "#undo")  # what was done here: writing the first
+    press(one, "#delete")  # the first, which was written here
     expect(texts(other)).to_have_count(1)
     expect(texts(other)).to_contain_text("mine")
+    press(one, "#undo")
+    expect(texts(other)).to_have_count(2)
     leave(other)
     leave(one)
-    expect(texts(window())).to_contain_text("mine")
+    again = window()
+    expect(texts(again)).to_have_count(2)
+    expect(texts(again).nth(1)).to_contain_text("mine")
 
 
 def test_a_text_that_is_written_meanwhile_stays(window):

@@ -31,6 +31,7 @@ export class CallsView {
     const request = this.text ? requestOf(this.text) : this.inForm();
     const calls = makeCalls(request, page.run, page.side.address, page.side.keyed());
     find("call").textContent = calls.find(({ name }) => name === kind).text;
+    find("rounded").hidden = page.run.weights !== "int8"; // of an exported page
     find("copied").textContent = "";
   }
 

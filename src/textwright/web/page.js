@@ -19,11 +19,13 @@ import { keepInWindow, readInWindow } from "./keeping.js";
 import { showLossCurve } from "./loss_curve.js";
 import { Settings } from "./settings.js";
 import { TokenList } from "./token_list.js";
-import { Tree } from "./tree.js";
+import { Tree, wholeText } from "./tree.js";
 import { joinTree, keepTree, openTree } from "./tree_store.js";
 import { TreeView } from "./tree_view.js";
 
-const CHOSEN = `textwright run: ${location.pathname}`;
+const CHOSEN = `textwright run: ${location.pathname}`; // kept until the window is closed, as is
+const SHOWN = `textwright text: ${location.pathname}`;
+const MOST_GIVEN = 1_200; // characters of a prompt that stand before the text; of a longer one, half as many
 const PIECES_OF = { word: "words", char: "characters", symbols: "symbols", bpe: "pieces of words" };
 
 /**
@@ -70,6 +72,8 @@ export class Page extends EventTarget {
       find("write").click();
     });
     find("halt").addEventListener("click", () => this.halt());
+    find("go-on").addEventListener("click", () => this.goOn());
+    find("copy-text").addEventListener("click", () => this.copyText());
     find("runs").addEventListener("change", ({ target }) => this.choose(this.runs[target.selectedIndex]));
     find("key").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -80,7 +84,10 @@ export class Page extends EventTarget {
       find("key").hidden = true;
       this.begin();
     });
-    addEventListener("pagehide", () => this.keep());
+    addEventListener("pagehide", () => {
+      this.keep();
+      keepInWindow(SHOWN, String(this.shownId));
+    });
     addEventListener("storage", () => this.run && this.follow(() => joinTree(this.run, this.tree)));
     await this.begin();
   }
@@ -125,7 +132,7 @@ export class Page extends EventTarget {
     this.tree = tree;
     find("unkept").textContent = problem;
     this.tell("run");
-    this.show(tree.texts.at(-1)?.id ?? null);
+    this.show((tree.get(Number(readInWindow(SHOWN))) ?? tree.texts.at(-1))?.id ?? null);
     this.tellUnknown();
   }
 
@@ -134,7 +141,8 @@ export class Page extends EventTarget {
     const { options, seed } = this.settings;
     const { fields = null } = this.beginning.value;
     const run = this.run.name;
-    const { text } = await this.engine.tokenize({ run, ...this.beginning.value });
+    const { text, unknown } = await this.engine.tokenize({ run, ...this.beginning.value });
+    this.sayUnknown(unknown);
     return { run, prompt: text, fields, options, seed };
   }
 
@@ -142,27 +150,41 @@ export class Page extends EventTarget {
   async tellUnknown() {
     if (!this.engine) return;
     const asking = (this.asking = Symbol()); // an earlier answer may come later
-    let sentence = "";
     try {
       const { unknown } = await this.engine.tokenize({ run: this.run.name, ...this.beginning.value });
-      if (unknown.length) sentence = `The model does not know: ${unknown.join(", ")}`;
+      if (asking === this.asking) this.sayUnknown(unknown);
     } catch (error) {
-      sentence = error.message;
+      if (asking === this.asking) find("unknown").textContent = error.message;
       this.askKey(error);
     }
-    if (asking === this.asking) find("unknown").textContent = sentence;
   }
 
-  /** Go on from the same beginning with another token. */
+  sayUnknown(unknown) {
+    find("unknown").textContent = unknown.length ? `The model does not know: ${unknown.join(", ")}` : "";
+  }
+
+  /** Write from the same beginning with another token, as the form says now: so many tokens from there on. */
   branch(place, { id, before }) {
-    const { run, prompt, fields, options, seed, tokens, id: parent } = this.shown;
-    const begun = { run, prompt, fields, options, seed, parent, place };
+    if (!find("form").reportValidity()) return;
+    const { run, prompt, fields, tokens, id: parent } = this.shown;
+    const { options, seed } = this.settings;
+    const longer = { ...options, max_new_tokens: place + options.max_new_tokens };
+    const begun = { run, prompt, fields, options: longer, seed, parent, place };
     this.write({ ...begun, tokens: tokens.slice(0, place) }, { id, before });
   }
 
+  /** Go on with the text that is shown, where it was cut off: as if its limit had been higher from the beginning. */
+  goOn() {
+    const { options, tokens, ...shown } = this.shown;
+    const more = this.settings.options.max_new_tokens;
+    if (!(more > 0)) return find("form").reportValidity();
+    const longer = { ...options, max_new_tokens: Math.max(options.max_new_tokens, tokens.length + more) };
+    this.write({ ...shown, options: longer, tokens: tokens.slice(0, -1) }, tokens.at(-1));
+  }
+
   /**
-   * Write a text to its end, and add it to the tree. beginning: the text, or the promise of it · chosen:
-   * the token after those that it has.
+   * Write a text to its end, in the tree: its own if it is there already. beginning: the text, or the promise
+   * of it · chosen: the token after those that it has.
    */
   async write(beginning, chosen = null) {
     this.stop("Writing…");
@@ -175,27 +197,38 @@ export class Page extends EventTarget {
       const { tokens: given = [] } = begun;
       const known = chosen ? [...given, chosen] : given;
       const request = asked(begun, known);
-      const started = performance.now();
+      const same = begun.id ? null : this.tree.written(request);
+      if (same) {
+        this.show(same.id);
+        return this.stop("This text was written before. Another one: Another, or another seed.");
+      }
+      const asking = performance.now();
+      let started = null; // when the first new token came
       let tokens = null; // of the text, as soon as it has begun
       let read = 0;
       for await (const token of this.engine.write(request, signal)) {
         if (signal.aborted) break;
-        tokens ??= this.add({ ...begun, begin: request.begin, tokens: [...given] }).tokens;
+        tokens ??= this.put({ ...begun, begin: begun.begin ?? request.begin, tokens: [...given] }).tokens;
+        if (read >= known.length) started ??= performance.now();
         if (read >= given.length) tokens.push({ ...token, before: token.before ?? known[read]?.before ?? null });
         this.count = tokens.length - given.length;
         read++;
         this.list.grow();
       }
       if (signal.aborted) return; // an engine may end a text early, without an error
-      const speed = Math.round((1000 * this.count) / (performance.now() - started)).toLocaleString("en");
+      // The first one also took the reading of what stands before it.
+      const [timed, since] = this.count > 1 ? [this.count - 1, started] : [1, asking];
+      const speed = Math.round((1000 * timed) / (performance.now() - since)).toLocaleString("en");
       this.stop(`${counted(this.count, "token")}, ${speed} a second. ${ENDINGS[tokens.at(-1).finish_reason]}`);
     }, signal);
   }
 
-  add(text) {
-    const added = this.tree.add(text);
-    this.show(added.id);
-    return added;
+  /** Put a text into the tree, where it has an id in place of itself, and show it. */
+  put(text) {
+    const { id, options, tokens } = text;
+    const put = id ? this.tree.goOn(id, options, tokens) : this.tree.add(text);
+    this.show(put.id);
+    return put;
   }
 
   /** Add a text that was written beside the page, to the tree of its run, and show it. */
@@ -226,8 +259,26 @@ export class Page extends EventTarget {
     if (this.isWriting) this.tell("ended");
     turnOff(find("halt"), find("write"));
     this.list.rest();
+    this.offerMore();
     this.say(message);
     this.keep();
+  }
+
+  /** Offer to go on with the text that is shown if it was cut off. */
+  offerMore() {
+    const last = this.shown?.tokens.at(-1);
+    const cut = last && last.id !== null && [undefined, null, "length"].includes(last.finish_reason);
+    find("go-on").disabled = !cut || !this.engine || this.isWriting;
+  }
+
+  async copyText() {
+    try {
+      await navigator.clipboard.writeText(wholeText(this.shown));
+      find("copied-text").textContent = "Copied.";
+    } catch {
+      getSelection().selectAllChildren(find("written").querySelector(".story"));
+      find("copied-text").textContent = "It is marked: copy it with Ctrl+C.";
+    }
   }
 
   /** The text that is shown, or null. */
@@ -240,7 +291,9 @@ export class Page extends EventTarget {
     this.place = -1;
     this.looking.abort();
     find("written").hidden = !this.shown;
-    find("given").textContent = this.shown?.prompt ?? "";
+    find("given").textContent = shortened(this.shown?.prompt ?? "");
+    find("copied-text").textContent = "";
+    this.offerMore();
     this.list.show(this.shown?.tokens ?? []);
     this.tell("text");
   }
@@ -313,8 +366,15 @@ export class Page extends EventTarget {
   }
 }
 
+/** A prompt as it stands before the text. */
+function shortened(prompt) {
+  if (prompt.length <= MOST_GIVEN) return prompt;
+  const shown = prompt.slice(-MOST_GIVEN / 2);
+  return `[${(prompt.length - shown.length).toLocaleString("en")} characters before] …${shown}`;
+}
+
 const ENDINGS = {
   stop: "The text ended.",
-  length: "The most new tokens are written.",
+  length: "Cut off at the most new tokens; Go on writes more.",
   no_token_left: "Every token that could come next is forbidden by the settings.",
 };

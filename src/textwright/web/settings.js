@@ -1,6 +1,7 @@
 // The settings of sampling, as a form has them.
 
 import { make } from "./elements.js";
+import { keepInWindow, readInWindow } from "./keeping.js";
 import { explainEnd, explainSteps } from "./order.js";
 import { DEFAULTS } from "./sampling.js";
 
@@ -10,6 +11,7 @@ const BOLDNESS = {
   bold: { temperature: 1.2, top_p: 0.98 },
   own: {},
 };
+const SET = `textwright settings: ${location.pathname}`; // kept until the window is closed
 const ENDS = ["max_new_tokens", "min_new_tokens", "stop"]; // when a text ends, of which no word says anything
 
 export class Settings {
@@ -25,15 +27,26 @@ export class Settings {
       }
       this.explain();
     });
+    addEventListener("pagehide", () => {
+      const typed = this.typed.map(([{ name }, value]) => [name, value]);
+      keepInWindow(SET, JSON.stringify({ boldness: this.boldness, seed: String(this.seed), typed }));
+    });
   }
 
-  /** Show a run's own settings, changed as those of the run before were. */
+  /** Show a run's own settings, changed as those of the run before were, or of the page before it was loaded again. */
   show(run) {
-    const typed = this.own ? this.typed : [];
-    if (!this.own) this.elements.boldness.value = this.boldness = "own"; // a browser may bring back another
+    const typed = this.own ? this.typed : this.restored();
     this.own = run.options;
     this.set(this.boldness, typed);
     this.explain();
+  }
+
+  /** Set word and seed as they were when the page was left → what was typed then. */
+  restored() {
+    const { boldness, seed, typed } = JSON.parse(readInWindow(SET) ?? '{"boldness": "own", "seed": "0", "typed": []}');
+    this.elements.boldness.value = this.boldness = boldness; // a browser may bring back another
+    this.seed = BigInt(seed);
+    return typed.map(([name, value]) => [this.elements[name], value]);
   }
 
   /** What was changed by hand, [field, value] each. */
@@ -49,6 +62,9 @@ export class Settings {
       make("li", { className: value === "off" ? "off" : "" }, `${name}: ${value}`),
     );
     this.order.replaceChildren(...items);
+    const { min_new_tokens: least, max_new_tokens: most } = options;
+    const never = least > most ? "The least new tokens cannot be more than the most." : "";
+    this.elements.min_new_tokens.setCustomValidity(never);
     this.ending.textContent = `A text ${explainEnd(options)}.`;
   }
 

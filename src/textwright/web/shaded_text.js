@@ -18,7 +18,7 @@ export class ShadedText {
     this.onLook = onLook;
     this.tokens = [];
     element.addEventListener("click", ({ target }) => {
-      const place = [...element.children].indexOf(target);
+      const place = this.placeOf(target);
       if (place >= 0) this.pick(place);
     });
     element.addEventListener("focus", () => {
@@ -53,7 +53,9 @@ export class ShadedText {
   element(token, place) {
     const ends = token.finish_reason && !token.text;
     const properties = { className: "token", id: `${this.name}-${place}`, role: "option", ariaSelected: false };
-    const element = make("span", properties, ends ? " ■" : token.text);
+    const [space] = token.text.match(/^ *(?=\S)/) ?? [""]; // without a shade, which would stand alone at a line's end
+    const ink = make("span", { className: "ink" }, ends ? " ■" : token.text.slice(space.length));
+    const element = make("span", properties, ...(space ? [space] : []), ...(ends || token.text ? [ink] : []));
     const level = token.level ?? Math.min(1, -Math.log2(token.before ?? 1) / MOST_BITS);
     if (level) element.style.setProperty("--level", Math.abs(level));
     element.classList.toggle("less", level < 0);
@@ -63,6 +65,11 @@ export class ShadedText {
       element.ariaLabel = "end of the text";
     } else if (!token.text.trim()) element.ariaLabel = called(token);
     return element;
+  }
+
+  /** The number of the token that an element of the page belongs to; -1: none. */
+  placeOf(element) {
+    return [...this.text.children].indexOf(element.closest(".token"));
   }
 
   press(event) {
@@ -102,9 +109,9 @@ export function called({ text, finish_reason }) {
   return text.trim() || visible(text);
 }
 
-/** A token's text with its white space shown. */
+/** A token's text with its white space shown, and bytes of a character as they are written. */
 export function visible(text) {
-  return text ? text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") : "■ end of the text";
+  return text ? text.replace(/^bytes:/, "").replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") : "■ end of the text";
 }
 
 export function percent(p) {

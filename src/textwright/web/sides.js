@@ -65,13 +65,11 @@ export function nameOptions(options) {
   return said.length ? inWords(options, said) : "the model's own probabilities";
 }
 
-/** Both sides in words: what they do not share. */
+/** Both sides in words: the run, and the options that they do not share. */
 export function nameSides([one, other]) {
   const differing = Object.keys(one.options).filter((name) => !isSame(one.options[name], other.options[name]));
-  const names = [one, other].map(({ run, options }) =>
-    [...(one.run === other.run ? [] : [run]), ...(differing.length ? [inWords(options, differing)] : [])].join(", "),
-  );
-  return names[0] ? names : [`${one.run} (one)`, `${other.run} (other)`];
+  if (one.run === other.run && !differing.length) return [`${one.run} (one)`, `${other.run} (other)`];
+  return [one, other].map(({ run, options }) => (differing.length ? `${run}, ${inWords(options, differing)}` : run));
 }
 
 function inWords(options, names) {

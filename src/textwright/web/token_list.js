@@ -37,7 +37,7 @@ export class TokenList extends ShadedText {
 
   /** Look at the token under the pointer, unless one was tapped or is walked to by keyboard. */
   point(element) {
-    const place = [...this.text.children].indexOf(element);
+    const place = this.placeOf(element);
     const keyed = this.text.matches(":focus-visible") || this.choices.querySelector(":focus-visible");
     if (place >= 0 && place !== this.listed && !this.pinned && !keyed) this.select(place);
   }
@@ -89,6 +89,11 @@ export class TokenList extends ShadedText {
   select(place) {
     this.chosen = -1;
     this.choices.setAttribute("aria-busy", place !== this.listed); // until those of this place come
+    if (this.choices.hidden) {
+      this.choices.querySelector("h2").textContent = `“${called(this.tokens[place])}” …`;
+      this.choices.querySelector("tbody").replaceChildren();
+      this.choices.hidden = false;
+    }
     super.select(place);
   }
 

@@ -4,8 +4,8 @@
 // follows, also where that came of fields · parent: the id of the text that it branched from, at the
 // token number `place`; null for one that begins anew · begin: ids that it was begun with, also where what
 // it branched from is gone; an earlier page did not keep them.
-// A change puts new lists and new texts in place of old ones, so that it can be undone; only the tokens
-// of a text that is being written grow where they are.
+// A change puts new lists and new texts in place of old ones, so that it can be undone. What is written
+// comes into all lists, so that no undo takes it away: `before` has it, too.
 
 import { inJSON } from "./sampling.js";
 
@@ -18,12 +18,26 @@ export class Tree {
     this.before = []; // what `texts` was before each change
   }
 
-  /** Add a text → itself, with an id. */
-  add(text) {
+  /** Add a text, from a token on that its parent has: the one that it shares most with → itself, with an id. */
+  add({ parent = null, place = 0, ...text }) {
+    let above = this.get(parent);
+    while (above && above.parent !== null && place <= above.place) above = this.get(above.parent);
     const id = newId();
-    const added = { parent: null, place: 0, name: "", kept: false, tokens: [], ...text, id };
-    this.change([...this.texts, added]);
+    const added = { parent: above?.id ?? parent, place, name: "", kept: false, tokens: [], ...text, id };
+    this.everywhere((texts) => rooted([...texts, added]));
     return this.get(id);
+  }
+
+  /** Go on with a text in its place: other options, and tokens to which more come → itself. */
+  goOn(id, options, tokens) {
+    this.everywhere((texts) => texts.map((text) => (text.id === id ? { ...text, options, tokens } : text)));
+    return this.get(id);
+  }
+
+  /** The text that was written to its end after the same request, or null. */
+  written(request) {
+    const asked = sameness(request);
+    return this.texts.find((text) => text.begin && text.tokens.at(-1)?.finish_reason && sameness(text) === asked) ?? null;
   }
 
   get(id) {
@@ -47,23 +61,28 @@ export class Tree {
     this.replace(id, { kept });
   }
 
-  /** Delete a text with all its branches. */
+  /** Delete a text with its branches, but for those that are kept and their own. */
   remove(id) {
-    const gone = new Set([id, ...this.walk(id).map(({ text }) => text.id)]);
-    this.change(this.texts.filter((text) => !gone.has(text.id)));
+    const below = (id) => [id, ...this.branches(id).flatMap((text) => (text.kept ? [] : below(text.id)))];
+    this.without(new Set(below(id)));
   }
 
-  /** Delete all texts that are not kept; what is left branches from what is left. */
+  /** Delete all texts that are not kept. */
   removeOthers() {
-    const left = this.texts.filter((text) => text.kept);
-    this.change(left.map((text) => ({ ...text, ...this.branchOfKept(text) })));
+    this.without(new Set(this.texts.filter((text) => !text.kept).map(({ id }) => id)));
   }
 
-  /** Where a text branches from the nearest kept one above it: {parent, place}. */
-  branchOfKept({ parent, place }) {
+  /** Delete texts by their ids; what is left branches from what is left. */
+  without(gone) {
+    const left = this.texts.filter(({ id }) => !gone.has(id));
+    this.change(left.map((text) => ({ ...text, ...this.branchWithout(gone, text) })));
+  }
+
+  /** Where a text branches from the nearest one above it that stays: {parent, place}. */
+  branchWithout(gone, { parent, place }) {
+    if (!gone.has(parent)) return { parent, place };
     const above = this.get(parent);
-    if (!above || above.kept) return { parent, place };
-    return this.branchOfKept({ parent: above.parent, place: Math.min(place, above.place) });
+    return this.branchWithout(gone, { parent: above.parent, place: Math.min(place, above.place) });
   }
 
   get canUndo() {
@@ -77,6 +96,12 @@ export class Tree {
 
   replace(id, changed) {
     this.change(this.texts.map((text) => (text.id === id ? { ...text, ...changed } : text)));
+  }
+
+  /** Do to the texts, and to what an undo brings back, what an undo leaves. */
+  everywhere(work) {
+    this.texts = work(this.texts);
+    this.before = this.before.map(work);
   }
 
   change(texts) {
@@ -95,8 +120,7 @@ export class Tree {
       const own = texts.filter(({ id }) => !old.has(id) && !now.has(id));
       return rooted([...theirs.map((text) => (changed.has(text) ? text : here.get(text.id))), ...own]);
     };
-    this.texts = adopted(this.texts);
-    this.before = this.before.map(adopted);
+    this.everywhere(adopted);
   }
 
   /** The document that `take` reads. */
@@ -141,6 +165,11 @@ function rooted(texts) {
     known.add(text.id);
     return lost ? { ...text, parent: null, place: 0 } : text;
   });
+}
+
+/** What decides how a text goes on. */
+function sameness({ run, prompt, fields, begin, options, seed }) {
+  return JSON.stringify([run, prompt, fields ?? null, begin, inJSON(options), String(seed)]);
 }
 
 /** A text as JSON has it: seeds may exceed its numbers. */
