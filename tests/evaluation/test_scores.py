@@ -236,6 +236,20 @@ def test_few_documents_are_redrawn_in_blocks_of_text():
     assert low < bits.sum() / characters.sum() < high
 
 
+def test_a_short_rest_belongs_to_the_last_block():
+    """It would have few characters, and the stop's bits: drawn alone, many bits per character."""
+    for length, sizes in [(2_012, [1000, 1012]), (2_700, [1000, 1000, 700]), (12, [12])]:
+        rows = [np.arange(length + 2)]
+        given = HeldOut.sized(["a" * length], [np.arange(length + 1)], rows)
+        _, characters = numbers._blocks([np.ones(length + 1)], given)
+        assert characters.tolist() == sizes
+
+
+def test_an_interval_over_few_parts_is_doubted():
+    few, enough = (numbers.caution(units) for units in (2, numbers.FEW_UNITS))
+    assert "2 parts" in few and not enough
+
+
 def test_blocks_add_up_to_all_bits_and_characters():
     """With words there are several characters per token, and bits of the escape code."""
     given = held_out(["Hello there, ZEBRA! " * 130, "ab", ""], kind="word")

@@ -24,7 +24,7 @@ from textwright.evaluation.adherence import Adherence, adherence
 from textwright.evaluation.diversity import Diversity, measure_diversity, word_spans
 from textwright.evaluation.held_out import HeldOutText, choose_text, evenly_spaced
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults
-from textwright.evaluation.scores import BLOCK_CHARACTERS, RESAMPLES, redrawn_interval
+from textwright.evaluation.scores import BLOCK_CHARACTERS, RESAMPLES, caution, redrawn_interval
 from textwright.progress import OnStage, silent
 from textwright.run import Run
 from textwright.wording import counted
@@ -259,7 +259,8 @@ def compare_models(
         written = write(subject, starts, writing, tokens)
         texts = write(subject, shown, writing, tokens).texts if prompts else written.texts[:SHOWN]
         results.append((subject, found, written, texts))
-    easy_models, left_out = [], []
+    easy_models: list[EasyModel] = []
+    left_out = [doubt] if (doubt := caution(len(results[0][1].units()[0]))) else []
     if easy and runs:
         rows = measure_easy(runs[0], text.documents, on_progress, kept)
         left_out += rows.left_out

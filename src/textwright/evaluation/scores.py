@@ -17,9 +17,11 @@ from textwright.corpus import FEW_DOCUMENTS
 from textwright.escape import EscapeCode
 from textwright.evaluation.kept import Array
 from textwright.tokenizer import Tokenizer
+from textwright.wording import counted
 
 BLOCK_CHARACTERS = 1_000  # size of the blocks that are resampled if documents are few
 RESAMPLES = 1_000
+FEW_UNITS = 10  # an interval over fewer says little
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Scores:
     """loss: nats per target over whole documents · row_loss: over the targets of training rows ·
     padded_loss: the same sum divided by all cells of rows padded to the context, as sources that
     count padding print it; both None if the model was not trained on rows of one document each ·
-    interval: 95 % of resampled bits per character."""
+    interval: 95 % of resampled bits per character · units: documents or parts of the text that were
+    resampled; 0: not known."""
 
     loss: float
     perplexity: float
@@ -38,6 +41,7 @@ class Scores:
     interval: tuple[float, float]
     row_loss: float | None = None
     padded_loss: float | None = None
+    units: int = 0
 
     def to_json(self) -> dict[str, object]:
         """The scores that `textwright evaluate --json` prints."""
@@ -107,6 +111,7 @@ def evaluate(
     per_document = np.array([document.sum() for document in nats])
     bits = per_document / math.log(2) + held_out.escape_bits
     row_loss = padded_loss = None
+    units = units_of(nats, held_out)
     if row_length is not None:
         row_nats = float(sum(document[:row_length].sum() for document in nats))
         row_loss = row_nats / sum(min(len(document), row_length) for document in nats)
@@ -119,9 +124,10 @@ def evaluate(
         bits_per_byte=float(bits.sum() / held_out.bytes.sum()),
         documents=len(nats),
         tokens=held_out.targets,
-        interval=redrawn_interval(*units_of(nats, held_out)),
+        interval=redrawn_interval(*units),
         row_loss=row_loss,
         padded_loss=padded_loss,
+        units=len(units[0]),
     )
 
 
@@ -132,6 +138,16 @@ def units_of(nats: Sequence[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray,
         return _blocks(nats, held_out)
     bits = np.array([document.sum() for document in nats]) / math.log(2) + held_out.escape_bits
     return bits, held_out.characters.astype(np.float64)
+
+
+def caution(units: int) -> str:
+    """What makes intervals over so many units doubtful, in a sentence; empty: nothing."""
+    if not 0 < units < FEW_UNITS:
+        return ""
+    return (
+        f"The held-out text is short: its interval rests on {counted(units, 'part')} of it, which "
+        "is too few to trust it."
+    )
 
 
 def redrawn_interval(amounts: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
@@ -165,7 +181,8 @@ def _blocks(nats: Sequence[np.ndarray], held_out: HeldOut) -> tuple[np.ndarray, 
     for document, places, length, escape in zip(
         nats, held_out.places, held_out.characters, held_out.escape_bits, strict=True
     ):
-        count = max(1, -(-int(length) // BLOCK_CHARACTERS))
+        # What is left for less than half a block belongs to the last.
+        count = max(1, int(length / BLOCK_CHARACTERS + 0.5))
         block = np.minimum(places // BLOCK_CHARACTERS, count - 1)
         characters = np.full(count, float(BLOCK_CHARACTERS))
         characters[-1] = length - BLOCK_CHARACTERS * (count - 1)

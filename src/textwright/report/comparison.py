@@ -23,6 +23,7 @@ from textwright.report.page import (
 from textwright.wording import signed
 
 NONE = "–"
+SAME = 0.00005  # bits per character: a smaller difference is not printed
 
 
 def write_comparison(comparison: Comparison, path: Path, more: Sequence[Section] = ()) -> None:
@@ -62,6 +63,8 @@ def verdict(comparison: Comparison) -> str:
         pair for pair in comparison.pairs if {pair.a, pair.b} == {best.name, second.name}
     )
     gap, (low, high) = abs(between.difference), sorted(map(abs, between.interval))
+    if gap < SAME:
+        return f"{said}, and so does {names[second.name]}."
     if between.interval[0] <= 0 <= between.interval[1]:
         return f"{said}; that it is better than {names[second.name]} is not certain."
     return (

@@ -49,6 +49,8 @@ def show_survey(found: Survey, config: Config) -> None:
 
 def show_scores(scores: Scores) -> None:
     """The report of `textwright evaluate`."""
+    from textwright.evaluation.scores import caution
+
     low, high = scores.interval
     out.print(
         f"{counted(scores.documents, 'document')}, {counted(scores.tokens, 'token')}\n"
@@ -62,6 +64,8 @@ def show_scores(scores: Scores) -> None:
             f"within a row        {scores.row_loss:.4f}; "
             f"{scores.padded_loss:.4f} with padding counted"
         )
+    if doubt := caution(scores.units):
+        out.print(f"Note: {doubt}")
 
 
 def show_rivals(rivals: list[tuple[str, Scores, float]], floor: float) -> None:
