@@ -137,7 +137,8 @@ def test_continuations_cost_what_the_predictor_scores(counts):
     bits = bits_of(counts, UNSEEN[:40])
     assert found.bits == pytest.approx(bits, rel=1e-5)
     assert found.written == pytest.approx(2.0 ** -(bits * (PASSAGE - GIVEN)), rel=1e-3)
-    assert found.own == pytest.approx(found.written, rel=1e-5)
+    assert found.own == pytest.approx(found.written, rel=1e-3)
+    assert (found.own >= found.written * (1 - 1e-6)).all()  # what the text lacks is never written
 
 
 def test_greedy_is_what_greedy_decoding_writes(counts):

@@ -85,6 +85,23 @@ def test_counted_runs_write_and_show_what_comes_next(count, tmp_path):
     assert table.shares is None and table.next[1.0][0].counts is None
 
 
+@pytest.mark.parametrize("family", ["mixture", "counts"])
+def test_what_the_training_text_never_has_is_not_written(family, train, count, tmp_path):
+    """The notes have some fifty different bytes, and a byte-level vocabulary all 256."""
+    if family == "mixture":
+        path = train("tokenizer.kind=bpe", "tokenizer.vocab_size=300").path
+    else:
+        count("model.longest=2")
+        path = tmp_path / "counted"
+    writer = api.load(path)
+    backend = writer.generator.backend
+    logits, _ = backend.prefill(np.array([[writer.tokenizer.stop_id]]), np.array([1]))
+    expected = np.exp(log_probabilities(logits[0]))[backend.lacking].sum()
+    assert len(backend.lacking) > 150 and expected > 1e-4  # so that thousands would have some
+    texts = writer.generate(num=500, seed=1, max_new_tokens=20)
+    assert all(sample.text.isascii() for sample in texts)
+
+
 def test_a_mixture_weighs_each_probability(train):
     run = train()
     run.keep_mixture(MIXTURE)

@@ -46,7 +46,7 @@ class CountsBackend:
     context_length: int | None = None  # no limit
 
     def __init__(self, counts: KneserNey):
-        self.counts = counts
+        self.counts, self.lacking = counts, counts.lacking
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Logits, CountsState]:
         """ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""
@@ -152,6 +152,7 @@ class MixedBackend:
         """powered: with the mixture's power."""
         self.neural, self.mixture = neural, mixture
         self.counts, self._powered = CountsBackend(powered.counts), powered
+        self.lacking = self.counts.lacking
 
     def prefill(self, ids: Ids, lengths: Ids) -> tuple[Logits, MixedState]:
         """ids (B, T) padded on the right, lengths (B,) → logits (B, V), state."""

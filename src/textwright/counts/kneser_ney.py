@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,13 @@ class KneserNey:
     @property
     def order(self) -> int:
         return len(self.levels)
+
+    @cached_property
+    def lacking(self) -> Ids:
+        """The ids that the text never has; none are known of a model of single tokens."""
+        never = np.ones(self.vocab_size, bool)
+        never[self.levels[1].keys % self.vocab_size if self.order > 1 else slice(None)] = False
+        return never.nonzero()[0]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The model as named arrays, for a file."""

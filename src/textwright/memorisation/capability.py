@@ -27,7 +27,7 @@ from textwright.progress import OnProgress, silent
 from textwright.tokenizer import Tokenizer
 from textwright.writing.backend import Backend
 from textwright.writing.echo import Reading
-from textwright.writing.generator import with_ids
+from textwright.writing.generator import settled
 from textwright.writing.sampling import process
 from textwright.writing.sampling_options import SamplingOptions
 from textwright.writing.sampling_steps import NoTokenLeftError, log_probabilities
@@ -219,7 +219,7 @@ def read_continuations(
 ) -> Continuations:
     """Read passages of at least PASSAGE characters. options: the run's own settings of sampling."""
     # Where a text ends, and how many beams write it, do not matter to its next token.
-    options = with_ids(options, tokenizer).model_copy(
+    options = settled(options, backend, tokenizer).model_copy(
         update={"beams": 1, "no_copy": 0, "min_new_tokens": 0}
     )
     rows = [_Passage(number, text, tokenizer, options) for number, text in enumerate(texts)]

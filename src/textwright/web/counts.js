@@ -18,6 +18,8 @@ export class KneserNey {
       const [begins, tokens, probability, backoff] = ["begins", "tokens", "probability", "backoff"].map(of);
       this.levels.push({ begins, tokens, probability, backoff });
     }
+    const known = new Set(this.levels[1]?.tokens ?? Array(vocabSize).keys());
+    this.lacking = Array.from(Array(vocabSize).keys()).filter((id) => !known.has(id)); // that the text never has
   }
 
   begin() {
@@ -76,6 +78,7 @@ export class Mixture {
   constructor(neural, counts, { weights, powers }) {
     this.neural = neural;
     this.counts = counts;
+    this.lacking = counts.lacking;
     this.weights = weights;
     this.powers = powers;
   }

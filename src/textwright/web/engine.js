@@ -96,7 +96,9 @@ export class Engine {
   }
 
   open({ prompt, fields = null, options = {} }) {
-    return new Text(this.tokenizer, this.begin(prompt, fields), checkOptions(options));
+    const checked = checkOptions(options);
+    const forbid = [...checked.forbid, ...(this.reading.model.lacking ?? [])];
+    return new Text(this.tokenizer, this.begin(prompt, fields), { ...checked, forbid });
   }
 
   /** The next token of a text, forced or drawn. */

@@ -48,6 +48,12 @@ def looks_back(backend: Backend) -> int | None:
     return neural.context_length
 
 
+def lacking(backend: Backend) -> list[int]:
+    """The ids that a model's training text never has, as far as it knows, ascending."""
+    never: NDArray[np.int64] = getattr(backend, "lacking", np.empty(0, np.int64))
+    return never.tolist()
+
+
 def window_start(count: int, context_length: int | None) -> int:
     """Where the model's view of a row begins, when `count` ids precede the one it predicts.
 

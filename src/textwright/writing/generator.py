@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 from textwright.errors import GenerationError
 from textwright.tokenizer import Tokenizer
 from textwright.tokenizer.treatment import UNKNOWN
-from textwright.writing.backend import Backend
+from textwright.writing.backend import Backend, lacking
 from textwright.writing.engine import Engine
 from textwright.writing.form import Form
 from textwright.writing.prompt import Prompt, read_prompts
@@ -110,11 +110,13 @@ class Generator:
     ) -> list[Request]:
         """What an engine takes, one for each prompt; see `Request`, and `stream` on draws.
 
-        Tokens in the options may be given as text. Raises GenerationError where an option does not
+        Tokens in the options may be given as text. Those that the training text never has, such as
+        bytes of other scripts, are forbidden, too. Raises GenerationError where an option does not
         suit the tokenizer.
         """
         seeds = seed if isinstance(seed, Sequence) else [int(seed)] * len(prompts)
-        options, known = with_ids(options, self.tokenizer), self._known(options.no_copy)
+        known = self._known(options.no_copy)
+        options = settled(options, self.backend, self.tokenizer)
         # Texts of each prompt: ids that are no whole characters can read alike.
         begun: Counter[tuple[str, tuple[int, ...]]] = Counter()
         requests = []
@@ -156,6 +158,14 @@ class Generator:
                 "no_copy needs the training text, which is not at hand here: leave it out."
             )
         return self.known_sequences(length)
+
+
+def settled(options: SamplingOptions, backend: Backend, tokenizer: Tokenizer) -> SamplingOptions:
+    """The options with their tokens as ids, and all tokens forbidden that the backend's training
+    text never has. Raises GenerationError as `with_ids` does."""
+    options = with_ids(options, tokenizer)
+    never = lacking(backend)
+    return options.model_copy(update={"forbid": [*options.forbid, *never]}) if never else options
 
 
 def with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
