@@ -16,6 +16,10 @@ __version__ = "0.2.0.dev0"
 __all__ = ["TextwrightError", "Writer", "compare", "load", "train"]
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     """Load the API when it is asked for, so that the command line answers at once."""
     if name in ("Writer", "compare", "load", "train"):

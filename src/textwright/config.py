@@ -5,6 +5,7 @@ Precedence: flag > config file > preset > default. Each default stands beside it
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -375,6 +376,19 @@ def _all_settings(settings: Iterable[str]) -> dict[str, Any]:
     return merged
 
 
+def _meant(wrong: str, family: str) -> str:
+    """What a wrong name of an option was probably to be; empty: nothing is near."""
+    tables = {**{name: type(value) for name, value in Config()}, "model": FAMILIES[family]}
+    names = [
+        f"{table}.{name}"
+        for table, kind in tables.items()
+        for name in getattr(kind, "model_fields", ())
+    ]
+    elsewhere = [name for name in names if name.endswith(f".{wrong.rpartition('.')[2]}")]
+    close = elsewhere or difflib.get_close_matches(wrong, names, n=1, cutoff=0.8)
+    return f"; perhaps {close[0]} is meant" if close else ""
+
+
 def _family(config: Mapping[str, Any]) -> Any:
     model = config.get("model", {})
     return model.get("family") if isinstance(model, Mapping) else None
@@ -393,9 +407,9 @@ def _problem(item: Any, values: Mapping[str, Any]) -> str:
     where = ".".join(map(str, item["loc"]))
     if item["type"] == "extra_forbidden":
         of_model = item["loc"][0] == "model"
-        return f"there is no option {where}" + (
-            f" of family {_family(values) or DEFAULT_MODEL.family}" if of_model else ""
-        )
+        family = _family(values) or DEFAULT_MODEL.family
+        whose = f" of family {family}" if of_model else ""
+        return f"there is no option {where}{whose}{_meant(where, family)}"
     message = item["msg"].removeprefix("Value error, ")
     if isinstance(item["input"], Mapping):  # options that are wrong only together
         return f"{where}: {message}" if where else message

@@ -116,6 +116,15 @@ def test_evaluate(tw, tw_json, trained):
     assert f"{found['loss']:.4f} nats" in tw("evaluate", trained)[1]
 
 
+def test_a_score_on_what_was_trained_on_is_said_to_be_unfair(tw, trained, notes, tmp_path):
+    assert "Note: " not in tw("evaluate", trained)[1]
+    said = " ".join(tw("evaluate", trained, notes)[1].split())
+    assert "is the corpus that" in said and "leave it out" in said
+    excerpt = tmp_path / "excerpt.txt"
+    excerpt.write_text("".join(f"{text}\n" for text in Run.load(trained).held_out("test")), "utf-8")
+    assert "Note: " not in tw("evaluate", trained, excerpt)[1]
+
+
 def test_evaluate_fields(tw, tw_json, formed):
     found = tw_json("evaluate", formed, "--fields")
     assert found["documents"] == Run.load(formed).corpus()["parts"]["test"]
@@ -233,13 +242,16 @@ def test_demo(tw, monkeypatch, tmp_path, tiny):
             ["train", "NOTES", "--set", "train.optimizer=adam", "--set", "train.weight_decay=0.1"],
             "set train.optimizer=adamw.",
         ),
-        (["corpus", "ONE", "--from", "RUN"], "There is too little text to train on"),
+        (["corpus", "ONE", "--from", "RUN"], "There are too few documents, 0 to train on and 0"),
+        (["summary", "auto"], "textwright corpus FILE shows it"),
+        (["train", "NOTES", "--set", "train.epoch=3"], "perhaps train.epochs is meant"),
+        (["train", "NOTES", "--set", "train.dropout=0"], "perhaps model.dropout is meant"),
         (["generate", "RUN", "--length-penalty", "2"], "are about beams: add --beams"),
         (["generate", "RUN", "--early-stopping", "True"], "are about beams: add --beams"),
         (["generate", "RUN", "--interactive", "--field", "a=b"], "leave out --prompt"),
         (["train", "NOTES", "--time-budget", "40x"], "this is not a time; give seconds, or for"),
         (["summary", "small-gpt", "--set", "model.width=65"], "set key_width and value_width."),
-        (["summary", "demo", "--set", "model.width=65"], "no option model.width of family lstm."),
+        (["summary", "demo", "--set", "model.width=65"], "no option model.width of family lstm"),
         (
             ["train", "NOTES", "--preset", "demo", "--set", "train.lora_rank=4"],
             "model.family gpt only; leave it out.",

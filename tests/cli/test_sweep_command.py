@@ -119,7 +119,7 @@ def test_the_text_that_a_run_was_trained_on_is_no_real_text(tw, tiny, tmp_path):
     config = Config.resolve("demo", settings=[*tiny, "corpus.unit=file"])
     list(train_run([novel], tmp_path / "run", config))
     error = refused(tw("run", *FEW, "--corpus", novel))
-    assert "is the corpus that run was trained on; leave out --corpus" in error
+    assert "is the corpus that run was trained on; leave it out" in error
 
 
 def test_a_setting_that_was_compared_with_none_is_not_the_nearest_of_all(tw, mine):
@@ -141,7 +141,7 @@ def test_wrong_use_is_refused_in_a_sentence(tw, mine, tmp_path):
 
 def test_a_run_without_held_out_documents_is_refused(tw, mine):
     (mine / "heldout.jsonl.gz").unlink()
-    assert "keeps no held-out documents" in refused(tw(mine, *FEW))
+    assert "heldout.jsonl.gz is damaged" in refused(tw(mine, *FEW))
 
 
 def test_a_damaged_run_is_left_as_it_is(tw, mine):

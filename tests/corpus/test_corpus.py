@@ -352,14 +352,14 @@ def test_fewer_than_200_documents_are_split_by_position_within_each(tmp_path):
 def test_held_out_parts_too_short_to_judge_by_are_told(tmp_path, count, length, told):
     for number in range(count):
         (tmp_path / f"{number:03}.txt").write_text(f"{number} " + "a word of it " * (length // 13))
-    note = Corpus(tmp_path, CorpusOptions(unit="file")).scan().note
-    assert bool(note) is told
+    notes = Corpus(tmp_path, CorpusOptions(unit="file")).scan().notes
+    assert len(notes) == told
     held = tmp_path / "held.txt"
     held.write_text("Another text.\n\n" * 30)
     given = Corpus(sorted(tmp_path.glob("0*.txt")), CorpusOptions(unit="file"), valid=held)
-    assert not given.scan().note
+    assert not given.scan().notes
     if told:
-        assert note.startswith("Held out: the ends of 60 documents, 15 characters on average")
+        assert notes[0].startswith("Held out: the ends of 60 documents, 15 characters on average")
 
 
 @pytest.mark.parametrize("stretch", [64, 1 << 20])
@@ -399,6 +399,16 @@ def test_parts_that_are_read_together_equal_those_read_alone(tmp_path, monkeypat
         together[part].append(text)
     assert together == alone
     assert opened == ["a.txt", "v.txt"][: 1 + len(given)]
+
+
+def test_a_source_that_is_also_held_out_is_told(tmp_path):
+    """It is cut by position, so no part of it has the hash of the whole."""
+    file = tmp_path / "novel.txt"
+    file.write_text("A sentence of the novel. " * 400)
+    summary = Corpus(file, CorpusOptions(unit="file"), valid=file).scan()
+    assert summary.repeated == {"valid": 1}
+    (note,) = summary.notes
+    assert note.startswith("Of the documents given with --valid, 1 of 1 are trained on too")
 
 
 @pytest.mark.parametrize("count", [50, 1000])

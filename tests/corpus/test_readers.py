@@ -71,6 +71,13 @@ def test_quotes_of_a_tsv_may_stand_for_themselves(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_that_of_the_header(tmp_path, separator):
+    file = tmp_path / "table.csv"
+    file.write_text(f"id{separator}text\n1{separator}Soup. Bread\n")
+    assert read(file) == [{"id": "1", "text": "Soup. Bread"}]
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet"])
 def test_every_format_gives_the_values_as_they_were_written(tmp_path, kind, zipped):

@@ -122,6 +122,19 @@ def test_a_private_run_records_names_without_folders(record, texts):
     assert not run.has("heldout.jsonl.gz")
 
 
+@pytest.mark.parametrize("name", ["heldout.jsonl.gz", "train_hashes.bin"])
+def test_what_is_lost_of_the_corpus_is_written_again(record, texts, name):
+    run = record(["texts/a.txt"])
+    before = (run.path / name).read_bytes()
+    (run.path / name).unlink()
+    if name == "heldout.jsonl.gz":
+        with pytest.raises(RunError, match=r"it is missing.*with train --resume"):
+            list(Run.load(run.path).held_out("test"))
+    named = {**NOTHING, "sources": ["texts/a.txt"]}
+    record_corpus(run, Corpus("texts/a.txt", CONFIG.corpus), named, private=False)
+    assert (run.path / name).read_bytes() == before
+
+
 def test_a_run_that_becomes_private_forgets_where_its_corpus_is(record, texts):
     run = record(["texts/a.txt"])
     corpus = Corpus("texts/a.txt", CONFIG.corpus)

@@ -30,7 +30,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a run on its held-out documents, or on another corpus taken whole."""
-    from textwright.cli.display import Progression, show_adherence, show_scores
+    from textwright.cli.display import Progression, out, show_adherence, show_scores
+    from textwright.evaluation.held_out import doubt_of
     from textwright.evaluation.runs import score_run
     from textwright.run import Run
 
@@ -52,6 +53,8 @@ def evaluate(
     show_scores(scores)
     if adherence:
         show_adherence(adherence)
+    if sources and (doubt := doubt_of(Run.load(run), sources)):
+        out.print(f"Note: {doubt}")
 
 
 def cache(
@@ -128,6 +131,11 @@ def summary(
         raise ConfigError(f"{whose} keeps its options: leave out --set, or name a preset.")
     if published:
         found = parameter_table(GPTOptions(**published.model), published.vocab_size, 0)
+    elif target == "auto":
+        raise ConfigError(
+            "The preset auto chooses its model from a corpus and the time: textwright corpus FILE "
+            "shows it, and a run's own summary."
+        )
     else:
         config = kept.config if kept else Config.resolve(preset=target, settings=settings or [])
         size = kept.tokenizer.vocab_size if kept else config.tokenizer.vocab_size

@@ -71,7 +71,7 @@ def sweep(
     standard errors; another sample of real text would be at about 1. nearest: how often, in random
     halves of the texts, no other setting was nearer.
     """
-    from textwright.cli.display import Progression, err
+    from textwright.cli.display import Progression, console, err
     from textwright.cli.display.sweep import show_sweep
     from textwright.errors import CorpusError, RunError
     from textwright.report.sweep import check_picture, write_sweep
@@ -122,6 +122,8 @@ def sweep(
         print_json(found.to_json())
     else:
         show_sweep(found)
+        if save:
+            console.out.print(f"{run} writes with {found.recommended.name} from now on.")
 
 
 def _numbers(text: str, option: str) -> list[float]:

@@ -237,6 +237,11 @@ class Corpus:
             return tally.drop()
         tally.keep(index if role == "sources" else PARTS.index(role), document)
 
+    def _is_of_sources(self, role: str) -> bool:
+        """Whether a held-out file is one of the sources: parts of it have no hash of their own."""
+        own = {file.sha256 for file in self.files["sources"]}
+        return any(file.sha256 in own for file in self.files[role])
+
     def _summarize(self, tallies: dict[str, Tally], cleaner: Cleaner) -> Summary:
         dropped = cleaner.dropped
         sources = tallies["sources"]
@@ -261,7 +266,10 @@ class Corpus:
             duplicates=documents - count_distinct(tallies.values()),
             dropped=dict(dropped.most_common()),
             parts={part: parts[part] for part in PARTS},
-            repeated={role: tally.count_among(known) for role, tally in given.items()},
+            repeated={
+                role: tally.documents if self._is_of_sources(role) else tally.count_among(known)
+                for role, tally in given.items()
+            },
             files=[
                 {
                     "role": role,

@@ -132,7 +132,10 @@ def text_of(value: Any, field: str = "") -> str:
         return ""
     if kind is dict or kind is bytes:
         what = "an object with fields of its own" if kind is dict else "bytes that are not text"
-        raise CorpusError(f"The field {field} holds {what}: name a field that holds text.")
+        raise CorpusError(
+            f"The field {field} holds {what}: name a field that holds text, or write what is "
+            "inside as records of their own."
+        )
     return str(value)
 
 

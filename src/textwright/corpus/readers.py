@@ -6,6 +6,7 @@ breaks of any system are read as "\\n"; a byte-order mark is skipped.
 
 import codecs
 import csv
+import difflib
 import gzip
 import io
 import re
@@ -182,7 +183,7 @@ def _delimiter(header: str, format: str) -> str:
     if format == "tsv":
         return "\t"
     # Spreadsheets write ";" where the comma is the decimal sign.
-    return max(",;\t", key=_QUOTED.sub("", header).count)
+    return max(",;\t|", key=_QUOTED.sub("", header).count)
 
 
 # Parquet
@@ -218,8 +219,11 @@ def require_columns(path: Path, present: list[str], wanted: Iterable[str]) -> No
     """Raise CorpusError, which lists the columns present, unless all wanted ones are."""
     missing = [name for name in wanted if name not in present]
     if missing:
+        names = [name if name == name.strip() else repr(name) for name in map(str, present)]
+        close = difflib.get_close_matches(missing[0], names, n=1)
+        hint = f"; perhaps {close[0]} is meant" if close else ""
         raise CorpusError(
-            f"{path} has no column {missing[0]}: name one of {', '.join(map(str, present))}."
+            f"{path} has no column {missing[0]}: name one of {', '.join(names)}{hint}."
         )
 
 

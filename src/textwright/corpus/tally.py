@@ -48,8 +48,18 @@ class Summary:
         return cut_short and self.parts["train"] >= SEVERAL
 
     @property
-    def note(self) -> str:
-        """What makes the held-out parts hard to judge by, in a sentence; empty: nothing."""
+    def notes(self) -> list[str]:
+        """What makes the held-out parts hard to judge by, in sentences."""
+        repeated = [
+            f"Of the documents given with --{part}, {count:,} of {self.parts[part]:,} are trained "
+            "on too; their score does not show how well other text is predicted."
+            for part, count in self.repeated.items()
+            if count
+        ]
+        return [*repeated, *filter(None, [self._short_ends])]
+
+    @property
+    def _short_ends(self) -> str:
         ends = self.split["ends"]
         share = ends.get("valid", 1.0) - ends["train"]
         held = round(share * self.characters / max(1, self.documents))

@@ -135,6 +135,15 @@ def read_new_text(
     return text
 
 
+def doubt_of(run: Run, sources: Sources) -> str:
+    """Why a score on a corpus would not be fair, in a sentence; empty: nothing is known."""
+    try:
+        read_new_text([run], sources)
+    except EvaluationError as error:
+        return str(error)
+    return ""
+
+
 def refuse_overlap(run: Run, text: HeldOutText) -> None:
     """Raise EvaluationError if the run was trained on some of the documents."""
     hashes = np.array([hash_document(document) for document in text.documents], np.uint64)
@@ -209,6 +218,6 @@ def _refuse_own_files(run: Run, sources: Sources) -> None:
     for file in find_files(list(sources), options.format, options.encoding):
         if known.get(file.sha256) == "sources":
             raise EvaluationError(
-                f"{file.path} is the corpus that {run.path} was trained on; leave out --corpus to "
-                "take what the run held out of it, or name text that is new to it."
+                f"{file.path} is the corpus that {run.path} was trained on; leave it out to take "
+                "what the run held out of it, or name text that is new to the run."
             )

@@ -275,6 +275,8 @@ class Run:
 
     def held_out(self, part: str) -> Iterator[str]:
         """The held-out documents of one part. Raises RunError if the run is --private."""
+        if self.private and "named" in self.corpus():  # which a private run does not record
+            raise damaged(self.path / "heldout.jsonl.gz", "it is missing")
         if self.private:
             raise RunError(
                 f"{self.path} keeps no held-out documents (--private); name a corpus to score."
@@ -326,6 +328,10 @@ class Run:
     def is_damaged(self, name: str) -> bool:
         """Whether a file that was written for good is there, but not as it was written."""
         return self.has(name) and not is_unchanged(self.path / name)
+
+    def lacks(self, name: str) -> bool:
+        """Whether a file that is written for good is missing, or not as it was written."""
+        return not self.has(name) or self.is_damaged(name)
 
     @contextmanager
     def written(self, name: str, for_good: bool = False) -> Iterator[Path]:

@@ -28,10 +28,10 @@ def storing(folder: Path) -> Iterator[None]:
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         full = full or "code: 28" in str(error)  # how safetensors reports ENOSPC
         reason = "the disk is full" if full else getattr(error, "strerror", None) or str(error)
-        raise RunError(
-            f"Cannot write to {folder}: {reason}; what was saved before is intact, and --resume "
-            "continues from there."
-        ) from None
+        remedy = "name another folder, or train again when this can be written to"
+        if (folder / "config.toml").exists():
+            remedy = "what was saved before is intact, and --resume continues from there"
+        raise RunError(f"Cannot write to {folder}: {reason}; {remedy}.") from None
 
 
 def damaged(path: Path, error: Exception | str) -> RunError:

@@ -71,9 +71,11 @@ def record_corpus(run: Run, corpus: Corpus, named: Mapping[str, list[str]], priv
     if private:
         run.forget_held_out()
     summary = corpus.scan()
-    if known is None or run.is_damaged("train_hashes.bin"):
+    if known is None or run.lacks("train_hashes.bin"):
         run.write_bytes("train_hashes.bin", summary.train_hashes.tobytes(), for_good=True)
-    if not private and (known is None or run.is_damaged("heldout.jsonl.gz")):
+    was_private = known is not None and "named" not in known
+    lacking = run.is_damaged if was_private else run.lacks
+    if not private and (known is None or lacking("heldout.jsonl.gz")):
         run.keep_held_out(corpus.documents_of("valid", "test"))
     if known is None:
         known = {**summary.to_json(), "named": named}
@@ -143,17 +145,23 @@ def prepare_run(run: Run, corpus: Corpus, origin: Origin | None, on_progress: On
     tokenizer = _tokenizer(run, corpus, origin)
     documents = _encode(run, corpus, tokenizer, on_progress)
     train = documents["train"]
-    if train.targets < 2 or not len(documents["valid"]):
-        raise CorpusError(
-            f"There are too few documents, {len(train)} to train on and {len(documents['valid'])} "
-            "held out; give a larger corpus, or held-out documents with --valid."
-        )
+    refuse_too_few(documents)
     on_progress("Measuring the held-out documents", 0, 0)
     escape = _escape(run, corpus, documents, tokenizer)
     scored = _sample(corpus, "valid", documents, run.config.train.evaluate_characters)
     held_out = HeldOut.of(scored, tokenizer, escape)
     corpus.refuse_changed()
     return Prepared(tokenizer, train, held_out, _counts(run, train, held_out, on_progress))
+
+
+def refuse_too_few(documents: Mapping[Part, Documents]) -> None:
+    """Raise CorpusError where there is too little to train on or to hold out."""
+    train, valid = documents["train"], documents["valid"]
+    if train.targets < 2 or not len(valid):
+        raise CorpusError(
+            f"There are too few documents, {len(train)} to train on and {len(valid)} held out; "
+            "give a larger corpus, or held-out documents with --valid."
+        )
 
 
 def _counts(

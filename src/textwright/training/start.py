@@ -114,7 +114,7 @@ def open_run(
     )
     config = config.model_copy(update={"corpus": corpus.options})
     corpus.scan(lambda *done: on_progress("Reading the corpus", *done))
-    choices = [*corpus.choices, *filter(None, [corpus.scan().note])]
+    choices = [*corpus.choices, *corpus.scan().notes]
     if start.run is None:
         # That of the first process, if they run on machines that differ.
         config, choice = processes.gather(choose_recipe(config, corpus))[0]

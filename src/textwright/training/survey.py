@@ -13,7 +13,6 @@ from textwright.compute.device import choose_device, choose_dtype, set_threads
 from textwright.config import Config
 from textwright.corpus import Corpus
 from textwright.counts.kneser_ney import count_model
-from textwright.errors import CorpusError
 from textwright.families import NGramOptions
 from textwright.models import build
 from textwright.models.lora import adapt
@@ -23,6 +22,7 @@ from textwright.tokenizer import Tokenizer
 from textwright.training.cache import encode_corpus
 from textwright.training.dataset import Rows, choose_layout, cut
 from textwright.training.encoded import Documents
+from textwright.training.preparation import refuse_too_few
 from textwright.training.recipe import choose_recipe
 from textwright.training.sampled_softmax import TokenSampler
 from textwright.training.trainer import Trainer, reporting_full_memory
@@ -78,12 +78,6 @@ class Survey:
             )
         if self.duplicates > 0.05 * self.documents:
             notes.append(f"documents that repeat another word for word: {self.duplicates:,}.")
-        for part, count in self.repeated.items():
-            if count:
-                notes.append(
-                    f"of the documents given with --{part}, {count:,} of {self.parts[part]:,} are "
-                    "trained on too; their score does not show how well other text is predicted."
-                )
         if self.characters < 200_000:
             notes.append("this is little text; expect early overfitting, and prefer small models.")
         return notes
@@ -112,9 +106,9 @@ def survey(
     if tokenizer is None:
         on_progress("Building the vocabulary", 0, 0)
         tokenizer = train_tokenizer(config.tokenizer, corpus)
-    documents = encode_corpus(corpus, tokenizer, on_progress)["train"]
-    if documents.targets < 2:
-        raise CorpusError("There is too little text to train on; give a larger corpus.")
+    encoded = encode_corpus(corpus, tokenizer, on_progress)
+    refuse_too_few(encoded)
+    documents = encoded["train"]
     config = choose_layout(config, documents)
     on_progress("Measuring a few training steps", 0, 0)
     rows = config.data.layout == "rows"
@@ -134,7 +128,7 @@ def survey(
         tokens=documents.targets,
         layout=config.data.layout,
         repeated=summary.repeated,
-        choices=[*corpus.choices, *filter(None, [summary.note, choice])],
+        choices=[*corpus.choices, *summary.notes, *filter(None, [choice])],
     )
 
 
