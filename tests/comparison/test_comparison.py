@@ -135,7 +135,7 @@ def test_a_run_without_held_out_documents_needs_a_corpus(trained, fresh, tmp_pat
     other = tmp_path / "private"
     shutil.copytree(trained, other)
     (other / "heldout.jsonl.gz").unlink()
-    with pytest.raises(RunError, match="heldout.jsonl.gz is damaged .it is missing."):
+    with pytest.raises(RunError, match=r"heldout\.jsonl\.gz is damaged \(it is missing\)"):
         compare_models([other], **SHORT)
     assert compare_models([other], [fresh], **SHORT).models
 
