@@ -233,7 +233,7 @@ class MixedBackend:
         rows, size = logits.shape
         chances = np.empty((rows, 3, size), np.float32)
         neural, counts, memory = np.moveaxis(chances, 1, 0)
-        self._powered.predict(contexts, memory, counts)
+        self._powered.predict(contexts, memory, counts)  # the memory begins with the corpus' counts
         shifted = logits - logits.max(1, keepdims=True)
         agree(shifted, counts, self.mixture.powers[0])
         np.exp(shifted, out=neural)

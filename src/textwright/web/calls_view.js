@@ -1,7 +1,7 @@
 // The call that writes the text that is shown, or, once the form was changed, what Write would write: to copy.
 
 import { makeCalls } from "./calls.js";
-import { find } from "./elements.js";
+import { copyText, find } from "./elements.js";
 
 /** page: page.js, whose settings it shows. */
 export class CallsView {
@@ -11,7 +11,9 @@ export class CallsView {
     find("calls").addEventListener("toggle", () => this.update());
     find("call-kinds").addEventListener("change", () => this.update());
     for (const event of ["input", "change"]) find("form").addEventListener(event, () => this.follow(null));
-    find("copy-call").addEventListener("click", () => this.copy());
+    find("copy-call").addEventListener("click", () => {
+      copyText(find("call").textContent, find("call"), find("copied"));
+    });
     page.addEventListener("run", () => this.follow(null));
     page.addEventListener("text", () => {
       if (page.shownId !== this.shownId) this.follow(page.shown); // else it is the tree that has changed
@@ -39,16 +41,6 @@ export class CallsView {
     const { text: prompt, fields } = this.page.beginning.value;
     const { options, seed } = this.page.settings;
     return { prompt, fields, options, seed };
-  }
-
-  async copy() {
-    try {
-      await navigator.clipboard.writeText(find("call").textContent);
-      find("copied").textContent = "Copied.";
-    } catch {
-      getSelection().selectAllChildren(find("call"));
-      find("copied").textContent = "It is marked: copy it with Ctrl+C.";
-    }
   }
 }
 

@@ -17,6 +17,17 @@ export function turnOff(button, next) {
   button.disabled = true;
 }
 
+/** Copy a text, and say so in the element `said`; where that is not allowed, mark what shows it. */
+export async function copyText(text, shownIn, said) {
+  try {
+    await navigator.clipboard.writeText(text);
+    said.textContent = "Copied.";
+  } catch {
+    getSelection().selectAllChildren(shownIn);
+    said.textContent = "It is marked: copy it with Ctrl+C.";
+  }
+}
+
 /** A table with its caption. heads: texts · rows: lists of texts, of which the first names its row. */
 export function makeTable(caption, heads, rows) {
   const head = heads.map((text) => make("th", { scope: "col" }, text));

@@ -13,7 +13,7 @@ import { CallsView } from "./calls_view.js";
 import { showCard } from "./card.js";
 import { Comparison } from "./comparison.js";
 import { counted } from "./counted.js";
-import { find, turnOff } from "./elements.js";
+import { copyText, find, turnOff } from "./elements.js";
 import { InsideView } from "./inside_view.js";
 import { keepInWindow, readInWindow } from "./keeping.js";
 import { showLossCurve } from "./loss_curve.js";
@@ -73,7 +73,9 @@ export class Page extends EventTarget {
     });
     find("halt").addEventListener("click", () => this.halt());
     find("go-on").addEventListener("click", () => this.goOn());
-    find("copy-text").addEventListener("click", () => this.copyText());
+    find("copy-text").addEventListener("click", () => {
+      copyText(wholeText(this.shown), find("written").querySelector(".story"), find("copied-text"));
+    });
     find("runs").addEventListener("change", ({ target }) => this.choose(this.runs[target.selectedIndex]));
     find("key").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -269,16 +271,6 @@ export class Page extends EventTarget {
     const last = this.shown?.tokens.at(-1);
     const cut = last && last.id !== null && [undefined, null, "length"].includes(last.finish_reason);
     find("go-on").disabled = !cut || !this.engine || this.isWriting;
-  }
-
-  async copyText() {
-    try {
-      await navigator.clipboard.writeText(wholeText(this.shown));
-      find("copied-text").textContent = "Copied.";
-    } catch {
-      getSelection().selectAllChildren(find("written").querySelector(".story"));
-      find("copied-text").textContent = "It is marked: copy it with Ctrl+C.";
-    }
   }
 
   /** The text that is shown, or null. */

@@ -46,7 +46,7 @@ export class Settings {
     const { boldness, seed, typed } = JSON.parse(readInWindow(SET) ?? '{"boldness": "own", "seed": "0", "typed": []}');
     this.elements.boldness.value = this.boldness = boldness; // a browser may bring back another
     this.seed = BigInt(seed);
-    return typed.map(([name, value]) => [this.elements[name], value]);
+    return typed.map(([name, value]) => [this.elements[name], value]).filter(([field]) => field);
   }
 
   /** What was changed by hand, [field, value] each. */
