@@ -62,9 +62,10 @@ def test_train_and_what_it_says(tw, tw_json, notes, flags):
     assert set(found["best"]) == {"step", "loss", "bits_per_character"}
     resumed = tw_json("train", "--resume", "--out", "runs/notes")
     assert {**resumed, "run": ""} == {**found, "run": ""}
+    assert "Nothing is left to do" in tw("train", "--resume", "--out", "runs/notes")[2]
     code, out, err = tw("train", "--resume", "--out", "runs/notes", "--set", "train.max_steps=22")
     assert code == 0, err
-    assert "from step 20 to step 22" in err
+    assert "from step 20 to step 22" in err and "Nothing is left" not in err
     assert "textwright generate runs/notes" in err
     assert out == ""
 

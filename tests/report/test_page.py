@@ -31,6 +31,7 @@ from textwright.report.page import (
     Paragraph,
     Section,
     Table,
+    check_writable,
     in_markdown,
     render_html,
     render_markdown,
@@ -104,6 +105,8 @@ def test_the_ending_of_the_name_says_what_is_written(tmp_path):
     with pytest.raises(ReportError, match=r"should end in \.html or \.md"):
         write_page("Title", SECTIONS, tmp_path / "a.pdf")
     (tmp_path / "folder.html").mkdir()
+    with pytest.raises(ReportError, match=r"a\.md: Not a directory; name another place"):
+        check_writable(tmp_path / "a.md" / "b.html")  # known before the work begins
     with pytest.raises(ReportError, match="is a folder; name a file"):
         write_page("Title", SECTIONS, tmp_path / "folder.html")
 

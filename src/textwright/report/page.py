@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import html
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,6 +209,14 @@ def check_writable(path: Path) -> None:
         raise ReportError(f"{path} should end in .html or .md, which says what is written.")
     if path.is_dir():
         raise ReportError(f"{path} is a folder; name a file for the page.")
+    beside = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=beside):
+            pass
+    except OSError as error:
+        raise ReportError(
+            f"Cannot write to {beside}: {error.strerror or error}; name another place for the page."
+        ) from None
     if path.suffix == ".html":
         _environment()
 

@@ -180,6 +180,11 @@ class TrainDisplay(AbstractContextManager["TrainDisplay"]):
                 f"Training{at} {end} at most, on {ready.device} "
                 f"({ready.dtype}, {counted(ready.threads, 'thread')}), into {ready.run.path}"
             )
+            if done.step >= ready.total_steps or (budget and done.seconds >= budget):
+                err.print(
+                    "Nothing is left to do: to go on, give it more time (--time-budget 20m), steps "
+                    "(--set train.max_steps=…) or epochs (--set train.epochs=…)."
+                )
         self._report_micro_batches(done.micro_batches)
 
     def _step(self, step: Step) -> None:
