@@ -115,8 +115,8 @@ def _training(
     tokens = _own_characters(corpus) / spelled
     seconds = config.train.time_budget or SECONDS
     sampled = _sampled(config.train, tokenizer["vocab_size"])
-    weights, layers = _sizes(config, given, seconds, tokenizer["vocab_size"], sampled)
     suited = _suited(config, given, seconds, 0.0)
+    weights, layers = _sizes(suited, given, tokenizer["vocab_size"], sampled)
     plan = merge(merge({"train": TRAINING, "data": config.data.model_dump()}, suited), given)
     a_step = plan["train"]["batch_size"] * plan["data"]["context_length"]  # in tokens
     a_second = _speed(config.train, weights, a_step)
@@ -129,7 +129,6 @@ def _training(
     epochs = min(often, plan["train"]["epochs"])
     steps = round(epochs * an_epoch)
     scored = min(HELD_OUT * tokens, (plan["train"]["evaluate_characters"] or math.inf) / spelled)
-    an_evaluation = SCORING * scored / a_step  # in steps
     suited = _suited(config, given, seconds, _up_to(DROPOUT, epochs * layers / LAYERS))
     training = {
         **TRAINING,
@@ -137,7 +136,7 @@ def _training(
         "warmup_steps": min(WARMUP, steps // 6),
         "weight_decay": _weight_decay(epochs, plan["train"]["learning_rate"] * an_epoch),
         "time_budget": seconds,
-        "evaluate_every": round(max(50, steps / EVALUATIONS, an_evaluation / EVALUATING)),
+        "evaluate_every": _evaluate_every(steps, scored, a_step),
         "checkpoint_every": max(50, round(SAVING * a_second / a_step)),
     }
     if (
@@ -169,11 +168,10 @@ def _sampled(options: TrainOptions, vocab_size: int) -> int:
 
 
 def _sizes(
-    config: Config, given: dict[str, Any], seconds: float, vocab_size: int, sampled: int
+    suited: dict[str, Any], given: dict[str, Any], vocab_size: int, sampled: int
 ) -> tuple[int, int]:
     """The weights of the model that would be trained, those that a sampled softmax spares left
     out, and those of its layers, whose rows do not belong to tokens."""
-    suited = _suited(config, given, seconds, 0.0)
     shape = {table: options for table, options in suited.items() if table != "train"}
     found = _complete(shape, given)
     model = build_empty(found.model, vocab_size, found.data.context_length)
@@ -221,6 +219,12 @@ def _weight_decay(epochs: float, moved: float) -> float:
     """moved: the learning rates of all steps of one epoch together, as if none fell."""
     least, most = DECAYS
     return round(min(most, max(least, min(1, epochs / OFTEN) / moved)), 2)
+
+
+def _evaluate_every(steps: int, scored: float, a_step: float) -> int:
+    """Steps from one evaluation to the next; scored: tokens of one, a_step: of a step."""
+    an_evaluation = SCORING * scored / a_step  # in steps
+    return round(max(50, steps / EVALUATIONS, an_evaluation / EVALUATING))
 
 
 def _own_characters(summary: Summary) -> float:
