@@ -67,11 +67,11 @@ class KneserNey:
         return len(self.levels)
 
     @cached_property
-    def lacking(self) -> Ids:
+    def lacking(self) -> list[int]:
         """The ids that the text never has; none are known of a model of single tokens."""
         never = np.ones(self.vocab_size, bool)
         never[self.levels[1].keys % self.vocab_size if self.order > 1 else slice(None)] = False
-        return never.nonzero()[0]
+        return never.nonzero()[0].tolist()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The model as named arrays, for a file."""

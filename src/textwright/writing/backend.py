@@ -50,8 +50,8 @@ def looks_back(backend: Backend) -> int | None:
 
 def lacking(backend: Backend) -> list[int]:
     """The ids that a model's training text never has, as far as it knows, ascending."""
-    never: NDArray[np.int64] = getattr(backend, "lacking", np.empty(0, np.int64))
-    return never.tolist()
+    never: list[int] = getattr(backend, "lacking", [])
+    return never
 
 
 def window_start(count: int, context_length: int | None) -> int:

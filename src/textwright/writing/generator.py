@@ -164,8 +164,11 @@ def settled(options: SamplingOptions, backend: Backend, tokenizer: Tokenizer) ->
     """The options with their tokens as ids, and all tokens forbidden that the backend's training
     text never has. Raises GenerationError as `with_ids` does."""
     options = with_ids(options, tokenizer)
-    never = lacking(backend)
-    return options.model_copy(update={"forbid": [*options.forbid, *never]}) if never else options
+    if not (never := lacking(backend)):
+        return options
+    # One list for all requests where it can be: options that share it are quickly found equal.
+    forbid = [*options.forbid, *never] if options.forbid else never
+    return options.model_copy(update={"forbid": forbid})
 
 
 def with_ids(options: SamplingOptions, tokenizer: Tokenizer) -> SamplingOptions:
