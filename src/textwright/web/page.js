@@ -86,10 +86,7 @@ export class Page extends EventTarget {
       find("key").hidden = true;
       this.begin();
     });
-    addEventListener("pagehide", () => {
-      this.keep();
-      keepInWindow(SHOWN, String(this.shownId));
-    });
+    addEventListener("pagehide", () => this.keep());
     addEventListener("storage", () => this.run && this.follow(() => joinTree(this.run, this.tree)));
     await this.begin();
   }
@@ -107,6 +104,7 @@ export class Page extends EventTarget {
       this.say(this.side.waiting);
       this.engine = await this.side.openEngine();
       find("write").disabled = find("another").disabled = false;
+      this.offerMore();
       this.say("Ready.");
       this.tell("ready");
       this.tellUnknown();
@@ -280,6 +278,7 @@ export class Page extends EventTarget {
 
   show(id) {
     this.shownId = id;
+    keepInWindow(SHOWN, String(id));
     this.place = -1;
     this.looking.abort();
     find("written").hidden = !this.shown;

@@ -4,8 +4,9 @@
 // follows, also where that came of fields · parent: the id of the text that it branched from, at the
 // token number `place`; null for one that begins anew · begin: ids that it was begun with, also where what
 // it branched from is gone; an earlier page did not keep them.
-// A change puts new lists and new texts in place of old ones, so that it can be undone. What is written
-// comes into all lists, so that no undo takes it away: `before` has it, too.
+// A change puts new lists and new texts in place of old ones, so that it can be undone; only the tokens
+// of a text that is being written grow where they are. What is written comes into all lists, those that an
+// undo brings back too, so that no undo takes it away.
 
 import { inJSON } from "./sampling.js";
 
