@@ -28,6 +28,7 @@ from textwright.errors import ConfigError
 from textwright.families import FAMILIES, Family, LSTMOptions
 from textwright.options import Options
 from textwright.tokenizer import TokenizerOptions
+from textwright.wording import meant
 from textwright.writing.sampling_options import SamplingOptions
 
 # Version of the run folder, raised when an older reader would misread a newer folder. `migrated`
@@ -376,17 +377,17 @@ def _all_settings(settings: Iterable[str]) -> dict[str, Any]:
     return merged
 
 
-def _meant(wrong: str, family: str) -> str:
-    """What a wrong name of an option was probably to be; empty: nothing is near."""
-    tables = {**{name: type(value) for name, value in Config()}, "model": FAMILIES[family]}
+def _near(wrong: str, model: type[Family]) -> list[str]:
+    """The option that a wrong name was probably to be, with this family's for the model; empty:
+    nothing is near."""
+    tables = {**{name: type(value) for name, value in Config()}, "model": model}
     names = [
         f"{table}.{name}"
         for table, kind in tables.items()
         for name in getattr(kind, "model_fields", ())
     ]
     elsewhere = [name for name in names if name.endswith(f".{wrong.rpartition('.')[2]}")]
-    close = elsewhere or difflib.get_close_matches(wrong, names, n=1, cutoff=0.8)
-    return f"; perhaps {close[0]} is meant" if close else ""
+    return elsewhere[:1] or difflib.get_close_matches(wrong, names, n=1, cutoff=0.8)
 
 
 def _family(config: Mapping[str, Any]) -> Any:
@@ -409,7 +410,8 @@ def _problem(item: Any, values: Mapping[str, Any]) -> str:
         of_model = item["loc"][0] == "model"
         family = _family(values) or DEFAULT_MODEL.family
         whose = f" of family {family}" if of_model else ""
-        return f"there is no option {where}{whose}{_meant(where, family)}"
+        near = _near(where, FAMILIES.get(family, type(DEFAULT_MODEL)))
+        return f"there is no option {where}{whose}{meant(near)}"
     message = item["msg"].removeprefix("Value error, ")
     if isinstance(item["input"], Mapping):  # options that are wrong only together
         return f"{where}: {message}" if where else message

@@ -1,6 +1,7 @@
 """Numbers with their nouns, times, and texts of a corpus, in messages and reports."""
 
 import unicodedata
+from collections.abc import Sequence
 
 
 def counted(number: int, noun: str) -> str:
@@ -18,6 +19,11 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def meant(names: Sequence[str]) -> str:
+    """The end of a sentence about a wrong name; names: of those that are near it, if any."""
+    return f"; perhaps {' or '.join(names)} is meant" if names else ""
 
 
 def one_line(text: str) -> str:

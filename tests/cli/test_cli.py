@@ -246,6 +246,7 @@ def test_demo(tw, monkeypatch, tmp_path, tiny):
         (["summary", "auto"], "textwright corpus FILE shows it"),
         (["train", "NOTES", "--set", "train.epoch=3"], "perhaps train.epochs is meant"),
         (["train", "NOTES", "--set", "train.dropout=0"], "perhaps model.dropout is meant"),
+        (["train", "NOTES", "--set", "model.family=x", "--set", "train.epoch=3"], "train.epochs"),
         (["generate", "RUN", "--length-penalty", "2"], "are about beams: add --beams"),
         (["generate", "RUN", "--early-stopping", "True"], "are about beams: add --beams"),
         (["generate", "RUN", "--interactive", "--field", "a=b"], "leave out --prompt"),

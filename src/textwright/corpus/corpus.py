@@ -24,6 +24,7 @@ from textwright.corpus.tally import Hashes, Measure, Summary, Tally, count_disti
 from textwright.errors import CorpusError
 from textwright.files import hash_json
 from textwright.progress import OnProgress
+from textwright.wording import meant
 
 _VERSION = 1  # increased when the same options give other documents, so that no cache is reused
 
@@ -385,10 +386,9 @@ class _Fields:
     def refuse_unknown(self) -> None:
         if self._unseen and self._seen:
             name = min(self._unseen)
-            close = difflib.get_close_matches(name, self._seen, n=1)
-            hint = f"; perhaps {close[0]} is meant" if close else ""
+            near = meant(difflib.get_close_matches(name, self._seen, n=1))
             raise CorpusError(
-                f"No record has the field {name}: name one of {', '.join(self._seen)}{hint}."
+                f"No record has the field {name}: name one of {', '.join(self._seen)}{near}."
             )
 
 

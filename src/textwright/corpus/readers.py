@@ -28,6 +28,7 @@ from textwright.corpus.sources import (
     unreadable,
 )
 from textwright.errors import CorpusError
+from textwright.wording import meant
 
 _LONGEST_CELL = 1 << 26  # characters; in a longer cell a quote was surely never closed
 _BLOCK = 1 << 20  # bytes
@@ -220,10 +221,9 @@ def require_columns(path: Path, present: list[str], wanted: Iterable[str]) -> No
     missing = [name for name in wanted if name not in present]
     if missing:
         names = [name if name == name.strip() else repr(name) for name in map(str, present)]
-        close = difflib.get_close_matches(missing[0], names, n=1)
-        hint = f"; perhaps {close[0]} is meant" if close else ""
+        near = meant(difflib.get_close_matches(missing[0], names, n=1))
         raise CorpusError(
-            f"{path} has no column {missing[0]}: name one of {', '.join(names)}{hint}."
+            f"{path} has no column {missing[0]}: name one of {', '.join(names)}{near}."
         )
 
 

@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 from textwright.errors import CorpusError
 from textwright.files import from_home, hash_file, holds_run
 from textwright.hub import asking_hub
-from textwright.wording import counted
+from textwright.wording import counted, meant
 
 FORMATS = {
     ".txt": "text",
@@ -289,9 +289,7 @@ def _close_names(path: Path) -> str:
     except OSError:
         return f", and no folder {path.parent}: check the path"
     close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
-    if not close:
-        return ": check the path"
-    return "; perhaps " + " or ".join(str(path.parent / name) for name in close) + " is meant"
+    return meant([str(path.parent / name) for name in close]) or ": check the path"
 
 
 def _hub_files(source: str) -> list[Path]:
