@@ -76,8 +76,7 @@ def test_the_cost_of_int8_is_the_difference_of_two_scores(trained, tmp_path):
     _, arrays = read(tmp_path / "a.html")
     run.keep_weights(dequantized(arrays))
     whole = [
-        score_run(Run.load(path), [], "test", "cpu", False)[0].bits_per_character
-        for path in (trained, other)
+        score_run(Run.load(path), device="cpu")[0].bits_per_character for path in (trained, other)
     ]
     assert page.cost == pytest.approx(whole[1] - whole[0], abs=1e-6)
 

@@ -31,15 +31,17 @@ def evaluate(
 ) -> None:
     """Score a run on its held-out documents, or on another corpus taken whole."""
     from textwright.cli.display import Progression, out, show_adherence, show_scores
-    from textwright.evaluation.held_out import doubt_of
+    from textwright.evaluation.held_out import doubt_of, read_text
     from textwright.evaluation.runs import score_run
     from textwright.run import Run
 
     part = part_of(part, sources)
+    opened = Run.load(run)
+    text = read_text(sources, opened.config.corpus) if sources else None
     with keeping(fresh, as_json) as kept, Progression(quiet=as_json) as shown:
         scores, adherence = score_run(
-            Run.load(run),
-            sources or [],
+            opened,
+            text,
             part,
             device,
             fields,
@@ -53,7 +55,7 @@ def evaluate(
     show_scores(scores)
     if adherence:
         show_adherence(adherence)
-    if sources and (doubt := doubt_of(Run.load(run), sources)):
+    if sources and text and (doubt := doubt_of(opened, sources, text)):
         out.print(f"Note: {doubt}")
 
 

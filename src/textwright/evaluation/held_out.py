@@ -14,7 +14,7 @@ from textwright.corpus import Corpus
 from textwright.corpus.documents import CorpusOptions
 from textwright.corpus.sources import find_files
 from textwright.corpus.tally import hash_document
-from textwright.errors import CorpusError, EvaluationError
+from textwright.errors import CorpusError, EvaluationError, RunError
 from textwright.run import Run
 
 Sources = Sequence[str | Path]
@@ -135,12 +135,16 @@ def read_new_text(
     return text
 
 
-def doubt_of(run: Run, sources: Sources) -> str:
-    """Why a score on a corpus would not be fair, in a sentence; empty: nothing is known."""
+def doubt_of(run: Run, sources: Sources, text: HeldOutText) -> str:
+    """Why a score on the text of these sources would not be fair, in a sentence; empty: nothing is
+    known."""
     try:
-        read_new_text([run], sources)
+        _refuse_own_files(run, sources)
+        refuse_overlap(run, text)
     except EvaluationError as error:
         return str(error)
+    except RunError:  # what the run was trained on is lost
+        pass
     return ""
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 
 from textwright.evaluation.adherence import Adherence, adherence
-from textwright.evaluation.held_out import held_out_of, read_text
+from textwright.evaluation.held_out import HeldOutText, held_out_of
 from textwright.evaluation.kept import NOTHING_KEPT, KeptResults, device_named
 from textwright.evaluation.predictors import open_predictor, score_in_chunks
 from textwright.evaluation.scores import HeldOut, Scores, evaluate
@@ -21,21 +19,21 @@ from textwright.writing.generator import Generator
 
 def score_run(
     run: Run,
-    sources: Sequence[str | Path] = (),
+    text: HeldOutText | None = None,
     part: str = "test",
     device: str = "auto",
     fields: bool = False,
     on_progress: OnProgress = silent,
     kept: KeptResults = NOTHING_KEPT,
 ) -> tuple[Scores, Adherence | None]:
-    """Score a run on its own held-out documents, or on all documents of another corpus.
+    """Score a run on a text, or on this part of its own held-out documents.
 
     fields: score also how well it keeps to the fields of its template; free texts are drawn with
     its `[sample]` options. on_progress: called with tokens that are scored, and all. kept: where
     finished parts are. Raises GenerationError if it has no template.
     """
     form = Form(run.config.corpus, run.tokenizer) if fields else None
-    text = read_text(sources, run.config.corpus) if sources else held_out_of(run, part)
+    text = text or held_out_of(run, part)
     opened = cache(partial(open_predictor, run, device))  # what is kept needs no model
     kept = kept.about(run).given(device=device_named(device))
     kept = kept.given(text=text.fingerprint)
